@@ -1,0 +1,27 @@
+//! The binary interface between the eBPF programs and user space. Everything is `repr(C)`, without
+//! implicit padding, and integers only; addresses are in network byte order, ports in host order.
+
+pub mod counter;
+pub mod endpoint;
+pub mod event;
+pub mod flow;
+pub mod policy;
+pub mod verdict;
+
+/// Version of every layout in [`crate::abi`]; both sides carry it and refuse to mismatch.
+pub const ABI_VERSION: u32 = 1;
+
+/// Section of the eBPF object that holds [`ABI_VERSION`] as a little-endian `u32`.
+pub const ABI_SECTION: &str = "enforcer_abi";
+
+/// Implements `aya::Pod` for plain ABI types, in user space only.
+macro_rules! pod {
+    ($($name:ty),+ $(,)?) => {
+        $(
+            // SAFETY: `repr(C)`, integers only, no implicit padding (asserted beside the type).
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+pub(crate) use pod;

@@ -1,0 +1,71 @@
+//! Counters: what was denied, and what became of the records of it.
+
+use super::pod;
+
+/// Key of map `COUNTERS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CounterKey {
+    /// [`super::endpoint::Endpoint::id`] or [`super::endpoint::Network::id`].
+    pub owner: u32,
+    /// A [`super::verdict::DropReason`], or [`FLOW_OPENED`].
+    pub reason: u16,
+    /// A [`super::event::Hook`].
+    pub hook: u8,
+    /// Padding, 0.
+    pub reserved: u8,
+}
+
+/// [`CounterKey::reason`] of flows opened; reasons of denials start at 1.
+pub const FLOW_OPENED: u16 = 0;
+
+/// Value of map `COUNTERS`, one for each CPU.
+///
+/// `events = recorded + suppressed + lost` holds for each CPU's own value and so for their sum.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Frames (super-packets count once) denied, or flows opened.
+    pub events: u64,
+    /// Packets as on the wire: a GSO super-packet counts its segments.
+    pub packets: u64,
+    /// Bytes of these frames.
+    pub bytes: u64,
+    /// Records written to the ring.
+    pub recorded: u64,
+    /// Records not written because the owner's rate for this reason was used up.
+    pub suppressed: u64,
+    /// Records not written because the ring was full.
+    pub lost: u64,
+    /// Rate limit: time of the last refill, monotonic ns.
+    pub refilled_ns: u64,
+    /// Rate limit: records that may be written now.
+    pub tokens: u64,
+}
+
+/// Value of map `USAGE`; the key is the endpoint's id. Flows by state, as the quotas count them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Half-open flows towards the endpoint.
+    pub inbound_half_open: u32,
+    /// Established flows towards the endpoint.
+    pub inbound_established: u32,
+    /// Half-open flows that the endpoint opened.
+    pub outbound_half_open: u32,
+    /// Established flows that the endpoint opened.
+    pub outbound_established: u32,
+    /// Closed flows that linger.
+    pub closing: u32,
+    /// Padding, 0.
+    pub reserved: u32,
+}
+
+/// Records of one kind that an owner may write at once, on each CPU.
+pub const RECORD_BURST: u64 = 64;
+/// Records of one kind that an owner may write in a second once the burst is used, on each CPU.
+pub const RECORDS_PER_SECOND: u64 = 32;
+
+const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
+const _: () = assert!(size_of::<Usage>() == 24);
+pod!(CounterKey, Counter, Usage);

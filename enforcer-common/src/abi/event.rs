@@ -1,0 +1,116 @@
+//! Events: what the kernel writes to the ring buffer `EVENTS`.
+
+use super::pod;
+
+/// Value of [`Event::kind`].
+#[repr(u16)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A flow was opened.
+    FlowOpened = 1,
+    /// A frame was denied.
+    Denied = 2,
+}
+
+impl EventKind {
+    /// The kind with this ABI value, if there is one.
+    #[must_use]
+    pub const fn from_value(value: u16) -> Option<Self> {
+        match value {
+            1 => Some(Self::FlowOpened),
+            2 => Some(Self::Denied),
+            _ => None,
+        }
+    }
+}
+
+/// The program that decided. Value of [`Event::hook`] and [`super::counter::CounterKey::hook`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// TC ingress on a guest's veth.
+    FromGuest = 1,
+    /// TC egress on a guest's veth.
+    ToGuest = 2,
+    /// TC ingress on a guest bridge.
+    FromBridge = 3,
+    /// TC egress on a guest bridge.
+    ToBridge = 4,
+}
+
+impl Hook {
+    /// Every hook, in order of value.
+    pub const ALL: [Self; 4] = [Self::FromGuest, Self::ToGuest, Self::FromBridge, Self::ToBridge];
+
+    /// The program's name, as in the eBPF object and in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromGuest => "from_guest",
+            Self::ToGuest => "to_guest",
+            Self::FromBridge => "from_bridge",
+            Self::ToBridge => "to_bridge",
+        }
+    }
+
+    /// The hook with this ABI value, if there is one.
+    #[must_use]
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::FromGuest),
+            2 => Some(Self::ToGuest),
+            3 => Some(Self::FromBridge),
+            4 => Some(Self::ToBridge),
+            _ => None,
+        }
+    }
+}
+
+/// One event. What was not parsed is zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// [`super::ABI_VERSION`].
+    pub abi: u16,
+    /// An [`EventKind`].
+    pub kind: u16,
+    /// Endpoint or network that it concerns: an id, not an ifindex.
+    pub owner: u32,
+    /// When, monotonic ns (coarse clock, about 4 ms).
+    pub time_ns: u64,
+    /// Interface of the program.
+    pub ifindex: u32,
+    /// Interface by which the frame entered the machine; 0: made by the host.
+    pub ingress_ifindex: u32,
+    /// Length of the frame, bytes.
+    pub frame_len: u32,
+    /// Rule that allowed, 0: none.
+    pub rule: u32,
+    /// Source address; IPv4 and ARP in the first four bytes.
+    pub source: [u8; 16],
+    /// Destination address; IPv4 and ARP in the first four bytes.
+    pub destination: [u8; 16],
+    /// Source port, or ICMP type; host order.
+    pub source_port: u16,
+    /// Destination port, or ICMP code; host order.
+    pub destination_port: u16,
+    /// Ethertype as in the frame, host order.
+    pub ethertype: u16,
+    /// A [`super::verdict::DropReason`]; 0: none.
+    pub reason: u16,
+    /// Source MAC address.
+    pub source_mac: [u8; 6],
+    /// Destination MAC address.
+    pub destination_mac: [u8; 6],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`crate::packet::Family`]; 0: not IP.
+    pub family: u8,
+    /// TCP flags.
+    pub tcp_flags: u8,
+    /// A [`Hook`].
+    pub hook: u8,
+}
+
+const _: () = assert!(size_of::<Event>() == 88);
+pod!(Event);

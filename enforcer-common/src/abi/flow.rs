@@ -1,0 +1,58 @@
+//! The flow table.
+
+use super::pod;
+
+/// Key of map `FLOWS`: one key for both directions, seen from the endpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// [`super::endpoint::Endpoint::id`].
+    pub endpoint: u32,
+    /// The endpoint's port, host order; for ICMP echo the identifier.
+    pub local_port: u16,
+    /// The peer's port, host order; for ICMP echo the identifier.
+    pub remote_port: u16,
+    /// The endpoint's address; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// The peer's address; IPv4 in the first four bytes.
+    pub remote: [u8; 16],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`crate::packet::Family`].
+    pub family: u8,
+    /// Padding, 0.
+    pub reserved: [u8; 2],
+}
+
+/// What the packet path remembers of a flow, without the kernel's timer that follows it in the map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowRecord {
+    /// Last packet that keeps the flow alive, monotonic ns.
+    pub last_seen_ns: u64,
+    /// First packet, monotonic ns.
+    pub opened_ns: u64,
+    /// Packets the endpoint sent, GSO segments counted.
+    pub packets_out: u64,
+    /// Bytes the endpoint sent, Ethernet headers included.
+    pub bytes_out: u64,
+    /// Packets the endpoint was sent.
+    pub packets_in: u64,
+    /// Bytes the endpoint was sent.
+    pub bytes_in: u64,
+    /// A packed [`crate::flow::FlowState`]; changed by compare-and-swap only.
+    pub state: u32,
+    /// Epoch of the policy that allowed it.
+    pub epoch: u32,
+    /// Rule that allowed it, 0: none needed.
+    pub rule: u32,
+    /// TCP: the next sequence number each side was seen to send (`[endpoint, peer]`).
+    pub sequence_end: [u32; 2],
+    /// TCP: the last acknowledgement each side was seen to send (`[endpoint, peer]`).
+    pub acknowledged: [u32; 2],
+    /// Padding, 0.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<FlowRecord>() == 80);
+pod!(FlowKey, FlowRecord);

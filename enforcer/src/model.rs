@@ -1,0 +1,5 @@
+//! Plain values that the stages hand to one another; no I/O, no clock.
+
+pub mod desired;
+pub mod inventory;
+pub mod link;

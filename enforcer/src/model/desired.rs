@@ -1,0 +1,77 @@
+//! What the kernel should hold: the outcome of config, inventory and links.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_common::abi::{
+    endpoint::{Hub, HubKey, Role},
+    policy::{Quotas, RuleKey},
+};
+
+use super::inventory::{Mac, PublishedPort};
+
+/// Everything that the packet path should hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// Guest bridges by ifindex.
+    pub networks: BTreeMap<u32, DesiredNetwork>,
+    /// Ports of guest bridges by ifindex.
+    pub endpoints: BTreeMap<u32, DesiredEndpoint>,
+    /// Addresses of hubs' containers.
+    pub hubs: BTreeMap<HubKey, Hub>,
+    /// Policies by number (index in map `POLICIES`).
+    pub policies: BTreeMap<u32, DesiredPolicy>,
+    /// veths that belong to nobody yet: the programs sit there early and pass.
+    pub early: BTreeSet<u32>,
+}
+
+/// One guest bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredNetwork {
+    /// Name in the config and in Docker.
+    pub name: String,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Map value but for its `id`, which the executor assigns.
+    pub gateway4: Option<(std::net::Ipv4Addr, u8)>,
+    /// Global IPv6 gateway and prefix length.
+    pub gateway6: Option<(std::net::Ipv6Addr, u8)>,
+    /// The bridge's link-local address.
+    pub gateway_link_local: Option<std::net::Ipv6Addr>,
+    /// MAC address of the bridge.
+    pub mac: Mac,
+}
+
+/// One port of a guest bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredEndpoint {
+    /// ifindex of the bridge.
+    pub network: u32,
+    /// Number of its policy.
+    pub policy: u32,
+    /// What it is; [`Role::Unknown`] until the container is known.
+    pub role: Role,
+    /// Docker's container id; `None`: not identified.
+    pub container: Option<String>,
+    /// Container name, for people.
+    pub name: String,
+    /// MAC address of the container's interface.
+    pub mac: Mac,
+    /// IPv4 address.
+    pub ipv4: Option<std::net::Ipv4Addr>,
+    /// Global IPv6 address. The link-local one is EUI-64 of `mac`, and only set with this.
+    pub ipv6: Option<std::net::Ipv6Addr>,
+    /// Published container ports.
+    pub published: Vec<PublishedPort>,
+}
+
+/// One policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredPolicy {
+    /// Name for people: network and role.
+    pub name: String,
+    /// Limits for each endpoint.
+    pub quotas: Quotas,
+    /// Destinations it opens, in the order of their rule numbers (from 1). `RuleKey::policy` is
+    /// this policy's number.
+    pub rules: Vec<RuleKey>,
+}

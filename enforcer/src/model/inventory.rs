@@ -1,0 +1,83 @@
+//! What Docker says exists: networks, containers, and who is attached to what.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// A MAC address, in transmission order.
+pub type Mac = [u8; 6];
+
+/// A versioned snapshot of what Docker said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Grows with each snapshot that differs from the one before.
+    pub version: u64,
+    /// Bridge networks by Docker's id.
+    pub networks: BTreeMap<String, DockerNetwork>,
+    /// Containers attached to one of them, by Docker's id.
+    pub containers: BTreeMap<String, Container>,
+}
+
+/// A Docker network with the driver `bridge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerNetwork {
+    /// Docker's id of the network.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Name of its bridge interface: `com.docker.network.bridge.name`, else `br-<id, 12 digits>`.
+    pub bridge: String,
+    /// Subnet and gateway of each address family.
+    pub subnets: Vec<Subnet>,
+    /// Endpoints by container id. Known before the container's first instruction.
+    pub attachments: BTreeMap<String, Attachment>,
+}
+
+/// One IPAM pool of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Network address.
+    pub address: IpAddr,
+    /// Prefix length, bits.
+    pub prefix: u8,
+    /// The bridge's own address.
+    pub gateway: Option<IpAddr>,
+}
+
+/// One container's endpoint on one network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// MAC address of the container's interface; never derived, always as Docker reports it.
+    pub mac: Option<Mac>,
+    /// IPv4 address.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Global IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Docker's id, 64 digits.
+    pub id: String,
+    /// Name without the leading slash. May be empty until the container has been inspected.
+    pub name: String,
+    /// Image as it was asked for.
+    pub image: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Path of its network namespace, once it has one.
+    pub sandbox: Option<String>,
+    /// Container ports that Docker publishes on a non-loopback address.
+    pub published: Vec<PublishedPort>,
+}
+
+/// A published container port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PublishedPort {
+    /// Port in the container.
+    pub container_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}

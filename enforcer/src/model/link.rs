@@ -1,0 +1,47 @@
+//! What netlink says exists: the links of the host's network namespace.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+use super::inventory::Mac;
+
+/// Links by ifindex.
+pub type Links = BTreeMap<u32, Link>;
+
+/// One network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Kernel's interface index.
+    pub ifindex: u32,
+    /// Name.
+    pub name: String,
+    /// Kind, as far as it matters here.
+    pub kind: LinkKind,
+    /// ifindex of the bridge it is enslaved to.
+    pub master: Option<u32>,
+    /// MAC address.
+    pub mac: Mac,
+    /// veth: ifindex of the peer, in the peer's namespace.
+    pub peer: Option<u32>,
+    /// veth: id of the peer's network namespace; `None` when it is this one.
+    pub peer_netns: Option<i32>,
+    /// veth: MAC address the peer had while it was still in this namespace, before a guest ran.
+    pub peer_mac: Option<Mac>,
+    /// Bridge: IPv4 addresses.
+    pub ipv4: Vec<Ipv4Addr>,
+    /// Bridge: IPv6 addresses, link-local ones included.
+    pub ipv6: Vec<Ipv6Addr>,
+}
+
+/// Kind of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A bridge.
+    Bridge,
+    /// One end of a veth pair.
+    Veth,
+    /// Anything else.
+    Other,
+}
