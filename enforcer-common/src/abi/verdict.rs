@@ -11,12 +11,12 @@ pub enum Verdict {
 }
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])+ $variant:ident = $value:literal, $name:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $value:literal, $name:literal;)+) => {
         /// Why a frame was denied. Values are fixed for ever: they are in maps, events and records.
         #[repr(u16)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DropReason {
-            $($(#[$doc])+ $variant = $value,)+
+            $($(#[doc = $doc])+ $variant = $value,)+
         }
 
         impl DropReason {
@@ -32,7 +32,7 @@ macro_rules! drop_reasons {
             /// One sentence for an operator.
             #[must_use]
             pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+),)+ }
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
             }
 
             /// The reason with this ABI value, if there is one.

@@ -1,0 +1,5 @@
+//! enforcer: the daemon's stages and its command line.
+
+pub mod config;
+pub mod model;
+pub mod netlink;
