@@ -3,3 +3,5 @@
 pub mod desired;
 pub mod inventory;
 pub mod link;
+pub mod observed;
+pub mod owner;

@@ -47,7 +47,10 @@ impl NetlinkError {
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Request { source: RtError::NetlinkError(message), .. } => {
-                matches!(message.raw_code().unsigned_abs().cast_signed(), libc::ENODEV | libc::ENXIO)
+                matches!(
+                    message.raw_code().unsigned_abs().cast_signed(),
+                    libc::ENODEV | libc::ENXIO
+                )
             }
             _ => false,
         }

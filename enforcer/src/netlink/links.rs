@@ -25,16 +25,24 @@ const RESYNC: Duration = Duration::from_secs(5);
 pub struct LinkWatch {
     /// The links as they are.
     pub links: watch::Receiver<Arc<Links>>,
-    /// ifindex of each veth at its first appearance.
-    pub new_veths: mpsc::UnboundedReceiver<u32>,
+    /// Each veth at its first appearance.
+    pub new_veths: mpsc::UnboundedReceiver<NewVeth>,
     /// Ask here to read links and peers anew at once.
     pub refresh: mpsc::Sender<()>,
 }
 
+/// A veth that was not there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewVeth {
+    /// Its index.
+    pub ifindex: u32,
+    /// ifindex of its bridge, should it have one already.
+    pub master: Option<u32>,
+}
+
 /// Subscribes, reads everything once, and follows on a task of the current runtime.
 pub async fn follow() -> Result<LinkWatch, NetlinkError> {
-    let groups =
-        [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, _, messages) =
         rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Socket)?;
     tokio::spawn(connection);
@@ -52,7 +60,7 @@ struct Follower {
     table: Table,
     handle: Handle,
     links: watch::Sender<Arc<Links>>,
-    new_veths: mpsc::UnboundedSender<u32>,
+    new_veths: mpsc::UnboundedSender<NewVeth>,
 }
 
 impl Follower {
@@ -98,10 +106,10 @@ impl Follower {
     fn take(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
         match &message.payload {
             NetlinkPayload::Overrun(_) => return true,
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                if self.table.link(link) {
-                    let _ = self.new_veths.send(link.header.index);
-                }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link))
+                if self.table.link(link) =>
+            {
+                self.announce(link.header.index);
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
                 self.table.unlink(link);
@@ -115,6 +123,12 @@ impl Follower {
             _ => {}
         }
         false
+    }
+
+    fn announce(&self, ifindex: u32) {
+        let master = self.table.links().get(&ifindex).and_then(|link| link.master);
+        // Nobody listens any more: the daemon is stopping.
+        let _ = self.new_veths.send(NewVeth { ifindex, master });
     }
 
     async fn resync(&mut self) -> Result<(), NetlinkError> {
@@ -135,7 +149,7 @@ impl Follower {
             .await
             .map_err(NetlinkError::request("list addresses", 0))?;
         for ifindex in self.table.replace(&links, &addresses) {
-            let _ = self.new_veths.send(ifindex);
+            self.announce(ifindex);
         }
         self.look_closer().await;
         self.publish();

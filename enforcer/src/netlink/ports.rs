@@ -2,9 +2,11 @@
 //! isolation still stands between guests.
 
 use rtnetlink::{
-    Handle, LinkBridgePort,
-    packet_route::link::InfoBridgePort,
-    packet_route::neighbour::{NeighbourFlags, NeighbourState},
+    Handle, LinkBridgePort, LinkMessageBuilder,
+    packet_route::{
+        link::InfoBridgePort,
+        neighbour::{NeighbourFlags, NeighbourState},
+    },
 };
 
 use super::NetlinkError;
@@ -19,7 +21,7 @@ pub async fn set(handle: &Handle, ifindex: u32, port: PortSettings) -> Result<()
         InfoBridgePort::MulticastFlood(port.multicast_flood),
     ]
     .into_iter()
-    .fold(LinkBridgePort::new(ifindex), rtnetlink::LinkMessageBuilder::append_info_data)
+    .fold(LinkBridgePort::new(ifindex), LinkMessageBuilder::<LinkBridgePort>::append_info_data)
     .build();
     handle
         .link()
