@@ -32,7 +32,7 @@ macro_rules! drop_reasons {
             /// One sentence for an operator.
             #[must_use]
             pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+),)+ }
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
             }
 
             /// The reason with this ABI value, if there is one.
