@@ -97,7 +97,11 @@ pub fn outbound(
 /// Whether a flow to `endpoint` may be opened from `origin`. What a port of the same bridge sent
 /// was already judged as that port's own outbound flow.
 #[inline(always)]
-pub fn inbound(endpoint: &Endpoint, origin: Origin, published: bool) -> Result<Allowed, DropReason> {
+pub fn inbound(
+    endpoint: &Endpoint,
+    origin: Origin,
+    published: bool,
+) -> Result<Allowed, DropReason> {
     match (Role::from_value(endpoint.role), origin) {
         (Role::Unknown, _) => Err(DropReason::UnknownInterface),
         (Role::Other, _) => Err(DropReason::RoleOther),

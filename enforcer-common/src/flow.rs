@@ -41,6 +41,40 @@ pub enum Step {
     Deny(DropReason),
 }
 
+impl Step {
+    /// As one integer, for a call between BPF functions: a payload that a variant lacks would be
+    /// an undefined register, which the verifier refuses to see saved.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        match self {
+            Self::Pass { refresh } => refresh as u64,
+            Self::Open { replace } => 2 | replace as u64,
+            Self::Move(state) => 1 << 32 | state.word() as u64,
+            Self::Deny(reason) => 2 << 32 | reason as u64,
+        }
+    }
+
+    /// The step of an integer made by [`Step::to_word`]; any other denies.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is matched apart")]
+    pub const fn from_word(word: u64) -> Self {
+        match (word >> 32, word as u32) {
+            (0, 0) => Self::Pass { refresh: false },
+            (0, 1) => Self::Pass { refresh: true },
+            (0, 2) => Self::Open { replace: false },
+            (0, 3) => Self::Open { replace: true },
+            (1, state) => Self::Move(FlowState::from_word(state)),
+            (2, reason) => Self::Deny(match DropReason::from_value(reason as u16) {
+                Some(reason) => reason,
+                None => DropReason::Internal,
+            }),
+            _ => Self::Deny(DropReason::Internal),
+        }
+    }
+}
+
 /// Whether a packet without a live flow may ask for one.
 #[inline(always)]
 pub fn opens(payload: Payload, packet: &Packet) -> Result<(), DropReason> {

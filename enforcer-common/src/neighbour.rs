@@ -34,9 +34,8 @@ pub fn arp_from_endpoint(
     }
     let own = endpoint.ipv4;
     // RFC 5227: a probe has no sender address yet.
-    let probe = arp.operation == ArpOperation::Request
-        && arp.sender_ip == [0; 4]
-        && arp.target_ip == own;
+    let probe =
+        arp.operation == ArpOperation::Request && arp.sender_ip == [0; 4] && arp.target_ip == own;
     if arp.sender_mac != endpoint.mac || !(arp.sender_ip == own || probe) {
         return Err(DropReason::Arp);
     }
@@ -88,9 +87,7 @@ pub fn ndp_from_endpoint(
     let multicast = packet.destination_mac[0] == 0x33 && packet.destination_mac[1] == 0x33;
     let addressed = multicast || is_direct(endpoint, network, packet, hub);
     let allowed = if message.solicitation {
-        own_target
-            || hub.target_is_hub
-            || may_resolve(endpoint, network, IPV6, &message.target)
+        own_target || hub.target_is_hub || may_resolve(endpoint, network, IPV6, &message.target)
     } else {
         own_target && !message.router
     };
@@ -99,10 +96,7 @@ pub fn ndp_from_endpoint(
 
 /// Whether an endpoint may be sent this neighbour message, which the host or a hub made.
 #[inline(always)]
-pub fn ndp_to_endpoint(
-    endpoint: &Endpoint,
-    message: &NeighbourMessage,
-) -> Result<(), DropReason> {
+pub fn ndp_to_endpoint(endpoint: &Endpoint, message: &NeighbourMessage) -> Result<(), DropReason> {
     let own = guard::is_own(endpoint, IPV6, &message.target);
     match (message.solicitation, own) {
         (true, true) | (false, false) => Ok(()),

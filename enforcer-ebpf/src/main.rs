@@ -4,7 +4,10 @@
 //! `TCX_DROP` (2, `TC_ACT_SHOT`), which ends the frame.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "see `atomic`")]
 
+mod atomic;
 mod maps;
 mod net;
 mod skb;

@@ -5,12 +5,15 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
     macros::btf_map,
 };
-use enforcer_common::abi::{
-    counter::{Counter, CounterKey, Usage},
-    endpoint::{Endpoint, Hub, HubKey, Network},
-    event::Event,
-    flow::{FlowKey, FlowRecord},
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+use enforcer_common::{
+    abi::{
+        counter::{Counter, CounterKey, Usage},
+        endpoint::{Endpoint, Hub, HubKey, Network},
+        event::Event,
+        flow::{FlowKey, FlowRecord},
+        policy::{Policy, PublishedKey, Rule, RuleKey},
+    },
+    packet::Packet,
 };
 
 /// Entries are made one by one: most hosts use a fraction of what a table may hold.
@@ -26,6 +29,42 @@ pub struct Flow {
     /// Deletes the entry when the flow is over, whether or not the daemon lives.
     pub timer: bpf_timer,
 }
+
+/// Room for what does not fit the 512 bytes of a BPF stack. Programs run with softirqs off, so none
+/// interrupts another on the same CPU.
+#[repr(C)]
+pub struct Scratch {
+    /// The frame that is judged.
+    pub packet: Packet,
+    /// The key of its flow.
+    pub key: FlowKey,
+    /// A new flow on its way into the table.
+    pub flow: NewFlow,
+}
+
+/// Bytes of a [`Flow`] whose timer was never armed; a per-CPU map may hold no timer.
+#[repr(C)]
+pub struct NewFlow {
+    /// What is remembered of the flow.
+    pub record: FlowRecord,
+    /// Zero: the kernel makes the timer when it is armed.
+    pub timer: [u64; 2],
+}
+
+const _: () = assert!(size_of::<NewFlow>() == size_of::<Flow>());
+
+impl NewFlow {
+    /// As the value of [`FLOWS`].
+    #[inline(always)]
+    pub fn as_flow(&self) -> &Flow {
+        // SAFETY: same layout; a timer of zeros is one that was never armed.
+        unsafe { &*core::ptr::from_ref(self).cast::<Flow>() }
+    }
+}
+
+/// One for each CPU. Written and read by one run of a program.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 /// Ports of guest bridges by ifindex. Written by the daemon.
 #[btf_map]

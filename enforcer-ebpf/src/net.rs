@@ -20,12 +20,13 @@ pub use to_guest::to_guest;
 use enforcer_common::{
     abi::{
         event::Hook,
+        flow::FlowKey,
         verdict::{DropReason, Verdict},
     },
-    packet::Packet,
+    packet::{Packet, Payload, parse},
 };
 
-use crate::skb::Skb;
+use crate::{maps::SCRATCH, skb::Skb};
 
 /// What is known of a frame while it is judged.
 pub struct Frame {
@@ -36,13 +37,24 @@ pub struct Frame {
     /// Endpoint or network that counters and events are charged to.
     pub owner: u32,
     /// What the parser found.
-    pub packet: Packet,
+    pub packet: &'static mut Packet,
+    /// The key of its flow, once there is a flow to look for.
+    pub key: &'static mut FlowKey,
 }
 
 impl Frame {
     #[inline(always)]
-    fn new(skb: Skb, hook: Hook, owner: u32) -> Self {
-        Self { skb, hook, owner, packet: Packet::default() }
+    fn new(skb: Skb, hook: Hook, owner: u32) -> Option<Self> {
+        // SAFETY: this CPU's own slot, and no other reference to it: see `Scratch`.
+        let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+        scratch.packet = Packet::default();
+        Some(Self { skb, hook, owner, packet: &mut scratch.packet, key: &mut scratch.key })
+    }
+
+    /// Parses the frame into [`Frame::packet`]. A BPF function of its own, for a stack of its own.
+    #[inline(never)]
+    fn parse(&mut self) -> Result<Payload, DropReason> {
+        parse(&self.skb, self.packet)
     }
 
     /// The verdict, with its counter and its record.

@@ -1,12 +1,10 @@
 //! A frame as the kernel hands it to a TC program.
 
-use aya_ebpf::{
-    bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext,
-};
-use enforcer_common::packet::Bytes;
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use enforcer_common::packet::{Bytes, ETHERNET_LEN};
 
-/// Offsets are masked to this, so that the verifier knows their bound: headers end before it.
-const OFFSET_MASK: u32 = 0x7ff;
+const IPV4_TRANSPORT: u32 = ETHERNET_LEN + 20;
+const IPV6_TRANSPORT: u32 = ETHERNET_LEN + 40;
 
 /// The frame and its metadata.
 #[derive(Clone, Copy)]
@@ -96,7 +94,15 @@ impl Bytes for Skb {
 
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let offset = offset & OFFSET_MASK;
-        self.read_linear(offset).or_else(|| self.read_paged(offset))
+        // Headers without options stand at these places, mostly in linear memory. A constant offset
+        // is cheap for the verifier; any other goes through the helper.
+        let linear = match offset {
+            0 => self.read_linear(0),
+            ETHERNET_LEN => self.read_linear(ETHERNET_LEN),
+            IPV4_TRANSPORT => self.read_linear(IPV4_TRANSPORT),
+            IPV6_TRANSPORT => self.read_linear(IPV6_TRANSPORT),
+            _ => None,
+        };
+        linear.or_else(|| self.read_paged(offset))
     }
 }

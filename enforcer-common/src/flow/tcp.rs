@@ -80,8 +80,8 @@ fn reset(flow: &FlowRecord, state: FlowState, from_endpoint: bool, packet: &Pack
 #[inline(always)]
 fn reset_fits(flow: &FlowRecord, from_endpoint: bool, packet: &Packet) -> bool {
     let (own, other) = sides(from_endpoint);
-    let expected = packet.sequence == flow.acknowledged[other]
-        || packet.sequence == flow.sequence_end[own];
+    let expected =
+        packet.sequence == flow.acknowledged[other] || packet.sequence == flow.sequence_end[own];
     let refuses_syn =
         packet.tcp_flags & ACK != 0 && packet.acknowledgement == flow.sequence_end[other];
     expected || refuses_syn

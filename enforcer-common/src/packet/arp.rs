@@ -44,11 +44,6 @@ impl Arp {
         if !ethernet_ipv4 {
             return Err(DropReason::Arp);
         }
-        Ok(Self {
-            operation,
-            sender_mac: header.sha,
-            sender_ip: header.spa,
-            target_ip: header.tpa,
-        })
+        Ok(Self { operation, sender_mac: header.sha, sender_ip: header.spa, target_ip: header.tpa })
     }
 }

@@ -3,8 +3,7 @@
 use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
 
 use super::{
-    Bytes, Family, ICMP, ICMPV6, IPV4, Packet, Payload, TCP, UDP, headers::Header, ipv4,
-    ipv6,
+    Bytes, Family, ICMP, ICMPV6, IPV4, Packet, Payload, TCP, UDP, headers::Header, ipv4, ipv6,
 };
 use crate::abi::verdict::DropReason;
 
@@ -186,9 +185,8 @@ pub fn neighbour_message<B: Bytes + ?Sized>(
     let link_layer = if options_len == 0 {
         None
     } else {
-        let option: [u8; 8] = bytes
-            .read(packet.transport_offset + OPTION_OFFSET)
-            .ok_or(DropReason::Truncated)?;
+        let option: [u8; 8] =
+            bytes.read(packet.transport_offset + OPTION_OFFSET).ok_or(DropReason::Truncated)?;
         let [kind, units, mac @ ..] = option;
         if options_len != OPTION_LEN || units != 1 {
             return Err(DropReason::Ndp);

@@ -12,10 +12,7 @@ const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
 
 /// Parses the header; the length of what follows it, bytes.
 #[inline(always)]
-pub(super) fn parse<B: Bytes + ?Sized>(
-    bytes: &B,
-    packet: &mut Packet,
-) -> Result<u32, DropReason> {
+pub(super) fn parse<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) -> Result<u32, DropReason> {
     packet.family = IPV4;
     let header = Ipv4Hdr::from_bytes(bytes.read(ETHERNET_LEN).ok_or(DropReason::Truncated)?);
     packet.source = widen(header.src_addr);

@@ -24,10 +24,7 @@ const SHIM6: u8 = 140;
 
 /// Parses the header and its extensions; the length of what follows them, bytes.
 #[inline(always)]
-pub(super) fn parse<B: Bytes + ?Sized>(
-    bytes: &B,
-    packet: &mut Packet,
-) -> Result<u32, DropReason> {
+pub(super) fn parse<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) -> Result<u32, DropReason> {
     packet.family = IPV6;
     let header = Ipv6Hdr::from_bytes(bytes.read(ETHERNET_LEN).ok_or(DropReason::Truncated)?);
     packet.source = header.src_addr;

@@ -15,14 +15,9 @@ use crate::{maps::NETWORKS, skb::Skb};
 /// the ingress interface, so the stamp is the only witness.
 #[inline(always)]
 pub fn from_bridge(skb: Skb) -> Verdict {
-    let mut frame = frame_of_bridge(skb, Hook::FromBridge);
     let stamped = Stamp::FromGuest.is_on(skb);
     stamp::clear(skb);
-    if stamped {
-        return Verdict::Allow;
-    }
-    describe(&mut frame);
-    frame.conclude(Err(DropReason::Unstamped))
+    if stamped { Verdict::Allow } else { deny(skb, Hook::FromBridge, DropReason::Unstamped) }
 }
 
 /// Stamps what the host sends or forwards; denies what it only turns round.
@@ -36,20 +31,17 @@ pub fn to_bridge(skb: Skb) -> Verdict {
         Stamp::FromHost.put(skb);
         return Verdict::Allow;
     }
-    let mut frame = frame_of_bridge(skb, Hook::ToBridge);
-    describe(&mut frame);
-    frame.conclude(Err(DropReason::Hairpin))
+    deny(skb, Hook::ToBridge, DropReason::Hairpin)
 }
 
 #[inline(always)]
-fn frame_of_bridge(skb: Skb, hook: Hook) -> Frame {
+fn deny(skb: Skb, hook: Hook, reason: DropReason) -> Verdict {
     // SAFETY: as in `to_bridge`.
     let owner = unsafe { NETWORKS.get(skb.ifindex()) }.map_or(0, |network| network.id);
-    Frame::new(skb, hook, owner)
-}
-
-/// Fills in the packet for the record; the verdict stands already.
-#[inline(always)]
-fn describe(frame: &mut Frame) {
-    let _unused = enforcer_common::packet::parse(&frame.skb, &mut frame.packet);
+    if let Some(mut frame) = Frame::new(skb, hook, owner) {
+        // For the record only: the verdict stands already.
+        let _unused = frame.parse();
+        return frame.conclude(Err(reason));
+    }
+    Verdict::Deny(reason)
 }

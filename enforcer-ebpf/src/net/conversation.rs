@@ -2,10 +2,15 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use enforcer_common::{
-    abi::{endpoint::Endpoint, policy::Policy, verdict::DropReason},
+    abi::{
+        endpoint::Endpoint,
+        flow::{FlowKey, FlowRecord},
+        policy::Policy,
+        verdict::DropReason,
+    },
     decide::{Opener, Origin},
-    flow::{self, Step},
-    packet::Payload,
+    flow::{self, FlowState, Step},
+    packet::{Packet, Payload},
 };
 
 use super::{
@@ -17,7 +22,7 @@ use super::{
 /// A packet that the endpoint sends.
 #[inline(always)]
 pub fn from_endpoint(
-    frame: &Frame,
+    frame: &mut Frame,
     endpoint: &Endpoint,
     payload: Payload,
 ) -> Result<(), DropReason> {
@@ -27,7 +32,7 @@ pub fn from_endpoint(
 /// A packet for the endpoint.
 #[inline(always)]
 pub fn to_endpoint(
-    frame: &Frame,
+    frame: &mut Frame,
     endpoint: &Endpoint,
     payload: Payload,
     origin: Origin,
@@ -36,20 +41,29 @@ pub fn to_endpoint(
 }
 
 /// `sender` is who opens the flow, if this packet opens one.
-#[inline(always)]
+/// A BPF function of its own, for a stack of its own.
+#[inline(never)]
 fn converse(
-    frame: &Frame,
+    frame: &mut Frame,
     endpoint: &Endpoint,
     payload: Payload,
     sender: Opener,
 ) -> Result<(), DropReason> {
     let from_endpoint = sender == Opener::Endpoint;
     let policy = policy::of(endpoint)?;
-    let key = flows::key(&frame.packet, endpoint.id, from_endpoint, payload);
+    flows::fill_key(frame.key, frame.packet, endpoint.id, from_endpoint, payload);
+    let frame = &*frame;
+    let key = &*frame.key;
     let now = now_ns();
-    if let Some(found) = Found::live(&key, now) {
+    if let Some(found) = Found::live(key, now) {
         redecide(&found, endpoint, policy)?;
-        match flow::step(found.record(), found.state, from_endpoint, payload, &frame.packet) {
+        match Step::from_word(step(
+            found.record(),
+            found.state,
+            from_endpoint,
+            payload,
+            frame.packet,
+        )) {
             Step::Pass { refresh } => {
                 found.account(frame, payload, from_endpoint, refresh, now);
                 return Ok(());
@@ -61,7 +75,7 @@ fn converse(
             }
             Step::Deny(reason) => return Err(reason),
             Step::Open { replace } => {
-                let allowed = policy::may_open(endpoint, &key, sender)?;
+                let allowed = policy::may_open(endpoint, key, sender)?;
                 if !replace {
                     found.account(frame, payload, from_endpoint, false, now);
                     return Ok(());
@@ -71,35 +85,48 @@ fn converse(
             }
         }
     }
-    flow::opens(payload, &frame.packet)?;
-    let allowed = policy::may_open(endpoint, &key, sender)?;
+    flow::opens(payload, frame.packet)?;
+    let allowed = policy::may_open(endpoint, key, sender)?;
     open(frame, policy, &Opening { key, sender, rule: allowed.rule, now })
 }
 
+/// A BPF function of its own: one copy for both directions, and a stack of its own.
+#[inline(never)]
+fn step(
+    flow: &FlowRecord,
+    state: FlowState,
+    from_endpoint: bool,
+    payload: Payload,
+    packet: &Packet,
+) -> u64 {
+    flow::step(flow, state, from_endpoint, payload, packet).to_word()
+}
+
 /// A flow that policy allows, on its way into the table.
-pub struct Opening {
-    pub key: enforcer_common::abi::flow::FlowKey,
+pub struct Opening<'a> {
+    pub key: &'a FlowKey,
     pub sender: Opener,
     pub rule: u32,
     pub now: u64,
 }
 
 #[inline(always)]
-fn open(frame: &Frame, policy: &Policy, opening: &Opening) -> Result<(), DropReason> {
+fn open(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<(), DropReason> {
+    let rule = opening.rule;
     if flows::insert(frame, policy, opening)? {
-        emit::opened(frame, opening.rule);
+        emit::opened(frame, rule);
     }
     Ok(())
 }
 
 /// A flow that an older epoch of the policy allowed is judged again, as its opener's.
 #[inline(always)]
-fn redecide(found: &Found, endpoint: &Endpoint, policy: &Policy) -> Result<(), DropReason> {
+fn redecide(found: &Found<'_>, endpoint: &Endpoint, policy: &Policy) -> Result<(), DropReason> {
     if found.record().epoch == policy.epoch {
         return Ok(());
     }
     let opener = Opener::from_value(found.record().opener);
-    match policy::may_open(endpoint, &found.key, opener) {
+    match policy::may_open(endpoint, found.key, opener) {
         Ok(allowed) => {
             found.adopt(policy.epoch, allowed.rule);
             Ok(())

@@ -13,8 +13,7 @@ const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
 /// Counts one event of the frame; the counter, for what becomes of its record.
 #[inline(always)]
 pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
-    let key =
-        CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
+    let key = CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
     let Some(counter) = entry(&key) else {
         // SAFETY: this CPU's own slot; programs do not preempt one another on a CPU.
         if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {

@@ -5,12 +5,7 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use enforcer_common::{
-    abi::{
-        ABI_VERSION,
-        counter::FLOW_OPENED,
-        event::{Event, EventKind},
-        verdict::DropReason,
-    },
+    abi::{ABI_VERSION, counter::FLOW_OPENED, event::EventKind, verdict::DropReason},
     packet::Bytes as _,
 };
 
@@ -47,29 +42,32 @@ fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool)
         counter.lost += 1;
         return;
     };
-    let packet = &frame.packet;
-    slot.write(Event {
-        abi: ABI_VERSION as u16,
-        kind: kind as u16,
-        owner: frame.owner,
-        time_ns: now,
-        ifindex: frame.skb.ifindex(),
-        ingress_ifindex: frame.skb.ingress_ifindex(),
-        frame_len: frame.skb.len(),
-        rule,
-        source: packet.source,
-        destination: packet.destination,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        ethertype: packet.ethertype,
-        reason,
-        source_mac: packet.source_mac,
-        destination_mac: packet.destination_mac,
-        protocol: packet.protocol,
-        family: packet.family,
-        tcp_flags: packet.tcp_flags,
-        hook: frame.hook as u8,
-    });
+    let packet = &*frame.packet;
+    // Field by field into the ring: a copy of the event on the stack would not fit.
+    // SAFETY: the slot is as large and aligned as an `Event`, and every byte of it is written.
+    unsafe {
+        let event = slot.as_mut_ptr();
+        (*event).abi = ABI_VERSION as u16;
+        (*event).kind = kind as u16;
+        (*event).owner = frame.owner;
+        (*event).time_ns = now;
+        (*event).ifindex = frame.skb.ifindex();
+        (*event).ingress_ifindex = frame.skb.ingress_ifindex();
+        (*event).frame_len = frame.skb.len();
+        (*event).rule = rule;
+        (*event).source = packet.source;
+        (*event).destination = packet.destination;
+        (*event).source_port = packet.source_port;
+        (*event).destination_port = packet.destination_port;
+        (*event).ethertype = packet.ethertype;
+        (*event).reason = reason;
+        (*event).source_mac = packet.source_mac;
+        (*event).destination_mac = packet.destination_mac;
+        (*event).protocol = packet.protocol;
+        (*event).family = packet.family;
+        (*event).tcp_flags = packet.tcp_flags;
+        (*event).hook = frame.hook as u8;
+    }
     counter.recorded += 1;
     // SAFETY: the map is a ring buffer; the helper only reads its state.
     let waiting = unsafe {

@@ -1,7 +1,5 @@
 //! The flow table: lookup, quotas, accounting, end.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-
 use aya_ebpf::bindings::{BPF_NOEXIST, bpf_timer};
 use enforcer_common::{
     abi::{
@@ -15,13 +13,22 @@ use enforcer_common::{
 };
 
 use super::{Frame, conversation::Opening, expire};
-use crate::maps::{FLOWS, Flow, USAGE};
+use crate::{
+    atomic,
+    maps::{FLOWS, Flow, NewFlow, SCRATCH, USAGE},
+};
 
 const EEXIST: i32 = -17;
 
-/// The key of the packet's flow, seen from the endpoint.
+/// Makes the key of the packet's flow, seen from the endpoint.
 #[inline(always)]
-pub fn key(packet: &Packet, endpoint: u32, from_endpoint: bool, payload: Payload) -> FlowKey {
+pub fn fill_key(
+    key: &mut FlowKey,
+    packet: &Packet,
+    endpoint: u32,
+    from_endpoint: bool,
+    payload: Payload,
+) {
     let (source_port, destination_port) = match payload {
         Payload::EchoRequest | Payload::EchoReply => {
             // The identifier is 16 bits wide; see `packet::Packet::sequence`.
@@ -40,7 +47,7 @@ pub fn key(packet: &Packet, endpoint: u32, from_endpoint: bool, payload: Payload
     } else {
         (destination_port, source_port)
     };
-    FlowKey {
+    *key = FlowKey {
         endpoint,
         local_port,
         remote_port,
@@ -49,22 +56,22 @@ pub fn key(packet: &Packet, endpoint: u32, from_endpoint: bool, payload: Payload
         protocol: packet.protocol,
         family: packet.family,
         reserved: [0; 2],
-    }
+    };
 }
 
 /// A live flow in the table.
-pub struct Found {
-    pub key: FlowKey,
+pub struct Found<'a> {
+    pub key: &'a FlowKey,
     pub state: FlowState,
     flow: *mut Flow,
 }
 
-impl Found {
+impl<'a> Found<'a> {
     /// The flow, unless it is over. One that is over but not reaped yet is ended here.
     #[inline(always)]
-    pub fn live(key: &FlowKey, now: u64) -> Option<Self> {
+    pub fn live(key: &'a FlowKey, now: u64) -> Option<Self> {
         let flow = FLOWS.get_ptr_mut(key)?;
-        let found = Self { key: *key, state: load_state(flow), flow };
+        let found = Self { key, state: load_state(flow), flow };
         if found.state.phase() == Phase::Dead {
             return None;
         }
@@ -105,13 +112,13 @@ impl Found {
             } else {
                 (&raw mut (*record).packets_in, &raw mut (*record).bytes_in)
             };
-            AtomicU64::from_ptr(packet_total).fetch_add(packets, Relaxed);
-            AtomicU64::from_ptr(byte_total).fetch_add(bytes, Relaxed);
+            atomic::add64(packet_total, packets);
+            atomic::add64(byte_total, bytes);
             if refresh && (*record).last_seen_ns != now {
                 (*record).last_seen_ns = now;
             }
             if payload == Payload::Tcp {
-                flow::track(&mut *record, from_endpoint, &frame.packet);
+                flow::track(&mut *record, from_endpoint, frame.packet);
             }
         }
     }
@@ -168,7 +175,7 @@ impl Found {
     /// Ends the flow now.
     #[inline(always)]
     pub fn end(&self) {
-        end(&self.key, self.flow, self.state);
+        end(self.key, self.flow, self.state);
     }
 
     #[inline(always)]
@@ -190,7 +197,7 @@ pub fn end(key: &FlowKey, flow: *mut Flow, state: FlowState) {
 
 /// Puts a new flow into the table; false: another CPU did so just now.
 #[inline(always)]
-pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening) -> Result<bool, DropReason> {
+pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<bool, DropReason> {
     let from_endpoint = opening.sender == Opener::Endpoint;
     let state = FlowState::open(from_endpoint);
     let endpoint = opening.key.endpoint;
@@ -198,7 +205,11 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening) -> Result<bool,
         .map_err(|()| DropReason::QuotaHalfOpen)?;
 
     let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
-    let mut record = FlowRecord {
+    // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
+    let new = unsafe { &mut *new_flow()? };
+    new.timer = [0; 2];
+    let record = &mut new.record;
+    *record = FlowRecord {
         last_seen_ns: opening.now,
         opened_ns: opening.now,
         state: state.word(),
@@ -213,10 +224,9 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening) -> Result<bool,
         (record.packets_in, record.bytes_in) = (packets, bytes);
     }
     if opening.key.protocol == TCP {
-        flow::track(&mut record, from_endpoint, &frame.packet);
+        flow::track(record, from_endpoint, frame.packet);
     }
-    let flow = Flow { record, timer: bpf_timer { __opaque: [0; 2] } };
-    if let Err(error) = FLOWS.insert(opening.key, &flow, u64::from(BPF_NOEXIST)) {
+    if let Err(error) = FLOWS.insert(opening.key, new.as_flow(), u64::from(BPF_NOEXIST)) {
         release(endpoint, QuotaClass::HalfOpen, from_endpoint);
         return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
     }
@@ -227,56 +237,66 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening) -> Result<bool,
     let timer = unsafe { &raw mut (*flow).timer };
     if expire::arm(timer, flow::timeout_ns(state, opening.key.protocol)).is_err() {
         // Without its timer nobody would reap it.
-        end(&opening.key, flow, state);
+        end(opening.key, flow, state);
         return Err(DropReason::Internal);
     }
     Ok(true)
 }
 
+/// Where a new flow is built.
+#[inline(always)]
+fn new_flow() -> Result<*mut NewFlow, DropReason> {
+    let scratch = SCRATCH.get_ptr_mut(0).ok_or(DropReason::Internal)?;
+    // SAFETY: only computes an address within the slot.
+    Ok(unsafe { &raw mut (*scratch).flow })
+}
+
 #[inline(always)]
 pub fn load_state(flow: *mut Flow) -> FlowState {
-    // SAFETY: the entry is valid for this run; the word is only accessed atomically.
-    FlowState::from_word(unsafe { AtomicU32::from_ptr(&raw mut (*flow).record.state) }.load(Relaxed))
+    // SAFETY: the entry is valid for this run; an aligned word is read at once.
+    FlowState::from_word(unsafe { (&raw const (*flow).record.state).read_volatile() })
 }
 
 #[inline(always)]
 fn swap_state(flow: *mut Flow, old: FlowState, new: FlowState) -> bool {
-    // SAFETY: as in `load_state`.
-    let word = unsafe { AtomicU32::from_ptr(&raw mut (*flow).record.state) };
-    word.compare_exchange(old.word(), new.word(), Relaxed, Relaxed).is_ok()
+    // SAFETY: the entry is valid for this run.
+    unsafe { atomic::replace(&raw mut (*flow).record.state, old.word(), new.word()) }
 }
 
 /// Takes one place of a class, if the quota has one left.
 #[inline(always)]
 fn reserve(endpoint: u32, policy: &Policy, class: QuotaClass, outbound: bool) -> Result<(), ()> {
     let counter = usage(endpoint, class, outbound).ok_or(())?;
-    if counter.fetch_add(1, Relaxed) < flow::limit(&policy.quotas, class, outbound) {
-        return Ok(());
+    // SAFETY: `usage` returns a word of an entry that is valid for this run.
+    unsafe {
+        if atomic::fetch_add(counter, 1) < flow::limit(&policy.quotas, class, outbound) {
+            return Ok(());
+        }
+        atomic::subtract(counter, 1);
     }
-    counter.fetch_sub(1, Relaxed);
     Err(())
 }
 
 #[inline(always)]
 fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
     if let Some(counter) = usage(endpoint, class, outbound) {
-        counter.fetch_sub(1, Relaxed);
+        // SAFETY: as in `reserve`.
+        unsafe { atomic::subtract(counter, 1) };
     }
 }
 
 #[inline(always)]
-fn usage(endpoint: u32, class: QuotaClass, outbound: bool) -> Option<&'static AtomicU32> {
+fn usage(endpoint: u32, class: QuotaClass, outbound: bool) -> Option<*mut u32> {
     let usage = USAGE.get_ptr_mut(endpoint)?;
-    // SAFETY: the entry is valid for this run; its words are only accessed atomically.
+    // SAFETY: only computes addresses within the entry.
     unsafe {
-        let word = match (class, outbound) {
+        Some(match (class, outbound) {
             (QuotaClass::HalfOpen, false) => &raw mut (*usage).inbound_half_open,
             (QuotaClass::HalfOpen, true) => &raw mut (*usage).outbound_half_open,
             (QuotaClass::Established, false) => &raw mut (*usage).inbound_established,
             (QuotaClass::Established, true) => &raw mut (*usage).outbound_established,
             (QuotaClass::Closing, _) => &raw mut (*usage).closing,
             (QuotaClass::None, _) => return None,
-        };
-        Some(AtomicU32::from_ptr(word))
+        })
     }
 }

@@ -7,7 +7,7 @@ use enforcer_common::{
         verdict::{DropReason, Verdict},
     },
     guard,
-    packet::{Payload, parse},
+    packet::Payload,
 };
 
 use super::{
@@ -28,7 +28,9 @@ pub fn from_guest(skb: Skb) -> Verdict {
         return Verdict::Allow;
     };
     stamp::clear(skb);
-    let mut frame = Frame::new(skb, Hook::FromGuest, endpoint.id);
+    let Some(mut frame) = Frame::new(skb, Hook::FromGuest, endpoint.id) else {
+        return Verdict::Deny(DropReason::Internal);
+    };
     let result = judge(&mut frame, endpoint);
     if result.is_ok() {
         Stamp::FromGuest.put(skb);
@@ -38,7 +40,7 @@ pub fn from_guest(skb: Skb) -> Verdict {
 
 #[inline(always)]
 fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
-    let parsed = parse(&frame.skb, &mut frame.packet);
+    let parsed = frame.parse();
     match Role::from_value(endpoint.role) {
         Role::Unknown => return Err(DropReason::UnknownInterface),
         Role::Other => return Err(DropReason::RoleOther),
@@ -51,8 +53,8 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
         Payload::Arp => neighbours::arp_from(frame, endpoint, network),
         Payload::Neighbour => neighbours::ndp_from(frame, endpoint, network),
         _ => {
-            guard::source(endpoint, &frame.packet)?;
-            guard::destination(network, &frame.packet)?;
+            guard::source(endpoint, frame.packet)?;
+            guard::destination(network, frame.packet)?;
             next_hop(frame, endpoint, network)?;
             if payload == Payload::IcmpError {
                 icmp_error::from_endpoint(frame, endpoint)
@@ -66,7 +68,7 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
 /// A unicast packet is addressed to the bridge, or to the MAC of the hub that it is for.
 #[inline(always)]
 fn next_hop(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(), DropReason> {
-    let packet = &frame.packet;
+    let packet = &*frame.packet;
     if packet.destination_mac == network.mac {
         return Ok(());
     }

@@ -10,14 +10,14 @@ use enforcer_common::{
 use super::{Frame, conversation::now_ns, flows::Found};
 
 /// An error that the endpoint sends, about a packet that it was sent.
-#[inline(always)]
-pub fn from_endpoint(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
-    let about = embedded_tuple(&frame.skb, &frame.packet)?;
+#[inline(never)]
+pub fn from_endpoint(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
+    let about = embedded_tuple(&frame.skb, frame.packet)?;
     // The peer of that flow is the only one who may be told.
     if about.source != frame.packet.destination {
         return Err(DropReason::IcmpNoFlow);
     }
-    let key = FlowKey {
+    *frame.key = FlowKey {
         endpoint: endpoint.id,
         local_port: about.destination_port,
         remote_port: about.source_port,
@@ -27,17 +27,17 @@ pub fn from_endpoint(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReaso
         family: about.family,
         reserved: [0; 2],
     };
-    belongs(&key)
+    belongs(frame.key)
 }
 
 /// An error for the endpoint, from anyone on the way, about a packet that it sent.
-#[inline(always)]
-pub fn to_endpoint(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
-    let about: Embedded = embedded_tuple(&frame.skb, &frame.packet)?;
+#[inline(never)]
+pub fn to_endpoint(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
+    let about: Embedded = embedded_tuple(&frame.skb, frame.packet)?;
     if !guard::is_own(endpoint, about.family, &about.source) {
         return Err(DropReason::IcmpNoFlow);
     }
-    let key = FlowKey {
+    *frame.key = FlowKey {
         endpoint: endpoint.id,
         local_port: about.source_port,
         remote_port: about.destination_port,
@@ -47,7 +47,7 @@ pub fn to_endpoint(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason>
         family: about.family,
         reserved: [0; 2],
     };
-    belongs(&key)
+    belongs(frame.key)
 }
 
 #[inline(always)]

@@ -24,16 +24,11 @@ pub fn of(endpoint: &Endpoint) -> Result<&'static Policy, DropReason> {
 
 /// Whether `opener` may open the flow `key` of this endpoint.
 #[inline(always)]
-pub fn may_open(
-    endpoint: &Endpoint,
-    key: &FlowKey,
-    opener: Opener,
-) -> Result<Allowed, DropReason> {
+pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Allowed, DropReason> {
     match opener {
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
-            let network =
-                unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
+            let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
             let rule = rule(endpoint.policy, key);
             decide::outbound(endpoint, network, key.family, &key.remote, rule)
         }

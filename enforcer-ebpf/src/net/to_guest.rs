@@ -12,7 +12,7 @@ use enforcer_common::{
     },
     decide::Origin,
     guard,
-    packet::{self, Payload, parse},
+    packet::{self, Payload},
 };
 
 use super::{
@@ -31,7 +31,9 @@ pub fn to_guest(skb: Skb) -> Verdict {
     let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
         return Verdict::Allow;
     };
-    let mut frame = Frame::new(skb, Hook::ToGuest, endpoint.id);
+    let Some(mut frame) = Frame::new(skb, Hook::ToGuest, endpoint.id) else {
+        return Verdict::Deny(DropReason::Internal);
+    };
     let result = judge(&mut frame, endpoint);
     stamp::clear(skb);
     frame.conclude(result)
@@ -39,7 +41,7 @@ pub fn to_guest(skb: Skb) -> Verdict {
 
 #[inline(always)]
 fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
-    let parsed = parse(&frame.skb, &mut frame.packet);
+    let parsed = frame.parse();
     let role = Role::from_value(endpoint.role);
     match role {
         Role::Unknown => return Err(DropReason::UnknownInterface),
@@ -87,7 +89,7 @@ fn origin(skb: Skb, role: Role) -> Result<Origin, DropReason> {
 /// The packet is for this endpoint, and its source can be part of a conversation with it.
 #[inline(always)]
 fn addressed(frame: &Frame, endpoint: &Endpoint, origin: Origin) -> Result<(), DropReason> {
-    let packet = &frame.packet;
+    let packet = &*frame.packet;
     if packet::is_multicast(&packet.destination, packet.family) {
         return Err(DropReason::Multicast);
     }
