@@ -111,11 +111,13 @@ drop_reasons! {
     NoFamily = 32, "no_family";
     /// A map entry that must exist is missing, or a helper failed.
     Internal = 33, "internal";
+    /// A broadcast of the host or a hub that asks for another endpoint's address: counted, never recorded.
+    NotAddressed = 34, "not_addressed";
 }
 
 impl DropReason {
     /// Number of slots an array indexed by reason needs.
-    pub const SLOTS: usize = 34;
+    pub const SLOTS: usize = 35;
 }
 
 #[cfg(test)]
