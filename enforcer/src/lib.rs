@@ -1,5 +1,6 @@
 //! enforcer: the daemon's stages and its command line.
 
+pub mod audit;
 pub mod config;
 pub mod control;
 pub mod kernel;

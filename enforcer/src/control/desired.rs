@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Slots of map `POLICIES`.
-const POLICIES: u32 = 64;
+const POLICIES: u32 = 512;
 /// A hub talks to every guest: it may have this many times a guest's flows.
 const HUB_QUOTA_FACTOR: u32 = 16;
 
