@@ -1,0 +1,4 @@
+//! The daemon and the command line of enforcer.
+
+pub mod config;
+pub mod model;
