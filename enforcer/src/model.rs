@@ -3,3 +3,4 @@
 pub mod desired;
 pub mod inventory;
 pub mod link;
+pub mod status;

@@ -77,7 +77,10 @@ impl<'text> Problems<'text> {
 /// Serde's words for an unknown key, with the key that was probably meant.
 fn explain(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field `") else {
-        return message.trim_end().replace('\n', ", ").replace("expected i64", "expected a whole number");
+        return message
+            .trim_end()
+            .replace('\n', ", ")
+            .replace("expected i64", "expected a whole number");
     };
     let mut quoted = rest.split('`').step_by(2);
     let unknown = quoted.next().unwrap_or_default();
