@@ -56,7 +56,7 @@ pub enum EngineState {
     },
 }
 
-/// What [`watch`] hands out.
+/// What [`watch()`] hands out.
 #[derive(Debug)]
 pub struct Watching {
     /// The newest snapshot. Version 0: nothing is known yet.
