@@ -1,4 +1,4 @@
-//! The daemon and the command line of enforcer.
+//! enforcer: the daemon's stages and its command line.
 
 pub mod cli;
 pub mod config;
