@@ -5,3 +5,4 @@ pub mod inventory;
 pub mod link;
 pub mod observed;
 pub mod owner;
+pub mod status;

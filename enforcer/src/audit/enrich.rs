@@ -20,7 +20,7 @@ use super::{
 use crate::model::owner::{Owner, Owners};
 
 /// How long an owner is known after it is gone.
-pub const MEMORY: Duration = Duration::from_secs(60);
+pub const MEMORY: Duration = Duration::from_mins(1);
 
 /// The owners that are, and those that were a moment ago.
 #[derive(Debug, Default)]

@@ -57,6 +57,7 @@ impl Ledger {
 }
 
 /// The losses that the kernel counted.
+#[must_use]
 pub fn of_kernel(counters: &[(CounterKey, Counter)]) -> Losses {
     counters
         .iter()

@@ -135,6 +135,8 @@ pub enum Cause {
     Ring,
     /// The daemon's queue was full: the reader of the stream is too slow.
     Queue,
+    /// The kernel's table of counters was full: owner and reason are not known.
+    Uncounted,
     /// The event was of a version or kind that this daemon does not know.
     Decode,
 }

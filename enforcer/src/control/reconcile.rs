@@ -8,7 +8,7 @@ use std::{
 };
 
 use enforcer_common::abi::endpoint::Role;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
     apply,
@@ -52,7 +52,7 @@ pub struct Reconciler {
     /// Asks the link follower to look again.
     pub refresh_links: mpsc::Sender<()>,
     /// Asks the Docker watcher to look again.
-    pub refresh_docker: mpsc::Sender<()>,
+    pub refresh_docker: Arc<Notify>,
     /// Whom ids stand for, written before the kernel uses them.
     pub owners: watch::Sender<Arc<Owners>>,
     /// The outcome of the last wake-up.
@@ -90,7 +90,7 @@ impl Reconciler {
             let wait = if unidentified {
                 // Not blocking: one request that waits is enough.
                 let _ = self.refresh_links.try_send(());
-                let _ = self.refresh_docker.try_send(());
+                self.refresh_docker.notify_one();
                 let wait = retry;
                 retry = (retry * 2).min(RETRY.1);
                 wait

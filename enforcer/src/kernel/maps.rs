@@ -2,7 +2,7 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuHashMap},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use enforcer_common::abi::{
     counter::{Counter, CounterKey, Usage},
@@ -128,11 +128,12 @@ impl<K: aya::Pod, V: aya::Pod> Table<K, V> {
 /// Map `COUNTERS`: written by the kernel, read and tidied by the audit path.
 pub struct CounterMap {
     map: PerCpuHashMap<MapData, CounterKey, Counter>,
+    uncounted: PerCpuArray<MapData, u64>,
 }
 
 impl CounterMap {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { map: typed(ebpf, "COUNTERS")? })
+        Ok(Self { map: typed(ebpf, "COUNTERS")?, uncounted: typed(ebpf, "UNCOUNTED")? })
     }
 
     /// All counters, summed over the CPUs. Times and tokens are left out: they have no sum.
@@ -143,6 +144,12 @@ impl CounterMap {
             found.push((key, values.iter().fold(Counter::default(), add)));
         }
         Ok(found)
+    }
+
+    /// Events that the kernel could make no counter for.
+    pub fn uncounted(&self) -> Result<u64, KernelError> {
+        let values = self.uncounted.get(&0, 0).map_err(failed("UNCOUNTED", "read"))?;
+        Ok(values.iter().sum())
     }
 
     /// Forgets a counter.
