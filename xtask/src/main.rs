@@ -1,6 +1,8 @@
 //! Developer verbs of enforcer, one module each. `./x VERB` installs what a verb needs, then calls
 //! it here; with everything installed, `cargo xtask VERB` does the same.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 mod build;
@@ -33,7 +35,17 @@ enum Verb {
     Vm(vm::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match verb() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("x: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn verb() -> anyhow::Result<()> {
     let workspace = workspace::Workspace::find()?;
     match Arguments::parse().verb {
         Verb::Build(arguments) => build::run(&workspace, &arguments),
