@@ -46,9 +46,10 @@ pub fn serve(socket: &Path) -> Result<()> {
 fn answer_client(client: UnixStream, registry: &Arc<Registry>) -> Result<()> {
     let mut writer = client.try_clone()?;
     for line in BufReader::new(client).lines() {
-        let answer = match serde_json::from_str(&line?).map_err(Into::into).and_then(|request| {
-            perform(request, registry)
-        }) {
+        let answer = match serde_json::from_str(&line?)
+            .map_err(Into::into)
+            .and_then(|request| perform(request, registry))
+        {
             Ok(value) => Answer::Done(value),
             Err(error) => Answer::Failed { errno: errno_of(&error), message: format!("{error:#}") },
         };
@@ -87,9 +88,7 @@ fn perform(request: Request, registry: &Arc<Registry>) -> Result<Value> {
             registry.close(id, reset)?;
             Ok(Value::Null)
         }
-        Request::Transfer { to, send, timeout_ms } => {
-            json(stream::transfer(to, send, timeout_ms)?)
-        }
+        Request::Transfer { to, send, timeout_ms } => json(stream::transfer(to, send, timeout_ms)?),
         Request::UdpListen { at, echo } => json(datagram::listen(registry, at, echo)?),
         Request::UdpExchange { from_port, to, data, count, segment, timeout_ms } => {
             json(datagram::exchange(from_port, to, &data, count, segment, timeout_ms)?)

@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn a_correct_header_sums_to_zero() {
-        let packet = Ipv4::new(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), 6).packet(&[]);
+        let packet =
+            Ipv4::new(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2), 6).packet(&[]);
         assert_eq!(checksum(&[&packet]), 0);
     }
 

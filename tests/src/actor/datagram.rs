@@ -59,7 +59,8 @@ pub(super) fn exchange(
     timeout_ms: u64,
 ) -> Result<Exchanged> {
     let data = hex::decode(data)?;
-    let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let any =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
     let socket = UdpSocket::bind((any, from_port)).context("bind")?;
     socket.set_broadcast(true)?;
     let local_port = socket.local_addr()?.port();

@@ -57,7 +57,8 @@ fn ipv6_of(name: &str) -> Vec<Ipv6Addr> {
         .lines()
         .filter(|line| line.split_whitespace().last() == Some(name))
         .filter_map(|line| {
-            let octets: [u8; 16] = hex::decode(line.split_whitespace().next()?).ok()?.try_into().ok()?;
+            let octets: [u8; 16] =
+                hex::decode(line.split_whitespace().next()?).ok()?.try_into().ok()?;
             Some(Ipv6Addr::from(octets))
         })
         .collect()

@@ -40,8 +40,14 @@ pub(super) fn connect(
     let started = Instant::now();
     let opened = open(to, by, &data, timeout_ms);
     let took_ms = u64::try_from(started.elapsed().as_millis())?;
-    let mut connected =
-        Connected { id: None, local: None, peer: None, errno: None, took_ms, answer: String::new() };
+    let mut connected = Connected {
+        id: None,
+        local: None,
+        peer: None,
+        errno: None,
+        took_ms,
+        answer: String::new(),
+    };
     let mut stream = match opened {
         Ok(stream) => stream,
         Err(error) => {
@@ -143,7 +149,9 @@ fn serve_one(mut stream: TcpStream, serve: &Serve, listener: &Listener) -> io::R
             let mut buffer = vec![0; CHUNK];
             loop {
                 let length = stream.read(&mut buffer)?;
-                let Some(part) = buffer.get(..length).filter(|part| !part.is_empty()) else { break };
+                let Some(part) = buffer.get(..length).filter(|part| !part.is_empty()) else {
+                    break;
+                };
                 lock(&listener.served).received += length as u64;
                 hash.update(part);
                 if *serve == Serve::Echo {
@@ -263,7 +271,11 @@ pub(super) fn transfer(to: SocketAddr, send: u64, timeout_ms: u64) -> Result<Tra
     Ok(Transferred { bytes, sha256: hex::encode(&hash.finalize()), took_ms })
 }
 
-fn write_pattern(stream: &mut TcpStream, bytes: u64, mut hash: Option<&mut Sha256>) -> io::Result<()> {
+fn write_pattern(
+    stream: &mut TcpStream,
+    bytes: u64,
+    mut hash: Option<&mut Sha256>,
+) -> io::Result<()> {
     let chunk: Vec<u8> = (0..CHUNK).map(|at| (at % 251) as u8).collect();
     let mut left = bytes;
     while left > 0 {

@@ -74,8 +74,7 @@ pub(super) fn bind_packet(fd: &OwnedFd, ifindex: i32, protocol: u16) -> io::Resu
     };
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or(0);
     // SAFETY: `address` is a valid address of `length` bytes.
-    let done =
-        unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) };
+    let done = unsafe { libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) };
     check(done).map(drop)
 }
 
@@ -124,10 +123,7 @@ pub(super) fn connect(fd: &OwnedFd, to: SocketAddr) -> io::Result<()> {
 /// Gives up a blocking call after this many milliseconds: `SO_RCVTIMEO` and `SO_SNDTIMEO`.
 pub(super) fn set_timeout(fd: &OwnedFd, milliseconds: u64) -> io::Result<()> {
     let milliseconds = i64::try_from(milliseconds.max(1)).unwrap_or(i64::MAX);
-    let time = libc::timeval {
-        tv_sec: milliseconds / 1000,
-        tv_usec: (milliseconds % 1000) * 1000,
-    };
+    let time = libc::timeval { tv_sec: milliseconds / 1000, tv_usec: (milliseconds % 1000) * 1000 };
     set(fd, libc::SOL_SOCKET, libc::SO_RCVTIMEO, &time)?;
     set(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &time)
 }
