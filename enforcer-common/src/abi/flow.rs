@@ -50,8 +50,8 @@ pub struct FlowRecord {
     pub sequence_end: [u32; 2],
     /// TCP: the last acknowledgement each side was seen to send (`[endpoint, peer]`).
     pub acknowledged: [u32; 2],
-    /// Padding, 0.
-    pub reserved: u32,
+    /// Who opened it: a [`crate::decide::Opener`].
+    pub opener: u32,
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<FlowRecord>() == 80);

@@ -11,12 +11,12 @@ pub enum Verdict {
 }
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])+ $variant:ident = $value:literal, $name:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $value:literal, $name:literal;)+) => {
         /// Why a frame was denied. Values are fixed for ever: they are in maps, events and records.
         #[repr(u16)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DropReason {
-            $($(#[$doc])+ $variant = $value,)+
+            $($(#[doc = $doc])+ $variant = $value,)+
         }
 
         impl DropReason {
@@ -32,7 +32,7 @@ macro_rules! drop_reasons {
             /// One sentence for an operator.
             #[must_use]
             pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+),)+ }
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
             }
 
             /// The reason with this ABI value, if there is one.
@@ -111,11 +111,13 @@ drop_reasons! {
     NoFamily = 32, "no_family";
     /// A map entry that must exist is missing, or a helper failed.
     Internal = 33, "internal";
+    /// A broadcast of the host or a hub that asks for another endpoint's address: counted, never recorded.
+    NotAddressed = 34, "not_addressed";
 }
 
 impl DropReason {
     /// Number of slots an array indexed by reason needs.
-    pub const SLOTS: usize = 34;
+    pub const SLOTS: usize = 35;
 }
 
 #[cfg(test)]

@@ -1,0 +1,83 @@
+//! The eBPF programs: entry points only; what they do is told in [`net`].
+//!
+//! Allow is `TCX_NEXT` (-1, `TC_ACT_UNSPEC`): programs of others behind ours still run. Deny is
+//! `TCX_DROP` (2, `TC_ACT_SHOT`), which ends the frame.
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "see `atomic`")]
+
+mod atomic;
+mod maps;
+mod net;
+mod skb;
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use enforcer_common::abi::{ABI_VERSION, verdict::Verdict};
+
+use crate::skb::Skb;
+
+/// Read by the loader before it loads anything.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "enforcer_abi")]
+pub static ENFORCER_ABI: u32 = ABI_VERSION;
+
+/// The kernel lets GPL-compatible programs call the helpers that are used here.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// TC ingress on a guest's veth: every frame a guest sends.
+///
+/// Fails: closed; every error is a denial with a reason.
+/// Kernel: 6.1 (`bpf_timer`, per-CPU hash without preallocation).
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn from_guest(ctx: TcContext) -> i32 {
+    action(net::from_guest(Skb::new(&ctx)))
+}
+
+/// TC egress on a guest's veth: every frame delivered to a guest.
+///
+/// Fails: closed; every error is a denial with a reason.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn to_guest(ctx: TcContext) -> i32 {
+    action(net::to_guest(Skb::new(&ctx)))
+}
+
+/// TC ingress on a guest bridge: what leaves the bridge for the host or beyond.
+///
+/// Fails: closed; a frame without the stamp is denied.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn from_bridge(ctx: TcContext) -> i32 {
+    action(net::from_bridge(Skb::new(&ctx)))
+}
+
+/// TC egress on a guest bridge: what the host sends or forwards to guests.
+///
+/// Fails: closed; `to_guest` denies what this program did not stamp.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn to_bridge(ctx: TcContext) -> i32 {
+    action(net::to_bridge(Skb::new(&ctx)))
+}
+
+#[inline(always)]
+fn action(verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::Allow => -1,
+        Verdict::Deny(_) => 2,
+    }
+}
+
+/// The verifier rejects a program that can reach this: it is an endless loop.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,111 @@
+//! Every map: who writes it, who reads it. The names are part of the ABI.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, bpf_timer},
+    btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    macros::btf_map,
+};
+use enforcer_common::{
+    abi::{
+        counter::{Counter, CounterKey, Usage},
+        endpoint::{Endpoint, Hub, HubKey, Network},
+        event::Event,
+        flow::{FlowKey, FlowRecord},
+        policy::{Policy, PublishedKey, Rule, RuleKey},
+    },
+    packet::Packet,
+};
+
+/// Entries are made one by one: most hosts use a fraction of what a table may hold.
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+/// Size of [`EVENTS`].
+pub const RING_BYTES: usize = 4 << 20;
+
+/// Value of [`FLOWS`]: what is remembered, and the timer that ends it.
+#[repr(C)]
+pub struct Flow {
+    /// Read and written by the packet path; read by the daemon.
+    pub record: FlowRecord,
+    /// Deletes the entry when the flow is over, whether or not the daemon lives.
+    pub timer: bpf_timer,
+}
+
+/// Room for what does not fit the 512 bytes of a BPF stack. Programs run with softirqs off, so none
+/// interrupts another on the same CPU.
+#[repr(C)]
+pub struct Scratch {
+    /// The frame that is judged.
+    pub packet: Packet,
+    /// The key of its flow.
+    pub key: FlowKey,
+    /// A new flow on its way into the table.
+    pub flow: NewFlow,
+}
+
+/// Bytes of a [`Flow`] whose timer was never armed; a per-CPU map may hold no timer.
+#[repr(C)]
+pub struct NewFlow {
+    /// What is remembered of the flow.
+    pub record: FlowRecord,
+    /// Zero: the kernel makes the timer when it is armed.
+    pub timer: [u64; 2],
+}
+
+const _: () = assert!(size_of::<NewFlow>() == size_of::<Flow>());
+
+impl NewFlow {
+    /// As the value of [`FLOWS`].
+    #[inline(always)]
+    pub fn as_flow(&self) -> &Flow {
+        // SAFETY: same layout; a timer of zeros is one that was never armed.
+        unsafe { &*core::ptr::from_ref(self).cast::<Flow>() }
+    }
+}
+
+/// One for each CPU. Written and read by one run of a program.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Ports of guest bridges by ifindex. Written by the daemon.
+#[btf_map]
+pub static ENDPOINTS: HashMap<u32, Endpoint, 8192, ON_DEMAND> = HashMap::new();
+
+/// Guest bridges by ifindex. Written by the daemon.
+#[btf_map]
+pub static NETWORKS: HashMap<u32, Network, 256, ON_DEMAND> = HashMap::new();
+
+/// Addresses of hubs' containers. Written by the daemon.
+#[btf_map]
+pub static HUBS: HashMap<HubKey, Hub, 1024, ON_DEMAND> = HashMap::new();
+
+/// Policies by number. Written by the daemon.
+#[btf_map]
+pub static POLICIES: Array<Policy, 512> = Array::new();
+
+/// Destinations that policies open. Written by the daemon.
+#[btf_map]
+pub static RULES: HashMap<RuleKey, Rule, 65536, ON_DEMAND> = HashMap::new();
+
+/// Container ports that Docker publishes. Written by the daemon.
+#[btf_map]
+pub static PUBLISHED: HashMap<PublishedKey, u32, 65536, ON_DEMAND> = HashMap::new();
+
+/// Live flows of all endpoints; quotas keep one guest from filling it. Written by the packet path.
+#[btf_map]
+pub static FLOWS: HashMap<FlowKey, Flow, 1048576, ON_DEMAND> = HashMap::new();
+
+/// Flows by state for each endpoint id. The daemon makes the entry, the packet path counts.
+#[btf_map]
+pub static USAGE: HashMap<u32, Usage, 8192, ON_DEMAND> = HashMap::new();
+
+/// Denials and opened flows by owner, reason and hook. Written by the packet path.
+#[btf_map]
+pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131072, ON_DEMAND> = PerCpuHashMap::new();
+
+/// Records for the daemon.
+#[btf_map]
+pub static EVENTS: RingBuf<Event, RING_BYTES> = RingBuf::new();
+
+/// Events that no counter could be made for, on each CPU. Written by the packet path.
+#[btf_map]
+pub static UNCOUNTED: PerCpuArray<u64, 1> = PerCpuArray::new();

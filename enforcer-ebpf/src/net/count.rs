@@ -1,0 +1,56 @@
+//! Counters by owner, reason and hook, on each CPU; and how many records of them are written.
+
+use enforcer_common::{
+    abi::counter::{Counter, CounterKey, RECORD_BURST, RECORDS_PER_SECOND},
+    packet::Bytes as _,
+};
+
+use super::Frame;
+use crate::maps::{COUNTERS, UNCOUNTED};
+
+const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
+
+/// Counts one event of the frame; the counter, for what becomes of its record.
+#[inline(always)]
+pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
+    let key = CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
+    let Some(counter) = entry(&key) else {
+        // SAFETY: this CPU's own slot; programs do not preempt one another on a CPU.
+        if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {
+            unsafe { *uncounted += 1 };
+        }
+        return None;
+    };
+    counter.events += 1;
+    counter.packets += u64::from(frame.skb.segments());
+    counter.bytes += u64::from(frame.skb.len());
+    Some(counter)
+}
+
+/// Takes one record from the owner's rate for this reason, if one is left.
+#[inline(always)]
+pub fn take_token(counter: &mut Counter, now: u64) -> bool {
+    let earned = now.saturating_sub(counter.refilled_ns) / NS_PER_RECORD;
+    if earned > 0 {
+        let tokens = counter.tokens + earned;
+        counter.tokens = if tokens > RECORD_BURST { RECORD_BURST } else { tokens };
+        counter.refilled_ns = now;
+    }
+    if counter.tokens == 0 {
+        return false;
+    }
+    counter.tokens -= 1;
+    true
+}
+
+#[inline(always)]
+fn entry(key: &CounterKey) -> Option<&'static mut Counter> {
+    if let Some(counter) = COUNTERS.get_ptr_mut(key) {
+        // SAFETY: this CPU's own value; programs do not preempt one another on a CPU.
+        return Some(unsafe { &mut *counter });
+    }
+    // Lost when another CPU was faster: then the lookup below finds its entry.
+    let _exists = COUNTERS.insert(key, Counter::default(), 1);
+    // SAFETY: as above.
+    COUNTERS.get_ptr_mut(key).map(|counter| unsafe { &mut *counter })
+}

@@ -1,0 +1,302 @@
+//! The flow table: lookup, quotas, accounting, end.
+
+use aya_ebpf::bindings::{BPF_NOEXIST, bpf_timer};
+use enforcer_common::{
+    abi::{
+        flow::{FlowKey, FlowRecord},
+        policy::Policy,
+        verdict::DropReason,
+    },
+    decide::Opener,
+    flow::{self, FlowState, Phase, QuotaClass},
+    packet::{Bytes as _, Packet, Payload, TCP},
+};
+
+use super::{Frame, conversation::Opening, expire};
+use crate::{
+    atomic,
+    maps::{FLOWS, Flow, NewFlow, SCRATCH, USAGE},
+};
+
+const EEXIST: i32 = -17;
+
+/// Makes the key of the packet's flow, seen from the endpoint.
+#[inline(always)]
+pub fn fill_key(
+    key: &mut FlowKey,
+    packet: &Packet,
+    endpoint: u32,
+    from_endpoint: bool,
+    payload: Payload,
+) {
+    let (source_port, destination_port) = match payload {
+        Payload::EchoRequest | Payload::EchoReply => {
+            // The identifier is 16 bits wide; see `packet::Packet::sequence`.
+            let identifier = packet.sequence as u16;
+            (identifier, identifier)
+        }
+        _ => (packet.source_port, packet.destination_port),
+    };
+    let (local, remote) = if from_endpoint {
+        (packet.source, packet.destination)
+    } else {
+        (packet.destination, packet.source)
+    };
+    let (local_port, remote_port) = if from_endpoint {
+        (source_port, destination_port)
+    } else {
+        (destination_port, source_port)
+    };
+    *key = FlowKey {
+        endpoint,
+        local_port,
+        remote_port,
+        local,
+        remote,
+        protocol: packet.protocol,
+        family: packet.family,
+        reserved: [0; 2],
+    };
+}
+
+/// A live flow in the table.
+pub struct Found<'a> {
+    pub key: &'a FlowKey,
+    pub state: FlowState,
+    flow: *mut Flow,
+}
+
+impl<'a> Found<'a> {
+    /// The flow, unless it is over. One that is over but not reaped yet is ended here.
+    #[inline(always)]
+    pub fn live(key: &'a FlowKey, now: u64) -> Option<Self> {
+        let flow = FLOWS.get_ptr_mut(key)?;
+        let found = Self { key, state: load_state(flow), flow };
+        if found.state.phase() == Phase::Dead {
+            return None;
+        }
+        if flow::is_expired(found.record(), found.state, key.protocol, now) {
+            found.end();
+            return None;
+        }
+        Some(found)
+    }
+
+    /// What is remembered of the flow.
+    #[inline(always)]
+    pub fn record(&self) -> &FlowRecord {
+        // SAFETY: the entry stays valid for this run of the program (RCU). Other CPUs may write
+        // its words meanwhile; each word is read on its own and any mixture is a state that a
+        // reordered packet could have made too.
+        unsafe { &(*self.flow).record }
+    }
+
+    /// Counts a packet that passed; `refresh` when it keeps the flow alive.
+    #[inline(always)]
+    pub fn account(
+        &self,
+        frame: &Frame,
+        payload: Payload,
+        from_endpoint: bool,
+        refresh: bool,
+        now: u64,
+    ) {
+        let packets = u64::from(frame.skb.segments());
+        let bytes = u64::from(frame.skb.len());
+        // SAFETY: the entry is valid for this run; plain words, written racily by design: see
+        // `record`. Counters are atomic.
+        unsafe {
+            let record = &raw mut (*self.flow).record;
+            let (packet_total, byte_total) = if from_endpoint {
+                (&raw mut (*record).packets_out, &raw mut (*record).bytes_out)
+            } else {
+                (&raw mut (*record).packets_in, &raw mut (*record).bytes_in)
+            };
+            atomic::add64(packet_total, packets);
+            atomic::add64(byte_total, bytes);
+            if refresh && (*record).last_seen_ns != now {
+                (*record).last_seen_ns = now;
+            }
+            if payload == Payload::Tcp {
+                flow::track(&mut *record, from_endpoint, frame.packet);
+            }
+        }
+    }
+
+    /// Moves the flow to another state, within the quotas.
+    #[inline(always)]
+    pub fn advance(&self, next: FlowState, policy: &Policy, now: u64) -> Result<(), DropReason> {
+        if next == self.state {
+            return Ok(());
+        }
+        let (old_class, new_class) = (self.state.quota_class(), next.quota_class());
+        let outbound = next.is_outbound();
+        if old_class != new_class
+            && reserve(self.key.endpoint, policy, new_class, outbound).is_err()
+        {
+            return if new_class == QuotaClass::Closing {
+                // Too many linger: this one is forgotten at once.
+                self.end();
+                Ok(())
+            } else {
+                Err(DropReason::QuotaEstablished)
+            };
+        }
+        if !swap_state(self.flow, self.state, next) {
+            // Another CPU moved it first; its packet counts, this one only passes.
+            if old_class != new_class {
+                release(self.key.endpoint, new_class, outbound);
+            }
+            return Ok(());
+        }
+        if old_class != new_class {
+            release(self.key.endpoint, old_class, outbound);
+        }
+        // SAFETY: as in `record`.
+        unsafe { (*self.flow).record.last_seen_ns = now };
+        let shortened = flow::timeout_ns(next, self.key.protocol)
+            < flow::timeout_ns(self.state, self.key.protocol);
+        if shortened {
+            expire::rearm(self.timer(), flow::timeout_ns(next, self.key.protocol));
+        }
+        Ok(())
+    }
+
+    /// A newer epoch of the policy allows it too.
+    #[inline(always)]
+    pub fn adopt(&self, epoch: u32, rule: u32) {
+        // SAFETY: as in `record`.
+        unsafe {
+            (*self.flow).record.epoch = epoch;
+            (*self.flow).record.rule = rule;
+        }
+    }
+
+    /// Ends the flow now.
+    #[inline(always)]
+    pub fn end(&self) {
+        end(self.key, self.flow, self.state);
+    }
+
+    #[inline(always)]
+    fn timer(&self) -> *mut bpf_timer {
+        // SAFETY: only computes an address within the entry.
+        unsafe { &raw mut (*self.flow).timer }
+    }
+}
+
+/// Ends a flow; of several that try, one gives its quota back.
+#[inline(always)]
+pub fn end(key: &FlowKey, flow: *mut Flow, state: FlowState) {
+    if swap_state(flow, state, FlowState::DEAD) {
+        release(key.endpoint, state.quota_class(), state.is_outbound());
+        // Fails only when the entry is gone already.
+        let _gone = FLOWS.remove(key);
+    }
+}
+
+/// Puts a new flow into the table; false: another CPU did so just now.
+#[inline(always)]
+pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<bool, DropReason> {
+    let from_endpoint = opening.sender == Opener::Endpoint;
+    let state = FlowState::open(from_endpoint);
+    let endpoint = opening.key.endpoint;
+    reserve(endpoint, policy, QuotaClass::HalfOpen, from_endpoint)
+        .map_err(|()| DropReason::QuotaHalfOpen)?;
+
+    let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
+    // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
+    let new = unsafe { &mut *new_flow()? };
+    new.timer = [0; 2];
+    let record = &mut new.record;
+    *record = FlowRecord {
+        last_seen_ns: opening.now,
+        opened_ns: opening.now,
+        state: state.word(),
+        epoch: policy.epoch,
+        rule: opening.rule,
+        opener: opening.sender.value(),
+        ..FlowRecord::default()
+    };
+    if from_endpoint {
+        (record.packets_out, record.bytes_out) = (packets, bytes);
+    } else {
+        (record.packets_in, record.bytes_in) = (packets, bytes);
+    }
+    if opening.key.protocol == TCP {
+        flow::track(record, from_endpoint, frame.packet);
+    }
+    if let Err(error) = FLOWS.insert(opening.key, new.as_flow(), u64::from(BPF_NOEXIST)) {
+        release(endpoint, QuotaClass::HalfOpen, from_endpoint);
+        return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
+    }
+    let Some(flow) = FLOWS.get_ptr_mut(opening.key) else {
+        return Err(DropReason::Internal);
+    };
+    // SAFETY: only computes an address within the entry.
+    let timer = unsafe { &raw mut (*flow).timer };
+    if expire::arm(timer, flow::timeout_ns(state, opening.key.protocol)).is_err() {
+        // Without its timer nobody would reap it.
+        end(opening.key, flow, state);
+        return Err(DropReason::Internal);
+    }
+    Ok(true)
+}
+
+/// Where a new flow is built.
+#[inline(always)]
+fn new_flow() -> Result<*mut NewFlow, DropReason> {
+    let scratch = SCRATCH.get_ptr_mut(0).ok_or(DropReason::Internal)?;
+    // SAFETY: only computes an address within the slot.
+    Ok(unsafe { &raw mut (*scratch).flow })
+}
+
+#[inline(always)]
+pub fn load_state(flow: *mut Flow) -> FlowState {
+    // SAFETY: the entry is valid for this run; an aligned word is read at once.
+    FlowState::from_word(unsafe { (&raw const (*flow).record.state).read_volatile() })
+}
+
+#[inline(always)]
+fn swap_state(flow: *mut Flow, old: FlowState, new: FlowState) -> bool {
+    // SAFETY: the entry is valid for this run.
+    unsafe { atomic::replace(&raw mut (*flow).record.state, old.word(), new.word()) }
+}
+
+/// Takes one place of a class, if the quota has one left.
+#[inline(always)]
+fn reserve(endpoint: u32, policy: &Policy, class: QuotaClass, outbound: bool) -> Result<(), ()> {
+    let counter = usage(endpoint, class, outbound).ok_or(())?;
+    // SAFETY: `usage` returns a word of an entry that is valid for this run.
+    unsafe {
+        if atomic::fetch_add(counter, 1) < flow::limit(&policy.quotas, class, outbound) {
+            return Ok(());
+        }
+        atomic::subtract(counter, 1);
+    }
+    Err(())
+}
+
+#[inline(always)]
+fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
+    if let Some(counter) = usage(endpoint, class, outbound) {
+        // SAFETY: as in `reserve`.
+        unsafe { atomic::subtract(counter, 1) };
+    }
+}
+
+#[inline(always)]
+fn usage(endpoint: u32, class: QuotaClass, outbound: bool) -> Option<*mut u32> {
+    let usage = USAGE.get_ptr_mut(endpoint)?;
+    // SAFETY: only computes addresses within the entry.
+    unsafe {
+        Some(match (class, outbound) {
+            (QuotaClass::HalfOpen, false) => &raw mut (*usage).inbound_half_open,
+            (QuotaClass::HalfOpen, true) => &raw mut (*usage).outbound_half_open,
+            (QuotaClass::Established, false) => &raw mut (*usage).inbound_established,
+            (QuotaClass::Established, true) => &raw mut (*usage).outbound_established,
+            (QuotaClass::Closing, _) => &raw mut (*usage).closing,
+            (QuotaClass::None, _) => return None,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Every frame that an endpoint sends.
+
+use enforcer_common::{
+    abi::{
+        endpoint::{Endpoint, HubKey, Network, Role},
+        event::Hook,
+        verdict::{DropReason, Verdict},
+    },
+    guard,
+    packet::Payload,
+};
+
+use super::{
+    Frame, conversation, icmp_error, neighbours,
+    stamp::{self, Stamp},
+};
+use crate::{
+    maps::{ENDPOINTS, HUBS, NETWORKS},
+    skb::Skb,
+};
+
+/// Judges and stamps. An interface that is no port of a guest bridge is not ours: it passes
+/// unstamped and untouched.
+#[inline(always)]
+pub fn from_guest(skb: Skb) -> Verdict {
+    // SAFETY: entries are replaced as a whole by the daemon, never written here.
+    let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
+        return Verdict::Allow;
+    };
+    stamp::clear(skb);
+    let Some(mut frame) = Frame::new(skb, Hook::FromGuest, endpoint.id) else {
+        return Verdict::Deny(DropReason::Internal);
+    };
+    let result = judge(&mut frame, endpoint);
+    if result.is_ok() {
+        Stamp::FromGuest.put(skb);
+    }
+    frame.conclude(result)
+}
+
+#[inline(always)]
+fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
+    let parsed = frame.parse();
+    match Role::from_value(endpoint.role) {
+        Role::Unknown => return Err(DropReason::UnknownInterface),
+        Role::Other => return Err(DropReason::RoleOther),
+        Role::Guest | Role::Hub => {}
+    }
+    let payload = parsed?;
+    // SAFETY: as in `from_guest`.
+    let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
+    match payload {
+        Payload::Arp => neighbours::arp_from(frame, endpoint, network),
+        Payload::Neighbour => neighbours::ndp_from(frame, endpoint, network),
+        _ => {
+            guard::source(endpoint, frame.packet)?;
+            guard::destination(network, frame.packet)?;
+            next_hop(frame, endpoint, network)?;
+            if payload == Payload::IcmpError {
+                icmp_error::from_endpoint(frame, endpoint)
+            } else {
+                conversation::from_endpoint(frame, endpoint, payload)
+            }
+        }
+    }
+}
+
+/// A unicast packet is addressed to the bridge, or to the MAC of the hub that it is for.
+#[inline(always)]
+fn next_hop(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(), DropReason> {
+    let packet = &*frame.packet;
+    if packet.destination_mac == network.mac {
+        return Ok(());
+    }
+    if endpoint.role == Role::Hub as u8 {
+        // `to_guest` admits it to a guest's port only as an answer or as a hub's own request.
+        let group = packet.destination_mac[0] & 1 != 0;
+        return if group { Err(DropReason::L2Destination) } else { Ok(()) };
+    }
+    if hub_has_mac(endpoint.network, packet.family, packet.destination, packet.destination_mac) {
+        Ok(())
+    } else {
+        Err(DropReason::L2Destination)
+    }
+}
+
+/// Whether `address` on this network is a hub's, and that hub's MAC is `mac`.
+#[inline(always)]
+pub(super) fn hub_has_mac(network: u32, family: u8, address: [u8; 16], mac: [u8; 6]) -> bool {
+    let key = HubKey { network, address, family, reserved: [0; 3] };
+    // SAFETY: as in `from_guest`.
+    unsafe { HUBS.get(key) }.is_some_and(|hub| hub.mac == mac)
+}

@@ -1,0 +1,108 @@
+//! A frame as the kernel hands it to a TC program.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use enforcer_common::packet::{Bytes, ETHERNET_LEN};
+
+const IPV4_TRANSPORT: u32 = ETHERNET_LEN + 20;
+const IPV6_TRANSPORT: u32 = ETHERNET_LEN + 40;
+
+/// The frame and its metadata.
+#[derive(Clone, Copy)]
+pub struct Skb(*mut __sk_buff);
+
+impl Skb {
+    /// The frame of this call.
+    #[inline(always)]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self(ctx.skb.skb)
+    }
+
+    /// Interface that the program is attached to.
+    #[inline(always)]
+    pub fn ifindex(self) -> u32 {
+        // SAFETY: the kernel passes a valid context; the verifier checks the field.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Interface by which the frame entered the machine last; 0: the host made it.
+    #[inline(always)]
+    pub fn ingress_ifindex(self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    /// The mark.
+    #[inline(always)]
+    pub fn mark(self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.0).mark }
+    }
+
+    /// Sets the mark.
+    #[inline(always)]
+    pub fn set_mark(self, mark: u32) {
+        // SAFETY: as in `ifindex`; TC programs may write this field.
+        unsafe { (*self.0).mark = mark }
+    }
+
+    /// Packets that this frame becomes on a wire.
+    #[inline(always)]
+    pub fn segments(self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        let segments = unsafe { (*self.0).gso_segs };
+        if segments == 0 { 1 } else { segments }
+    }
+
+    /// `N` bytes in linear memory, without a helper call.
+    #[inline(always)]
+    fn read_linear<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
+        // SAFETY: as in `ifindex`.
+        let (data, end) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
+        let start = data + offset as usize;
+        if start + N > end {
+            return None;
+        }
+        // SAFETY: `start..start + N` lies in the linear part, checked above; bytes have no
+        // alignment.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+
+    /// `N` bytes wherever they are.
+    #[inline(always)]
+    fn read_paged<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        // SAFETY: the helper writes at most `N` bytes into the array.
+        let result = unsafe {
+            bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
+        };
+        (result == 0).then_some(bytes)
+    }
+}
+
+impl Bytes for Skb {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `ifindex`.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // Headers without options stand at these places, mostly in linear memory. A constant offset
+        // is cheap for the verifier; any other goes through the helper.
+        let linear = match offset {
+            0 => self.read_linear(0),
+            ETHERNET_LEN => self.read_linear(ETHERNET_LEN),
+            IPV4_TRANSPORT => self.read_linear(IPV4_TRANSPORT),
+            IPV6_TRANSPORT => self.read_linear(IPV6_TRANSPORT),
+            _ => None,
+        };
+        linear.or_else(|| self.read_paged(offset))
+    }
+}

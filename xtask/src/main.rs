@@ -1,0 +1,2 @@
+//! Developer verbs of enforcer.
+fn main() {}
