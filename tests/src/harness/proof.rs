@@ -18,10 +18,13 @@ use crate::{
     protocol::{Connected, Exchanged, Request, Send, Sent},
 };
 
-/// Milliseconds that a connect may take: less than the kernel's first retransmission, so that one
-/// attempt is one SYN.
-const CONNECT_MS: u64 = 250;
-const BR_NETFILTER: &str = "net/bridge/bridge-nf-call-iptables";
+/// Milliseconds that a connect may take when it should fail: less than the kernel's first
+/// retransmission, so that one attempt is one SYN.
+const REFUSED_MS: u64 = 250;
+/// The same when it should succeed, on a busy machine.
+const ACCEPTED_MS: u64 = 3000;
+const BR_NETFILTER: [&str; 2] =
+    ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
 /// What was seen of one attack.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +64,8 @@ pub fn observe(
 ) -> Result<Observation> {
     rig.settle()?;
     let off = attack.without_br_netfilter && mode != Mode::Classic;
-    if off {
-        rig.host.sysctl(BR_NETFILTER, "0")?;
+    for path in BR_NETFILTER.iter().filter(|_| off) {
+        rig.host.sysctl(path, "0")?;
     }
     for (path, value, _) in attack.sysctls {
         rig.host.sysctl(path, value)?;
@@ -70,14 +73,18 @@ pub fn observe(
     let before = enforcer.map(|daemon| daemon.counts(&rig.host)).transpose()?.unwrap_or_default();
     let records_before = enforcer.map_or(0, |daemon| daemon.records().len());
     let captures = Captures::start(&rig.points(), &attack.filter())?;
-    let performed = perform(rig, attack);
+    let timeout_ms = match mode {
+        Mode::Absent | Mode::Passing => ACCEPTED_MS,
+        Mode::Classic | Mode::Enforcing => REFUSED_MS,
+    };
+    let performed = perform(rig, attack, timeout_ms);
     let captured = captures.end()?;
     let after = enforcer.map(|daemon| daemon.counts(&rig.host)).transpose()?.unwrap_or_default();
     for (path, _, value) in attack.sysctls {
         rig.host.sysctl(path, value)?;
     }
-    if off {
-        rig.host.sysctl(BR_NETFILTER, "1")?;
+    for path in BR_NETFILTER.iter().filter(|_| off) {
+        rig.host.sysctl(path, "1")?;
     }
     let (sent, effect) = performed?;
     let captured: BTreeMap<_, _> =
@@ -95,7 +102,7 @@ pub fn observe(
 }
 
 /// What A sent and, for attacks that are not counted by capture, how much of it had its effect.
-fn perform(rig: &Rig, attack: &Attack) -> Result<(u64, Option<u64>)> {
+fn perform(rig: &Rig, attack: &Attack, timeout_ms: u64) -> Result<(u64, Option<u64>)> {
     let a = &rig.a.actor;
     match &attack.step {
         Step::Frames { frames, repeat, by } => {
@@ -119,7 +126,7 @@ fn perform(rig: &Rig, attack: &Attack) -> Result<(u64, Option<u64>)> {
                     to: *to,
                     by: *by,
                     data: hex::encode(&attack.marker),
-                    timeout_ms: CONNECT_MS,
+                    timeout_ms,
                     hold: false,
                 })?;
                 accepted += u64::from(connected.errno.is_none() && connected.peer.is_some());
@@ -135,7 +142,7 @@ fn perform(rig: &Rig, attack: &Attack) -> Result<(u64, Option<u64>)> {
                     data: hex::encode(&attack.marker),
                     count: 1,
                     segment: 0,
-                    timeout_ms: CONNECT_MS,
+                    timeout_ms,
                 })?;
                 answered += u64::from(exchanged.answer.is_some());
             }
