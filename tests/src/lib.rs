@@ -1,1 +1,15 @@
-//! Harness of the integration tests.
+//! The harness of enforcer's integration tests: an actor inside guests, namespaces, a private
+//! dockerd, the catalogue of attacks, and the proofs.
+//!
+//! Nothing here touches the network namespace it was started in: all traffic stays inside
+//! namespaces that the harness makes.
+
+pub mod actor;
+pub mod frames;
+pub mod hex;
+pub mod protocol;
+
+#[cfg(feature = "harness")]
+pub mod attacks;
+#[cfg(feature = "harness")]
+pub mod harness;

@@ -1,0 +1,17 @@
+//! The harness: everything a test needs around the actor. See [`topology::Rig`] for the whole.
+
+pub mod artifacts;
+pub mod capture;
+pub mod classic;
+pub mod client;
+pub mod dockerd;
+pub mod enforcer;
+pub mod guest;
+pub mod image;
+pub mod light;
+pub mod netns;
+pub mod proof;
+pub mod residue;
+pub mod run;
+pub mod scenario;
+pub mod topology;

@@ -1,0 +1,253 @@
+//! A dockerd of our own inside the host namespace, and the few calls that tests make to it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use bollard::{
+    ClientVersion, Docker, body_full,
+    models::{Ipam, IpamConfig, NetworkCreateRequest},
+    query_parameters::{CreateImageOptions, RemoveContainerOptions},
+};
+use futures_util::TryStreamExt as _;
+use tokio::runtime::Runtime;
+
+use super::{
+    image,
+    netns::{Namespace, alive, die_with_parent},
+    run::{Run, wait_for},
+};
+
+/// Seconds that one call to the engine may take.
+const CALL_TIMEOUT: u64 = 60;
+
+/// How dockerd is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Docker's own iptables rules.
+    pub iptables: bool,
+    /// docker-proxy for published ports.
+    pub userland_proxy: bool,
+    /// Containers survive the daemon.
+    pub live_restore: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { iptables: true, userland_proxy: true, live_restore: false }
+    }
+}
+
+/// A guest network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Docker's name of it.
+    pub name: String,
+    /// Name of its bridge.
+    pub bridge: String,
+    /// IPv4 subnet and gateway.
+    pub subnet4: (String, String),
+    /// IPv6 subnet and gateway.
+    pub subnet6: Option<(String, String)>,
+}
+
+/// A running dockerd.
+pub struct Dockerd {
+    child: Child,
+    dir: PathBuf,
+    cgroup: String,
+    client: Docker,
+    runtime: Runtime,
+}
+
+impl Dockerd {
+    /// Starts it and waits until it answers.
+    pub fn start(run: &Run, host: &Namespace, options: Options) -> Result<Self> {
+        let dir = run.make_dir("docker")?;
+        let cgroup = format!("enforcer-test-{}", run.tag());
+        let log = File::create(dir.join("log"))?;
+        let mut command = host.command("dockerd");
+        command
+            .arg(format!("--data-root={}", dir.join("data").display()))
+            .arg(format!("--exec-root={}", dir.join("exec").display()))
+            .arg(format!("--pidfile={}", dir.join("pid").display()))
+            .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
+            .arg(format!("--cgroup-parent=/{cgroup}"))
+            .arg(format!("--iptables={}", options.iptables))
+            .arg(format!("--userland-proxy={}", options.userland_proxy))
+            .arg(format!("--live-restore={}", options.live_restore))
+            .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        // SIGTERM: it then stops its containers itself.
+        die_with_parent(&mut command, libc::SIGTERM);
+        let child = command.spawn().context("start dockerd")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let socket = dir.join("docker.sock");
+        let client = wait_for("dockerd", Duration::from_secs(60), || {
+            let version = ClientVersion { major_version: 1, minor_version: 41 };
+            let path = socket.to_str().context("the socket's path")?;
+            let client = Docker::connect_with_unix(path, CALL_TIMEOUT, &version)?;
+            runtime.block_on(client.ping())?;
+            Ok(Some(client))
+        });
+        match client {
+            Ok(client) => Ok(Self { child, dir, cgroup, client, runtime }),
+            Err(error) => {
+                let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+                let mut child = child;
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error.context(log))
+            }
+        }
+    }
+
+    /// The engine's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("docker.sock")
+    }
+
+    /// Makes a call: `docker.call(|client| async move { client.version().await })`.
+    pub fn call<'a, T, F>(&'a self, call: impl FnOnce(&'a Docker) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>> + 'a,
+    {
+        Ok(self.runtime.block_on(call(&self.client))?)
+    }
+
+    /// Loads the guests' image.
+    pub fn load_image(&self, tar: &Path) -> Result<()> {
+        let bytes = fs::read(tar)?;
+        let options = CreateImageOptions {
+            from_src: Some("-".into()),
+            repo: Some(image::NAME.into()),
+            ..CreateImageOptions::default()
+        };
+        self.call(|client| {
+            client
+                .create_image(Some(options), Some(body_full(bytes.into())), None)
+                .try_collect::<Vec<_>>()
+        })
+        .context("load the image")
+        .map(drop)
+    }
+
+    /// Makes a bridge network with a fixed bridge name.
+    pub fn create_network(&self, network: &Network) -> Result<()> {
+        let pool = |(subnet, gateway): &(String, String)| IpamConfig {
+            subnet: Some(subnet.clone()),
+            gateway: Some(gateway.clone()),
+            ..IpamConfig::default()
+        };
+        let pools = std::iter::once(&network.subnet4).chain(&network.subnet6).map(pool).collect();
+        let name = ("com.docker.network.bridge.name".to_owned(), network.bridge.clone());
+        let request = NetworkCreateRequest {
+            name: network.name.clone(),
+            driver: Some("bridge".into()),
+            enable_ipv6: Some(network.subnet6.is_some()),
+            ipam: Some(Ipam { config: Some(pools), ..Ipam::default() }),
+            options: Some([name].into()),
+            ..NetworkCreateRequest::default()
+        };
+        self.call(|client| client.create_network(request)).context("create the network").map(drop)
+    }
+
+    /// Removes a container, running or not.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        self.call(|client| client.remove_container(name, Some(options)))
+            .with_context(|| format!("remove {name}"))
+    }
+
+    /// Stops it; what it does not take with it is ended and removed here, by id.
+    pub fn stop(&mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        if self.child.try_wait()?.is_none() {
+            // SAFETY: our own child, not yet waited for.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            let ended =
+                wait_for("dockerd's end", Duration::from_secs(20), || Ok(self.child.try_wait()?));
+            if ended.is_err() {
+                self.child.kill()?;
+                self.child.wait()?;
+            }
+        }
+        let mark = self.dir.display().to_string();
+        for pid in processes_with(&mark) {
+            kill(pid);
+        }
+        for group in self.cgroup_dirs() {
+            remove_cgroup(&group);
+        }
+        let left = processes_with(&mark);
+        if !left.is_empty() {
+            bail!("processes left: {left:?}");
+        }
+        Ok(())
+    }
+
+    fn cgroup_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![Path::new("/sys/fs/cgroup").join(&self.cgroup)];
+        if let Ok(entries) = fs::read_dir("/sys/fs/cgroup") {
+            dirs.extend(entries.flatten().map(|entry| entry.path().join(&self.cgroup)));
+        }
+        dirs.retain(|dir| dir.is_dir());
+        dirs
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("dockerd: {error:#}");
+        }
+    }
+}
+
+/// Processes (not this one) whose command line names our directory: shims, containerd, proxies.
+#[must_use]
+pub fn processes_with(mark: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id())
+        .filter(|pid| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(mark)
+                // An actor names the run's directory, too, but belongs to its namespace.
+                && !String::from_utf8_lossy(&line).contains("actor")
+        })
+        .collect()
+}
+
+fn remove_cgroup(dir: &Path) {
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        if let Ok(pid) = pid.parse() {
+            kill(pid);
+        }
+    }
+    if let Ok(entries) = fs::read_dir(dir) {
+        for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    // A group is busy for a moment after its last process has gone.
+    let _ = wait_for("a cgroup's end", Duration::from_secs(2), || {
+        Ok((fs::remove_dir(dir).is_ok() || !dir.exists()).then_some(()))
+    });
+}
+
+fn kill(pid: u32) {
+    let Ok(number) = i32::try_from(pid) else { return };
+    // SAFETY: a process whose command line or cgroup is ours.
+    unsafe { libc::kill(number, libc::SIGKILL) };
+    let _ = wait_for("a process's end", Duration::from_secs(2), || Ok((!alive(pid)).then_some(())));
+}

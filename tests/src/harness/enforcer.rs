@@ -1,0 +1,232 @@
+//! The daemon under test: start, freeze, stop; its records, counters and status.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{
+    artifacts,
+    netns::{Namespace, die_with_parent, output},
+    run::{Run, wait_for},
+    topology::{BRIDGE, GATEWAY, HUB_PORT, NETWORK},
+};
+
+/// What protects the guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing: every attack must succeed, else it proves nothing.
+    Absent,
+    /// The classic recipe: two iptables rules.
+    Classic,
+    /// enforcer.
+    Enforcing,
+    /// enforcer with programs that pass everything (`ENFORCER_BPF` names that object): the suites
+    /// must fail, else they prove nothing.
+    Passing,
+}
+
+/// One counter of `enforcer status`, summed over hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Frames denied.
+    pub events: u64,
+    /// Packets as on the wire.
+    pub packets: u64,
+    /// Records written.
+    pub recorded: u64,
+    /// Records left out because of the rate.
+    pub suppressed: u64,
+    /// Records lost because the ring was full.
+    pub lost: u64,
+}
+
+/// Counters by reason.
+pub type Counts = BTreeMap<String, Count>;
+
+/// A running daemon.
+pub struct Enforcer {
+    child: Child,
+    binary: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    records: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Enforcer {
+    /// Starts it inside the host's namespaces and waits until `status` answers.
+    pub fn start(run: &Run, host: &Namespace, docker_socket: &std::path::Path) -> Result<Self> {
+        let binary = artifacts::enforcer().context("no enforcer binary: set ENFORCER_BIN")?;
+        let dir = run.make_dir("enforcer")?;
+        let config = dir.join("enforcer.toml");
+        fs::write(&config, config_text(docker_socket, &dir.join("run")))?;
+        let log = dir.join("log");
+        let mut command = host.command(&binary);
+        command
+            .args(["run", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
+        die_with_parent(&mut command, libc::SIGKILL);
+        let mut child = command.spawn().context("start enforcer")?;
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let output = child.stdout.take().context("no stdout")?;
+        let sink = Arc::clone(&records);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+            }
+        });
+        let mut enforcer = Self { child, binary, config, log, records };
+        let ready = wait_for("enforcer", Duration::from_secs(20), || {
+            ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
+            enforcer.status(host).map(Some)
+        });
+        ready.map_err(|error| error.context(enforcer.log_text()))?;
+        Ok(enforcer)
+    }
+
+    /// What `enforcer status --json` says.
+    pub fn status(&self, host: &Namespace) -> Result<Value> {
+        let mut command = host.command(&self.binary);
+        command.args(["status", "--json", "--config"]).arg(&self.config);
+        let text = run_status(&mut command)?;
+        serde_json::from_str(&text).context("status is not JSON")
+    }
+
+    /// Denials by reason, over all endpoints and hooks.
+    pub fn counts(&self, host: &Namespace) -> Result<Counts> {
+        let mut counts = Counts::new();
+        collect_counts(&self.status(host)?, &mut counts);
+        Ok(counts)
+    }
+
+    /// Records so far.
+    #[must_use]
+    pub fn records(&self) -> Vec<Value> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the daemon knows a guest as an endpoint.
+    pub fn wait_identified(&self, host: &Namespace, name: &str) -> Result<()> {
+        wait_for(&format!("{name} identified"), Duration::from_secs(10), || {
+            Ok(names_guest(&self.status(host)?, name).then_some(()))
+        })
+    }
+
+    /// Freezes it (`SIGSTOP`).
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(libc::SIGCONT)
+    }
+
+    /// Kills it (`SIGKILL`).
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Stops it (`SIGTERM`) and gives its records.
+    pub fn stop(mut self) -> Result<Vec<Value>> {
+        self.signal(libc::SIGTERM)?;
+        let status =
+            wait_for("enforcer's end", Duration::from_secs(10), || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "enforcer ended with {status}: {}", self.log_text());
+        Ok(self.records())
+    }
+
+    /// What it wrote to its log.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: i32) -> Result<()> {
+        // SAFETY: our own child, not yet waited for.
+        let done = unsafe { libc::kill(i32::try_from(self.child.id())?, signal) };
+        ensure!(done == 0, "signal {signal}: {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+}
+
+impl Drop for Enforcer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run_status(command: &mut Command) -> Result<String> {
+    output(command, "enforcer status")
+}
+
+fn config_text(docker_socket: &std::path::Path, run_dir: &std::path::Path) -> String {
+    format!(
+        r#"docker_socket = "{}"
+run_dir = "{}"
+
+[networks.{NETWORK}]
+bridge = "{BRIDGE}"
+create = true
+subnet4 = "10.99.0.0/24"
+gateway4 = "{GATEWAY}"
+hubs = [{{ at = "gateway", port = {HUB_PORT}, protocol = "tcp" }}]
+"#,
+        docker_socket.display(),
+        run_dir.display()
+    )
+}
+
+/// Finds every object with a `reason` and `events` below `counters`, wherever status puts it.
+fn collect_counts(value: &Value, counts: &mut Counts) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect_counts(item, counts)),
+        Value::Object(fields) => {
+            if let (Some(reason), Some(_)) =
+                (fields.get("reason").and_then(Value::as_str), fields.get("events"))
+            {
+                let number =
+                    |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
+                let count = counts.entry(reason.to_owned()).or_default();
+                count.events += number("events");
+                count.packets += number("packets");
+                count.recorded += number("recorded");
+                count.suppressed += number("suppressed");
+                count.lost += number("lost");
+            } else {
+                fields.values().for_each(|field| collect_counts(field, counts));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether status lists an endpoint of this name with the role of a guest.
+fn names_guest(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| names_guest(item, name)),
+        Value::Object(fields) => {
+            let is =
+                |key: &str, wanted: &str| fields.get(key).and_then(Value::as_str) == Some(wanted);
+            ((is("name", name) || is("container", name)) && is("role", "guest"))
+                || fields.values().any(|field| names_guest(field, name))
+        }
+        _ => false,
+    }
+}

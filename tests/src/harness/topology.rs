@@ -1,0 +1,240 @@
+//! The rig: an outside world, a host with a private dockerd, guests A and B, and services to
+//! attack, all in namespaces of their own.
+//!
+//! ```text
+//! world wan0 198.51.100.2 --- 198.51.100.1 up0 host guests0 10.99.0.1 --- guest-a, guest-b
+//! ```
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    client::Actor,
+    dockerd::{Dockerd, Network, Options},
+    guest::{Guest, Publish},
+    image,
+    netns::Namespace,
+    run::{Run, wait_for},
+};
+use crate::{
+    attacks::{End, Point, Scene},
+    hex,
+    protocol::{ConnectBy, Connected, Exchanged, Request, Serve},
+};
+
+/// The guest network's name in Docker.
+pub const NETWORK: &str = "guests";
+/// Its bridge.
+pub const BRIDGE: &str = "guests0";
+/// The host's address on it.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// The host's address towards the world.
+pub const UPLINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// The world's address.
+pub const WORLD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// The world's IPv6 address.
+pub const WORLD6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+/// docker0's address in the rig.
+pub const DOCKER0: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+/// Where the hub's API listens, on the gateway.
+pub const HUB_PORT: u16 = 8081;
+/// Where a guest's notebook listens.
+pub const NOTEBOOK_PORT: u16 = 8888;
+/// Where Docker publishes A's notebook; B's is the next port.
+pub const PUBLISHED_PORT: u16 = 18888;
+/// Host ports that no guest may reach.
+pub const HOST_PORTS: [u16; 6] = [22, 53, 2375, 8000, 8001, 9090];
+/// What the hub says.
+pub const HUB_BANNER: &str = "hub";
+/// What everything else says.
+pub const BANNER: &str = "open";
+
+/// The whole rig. Fields drop in order: guests' engine first, then the namespaces.
+pub struct Rig {
+    /// The engine.
+    pub docker: Dockerd,
+    /// The attacker.
+    pub a: Guest,
+    /// Its neighbour.
+    pub b: Guest,
+    /// The host.
+    pub host: Namespace,
+    /// What is beyond the uplink.
+    pub world: Namespace,
+    /// Tag and directory.
+    pub run: Run,
+}
+
+/// A rig before its guests, so that a daemon can be there first.
+pub struct Base {
+    docker: Dockerd,
+    /// The host.
+    pub host: Namespace,
+    world: Namespace,
+    /// Tag and directory.
+    pub run: Run,
+}
+
+impl Base {
+    /// Namespaces, uplink, dockerd, guest network and the host's services.
+    pub fn start(options: Options) -> Result<Self> {
+        let run = Run::start()?;
+        let world = Namespace::create(&run, "world")?;
+        let host = Namespace::create(&run, "host")?;
+        connect_uplink(&host, &world)?;
+        let docker = Dockerd::start(&run, &host, options)?;
+        docker.load_image(&image::build(&run)?)?;
+        docker.create_network(&Network {
+            name: NETWORK.into(),
+            bridge: BRIDGE.into(),
+            subnet4: ("10.99.0.0/24".into(), GATEWAY.to_string()),
+            subnet6: None,
+        })?;
+        serve(&host, &world)?;
+        Ok(Self { docker, host, world, run })
+    }
+
+    /// The engine's socket.
+    #[must_use]
+    pub fn docker_socket(&self) -> std::path::PathBuf {
+        self.docker.socket()
+    }
+
+    /// Starts the guests and what they serve.
+    pub fn with_guests(self) -> Result<Rig> {
+        let Self { docker, host, world, run } = self;
+        let start = |name: &str, published| {
+            let port = Publish { container: NOTEBOOK_PORT, host: published };
+            let guest = Guest::start(&run, &docker, NETWORK, name, &[port])?;
+            guest.actor.listen(any(NOTEBOOK_PORT), Serve::Echo)?;
+            guest.actor.listen(any(22), Serve::Banner(BANNER.into()))?;
+            guest.actor.udp_echo(any(5353))?;
+            Ok::<_, anyhow::Error>(guest)
+        };
+        let a = start("guest-a", PUBLISHED_PORT)?;
+        let b = start("guest-b", PUBLISHED_PORT + 1)?;
+        Ok(Rig { docker, a, b, host, world, run })
+    }
+}
+
+impl Rig {
+    /// A rig with dockerd's defaults and without any protection.
+    pub fn start() -> Result<Self> {
+        Base::start(Options::default())?.with_guests()
+    }
+
+    /// What an attacker knows.
+    pub fn scene(&self) -> Result<Scene> {
+        let bridge = self.host.actor.interface(BRIDGE)?;
+        Ok(Scene {
+            a: End { mac: self.a.mac, ipv4: self.a.ipv4 },
+            b: End { mac: self.b.mac, ipv4: self.b.ipv4 },
+            host: End { mac: bridge.mac, ipv4: GATEWAY },
+            world: WORLD,
+        })
+    }
+
+    /// Where frames are looked for: who captures, and on which interface.
+    #[must_use]
+    pub fn points(&self) -> [(Point, &Actor, &str); 3] {
+        [
+            (Point::Peer, &self.b.actor, "eth0"),
+            (Point::Host, &self.host.actor, BRIDGE),
+            (Point::World, &self.world.actor, "wan0"),
+        ]
+    }
+
+    /// Ends everything, and says what could not be ended.
+    pub fn stop(self) -> Result<()> {
+        let Self { mut docker, a, b, host, world, run } = self;
+        for guest in [a, b] {
+            docker.remove(&guest.name)?;
+        }
+        docker.stop()?;
+        drop((host, world, run));
+        Ok(())
+    }
+
+    /// Undoes what an attack did to the bridge's and the host's tables: each guest speaks once.
+    pub fn settle(&self) -> Result<()> {
+        self.host.ip(&format!("neigh flush dev {BRIDGE}"))?;
+        for guest in [&self.a, &self.b] {
+            guest.actor.connect((GATEWAY, HUB_PORT), 1000)?;
+        }
+        Ok(())
+    }
+
+    /// What must work whatever protects the guests; the name of the first that does not.
+    pub fn legal_traffic(&self) -> Result<Vec<(&'static str, bool)>> {
+        let hub = self.a.actor.connect((GATEWAY, HUB_PORT), 2000)?;
+        Ok(vec![
+            ("guest to hub", hub.answer == hex::encode(HUB_BANNER.as_bytes())),
+            ("host to guest", echoes(&self.host.actor, self.a.at(NOTEBOOK_PORT))?),
+            (
+                "world to published port",
+                echoes(&self.world.actor, (UPLINK, PUBLISHED_PORT).into())?,
+            ),
+        ])
+    }
+}
+
+/// Whether a connection to an echo service gives back what was sent.
+fn echoes(from: &Actor, to: SocketAddr) -> Result<bool> {
+    let data = hex::encode(b"notebook");
+    let connected: Connected = from.call(&Request::Connect {
+        to,
+        by: ConnectBy::Plain,
+        data: data.clone(),
+        timeout_ms: 2000,
+        hold: false,
+    })?;
+    Ok(connected.answer == data)
+}
+
+fn any(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+fn connect_uplink(host: &Namespace, world: &Namespace) -> Result<()> {
+    host.ip(&format!("link add up0 type veth peer name wan0 netns {}", world.pid()))?;
+    host.ip(&format!("addr add {UPLINK}/24 dev up0"))?;
+    host.ip("addr add 2001:db8::1/64 dev up0 nodad")?;
+    host.ip("link set up0 up")?;
+    world.ip(&format!("addr add {WORLD}/24 dev wan0"))?;
+    world.ip(&format!("addr add {WORLD6}/64 dev wan0 nodad"))?;
+    world.ip("link set wan0 up")?;
+    // An attacker's source address is no secret to the world: it can answer, if it is asked.
+    world.ip(&format!("route add 10.99.0.0/24 via {UPLINK}"))?;
+    host.ip(&format!("route add default via {WORLD}"))?;
+    host.sysctl("net.ipv4.ip_forward", "1")?;
+    host.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    let echo = Request::Echo {
+        to: WORLD.into(),
+        interface: String::new(),
+        data: String::new(),
+        timeout_ms: 500,
+    };
+    wait_for("the uplink", Duration::from_secs(5), || {
+        let exchanged: Exchanged = host.actor.call(&echo)?;
+        Ok(exchanged.answer.map(drop))
+    })
+}
+
+fn serve(host: &Namespace, world: &Namespace) -> Result<()> {
+    host.actor.listen((GATEWAY, HUB_PORT), Serve::Banner(HUB_BANNER.into())).context("hub")?;
+    for port in HOST_PORTS {
+        host.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
+    }
+    for port in [80, 443] {
+        world.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
+    }
+    // One socket for each address: an answer must come from the address that was asked.
+    for address in [GATEWAY, UPLINK, DOCKER0] {
+        host.actor.udp_echo((address, 53))?;
+    }
+    world.actor.udp_echo(any(53)).map(drop)
+}
