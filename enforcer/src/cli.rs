@@ -70,12 +70,13 @@ enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  enforcer run /etc/enforcer.toml >> /var/log/enforcer.jsonl
+  enforcer run --config /etc/enforcer/enforcer.toml >> /var/log/enforcer.jsonl
 
 Audit records go to standard output, one JSON object a line; logs go to standard error. SIGTERM and
 SIGINT end it.")]
 struct RunArgs {
     /// The config file; examples/enforcer.toml explains every key.
+    #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
     config: PathBuf,
 }
 
