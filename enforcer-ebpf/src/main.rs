@@ -13,7 +13,7 @@ mod net;
 mod skb;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use enforcer_common::abi::{ABI_VERSION, verdict::Verdict};
+use enforcer_common::abi::{ABI_VERSION, event::Hook, verdict::Verdict};
 
 use crate::skb::Skb;
 
@@ -34,7 +34,7 @@ pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 /// Cost: see docs/verifier-instructions.toml.
 #[classifier]
 pub fn from_guest(ctx: TcContext) -> i32 {
-    action(net::from_guest(Skb::new(&ctx)))
+    action(&ctx, Hook::FromGuest, net::from_guest(Skb::new(&ctx)))
 }
 
 /// TC egress on a guest's veth: every frame delivered to a guest.
@@ -44,7 +44,7 @@ pub fn from_guest(ctx: TcContext) -> i32 {
 /// Cost: see docs/verifier-instructions.toml.
 #[classifier]
 pub fn to_guest(ctx: TcContext) -> i32 {
-    action(net::to_guest(Skb::new(&ctx)))
+    action(&ctx, Hook::ToGuest, net::to_guest(Skb::new(&ctx)))
 }
 
 /// TC ingress on a guest bridge: what leaves the bridge for the host or beyond.
@@ -54,7 +54,7 @@ pub fn to_guest(ctx: TcContext) -> i32 {
 /// Cost: see docs/verifier-instructions.toml.
 #[classifier]
 pub fn from_bridge(ctx: TcContext) -> i32 {
-    action(net::from_bridge(Skb::new(&ctx)))
+    action(&ctx, Hook::FromBridge, net::from_bridge(Skb::new(&ctx)))
 }
 
 /// TC egress on a guest bridge: what the host sends or forwards to guests.
@@ -64,16 +64,32 @@ pub fn from_bridge(ctx: TcContext) -> i32 {
 /// Cost: see docs/verifier-instructions.toml.
 #[classifier]
 pub fn to_bridge(ctx: TcContext) -> i32 {
-    action(net::to_bridge(Skb::new(&ctx)))
+    action(&ctx, Hook::ToBridge, net::to_bridge(Skb::new(&ctx)))
 }
 
 #[inline(always)]
-fn action(verdict: Verdict) -> i32 {
+fn action(ctx: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
+    log(ctx, hook, verdict);
     match verdict {
         Verdict::Allow => -1,
         Verdict::Deny(_) => 2,
     }
 }
+
+/// A line for a developer; release builds have none, their records are events.
+#[cfg(feature = "bpf-log")]
+#[inline(always)]
+fn log(ctx: &TcContext, hook: Hook, verdict: Verdict) {
+    let reason = match verdict {
+        Verdict::Allow => 0,
+        Verdict::Deny(reason) => reason as u16,
+    };
+    aya_log_ebpf::info!(ctx, "hook {} reason {} length {}", hook as u8, reason, ctx.len());
+}
+
+#[cfg(not(feature = "bpf-log"))]
+#[inline(always)]
+fn log(_ctx: &TcContext, _hook: Hook, _verdict: Verdict) {}
 
 /// The verifier rejects a program that can reach this: it is an endless loop.
 #[cfg(not(test))]

@@ -1,5 +1,7 @@
 //! A frame as the kernel hands it to a TC program.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
 use enforcer_common::packet::{Bytes, ETHERNET_LEN};
 
@@ -70,12 +72,13 @@ impl Skb {
     /// `N` bytes wherever they are.
     #[inline(always)]
     fn read_paged<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        // SAFETY: the helper writes at most `N` bytes into the array.
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        // SAFETY: the helper writes `N` bytes into the array, or fails.
         let result = unsafe {
             bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
         };
-        (result == 0).then_some(bytes)
+        // SAFETY: written in full when the helper succeeds.
+        (result == 0).then(|| unsafe { bytes.assume_init() })
     }
 }
 

@@ -16,6 +16,13 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// Environment variable that forces one tool chain.
 pub(crate) const CHOICE: &str = "ENFORCER_BPF_TOOLCHAIN";
 
+const MISSING: &str = "\
+no core library for bpfel-unknown-none, the target of the eBPF programs; stable Rust has none.
+Run ./x build, which installs one, or
+on Debian 12: apt-get install rustc-web cargo-web libstd-rust-web-dev-bpf
+elsewhere: rustup toolchain install nightly --component rust-src
+Looked for:";
+
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -72,7 +79,7 @@ impl Toolchain {
     /// `cargo VERB` on the eBPF crate, into `target_dir/bpf`, in a clean environment.
     pub(crate) fn cargo(&self, verb: &str, target_dir: &Path) -> Command {
         let mut command = match self.core {
-            Core::Debian => self.debian(verb),
+            Core::Debian => debian(verb),
             Core::Nightly => {
                 let mut command = Command::new("rustup");
                 command.args(["run", "nightly", "cargo", verb]);
@@ -87,25 +94,7 @@ impl Toolchain {
             .arg("-Ztrim-paths")
             .env("CARGO_PROFILE_BPF_TRIM_PATHS", "all")
             .env("CARGO_ENCODED_RUSTFLAGS", self.flags())
-            .env("CARGO_TARGET_DIR", self.target_dir(target_dir));
-        command
-    }
-
-    /// Where [`Self::cargo`] `build` leaves the object.
-    pub(crate) fn object(&self, target_dir: &Path) -> PathBuf {
-        self.target_dir(target_dir).join(TARGET).join("bpf").join("enforcer-ebpf")
-    }
-
-    fn debian(&self, verb: &str) -> Command {
-        // `cargo clippy` would look in CARGO_HOME first and find rustup's, of another version.
-        let mut command = Command::new(if verb == "clippy" { DEBIAN_CLIPPY } else { DEBIAN_CARGO });
-        clear(&mut command);
-        command
-            .arg(verb)
-            .env("CARGO", DEBIAN_CARGO)
-            .env("RUSTC", DEBIAN_RUSTC)
-            // aya-ebpf uses one unstable feature: the assembler of the eBPF target.
-            .env("RUSTC_BOOTSTRAP", "1");
+            .env("CARGO_TARGET_DIR", self.output_dir(target_dir));
         command
     }
 
@@ -119,10 +108,24 @@ impl Toolchain {
         .join("\x1f")
     }
 
-    /// One for each tool chain, so that they do not rebuild each other's files.
-    fn target_dir(&self, target_dir: &Path) -> PathBuf {
+    /// Where [`Self::cargo`] builds to: one directory for each tool chain, so that they do not
+    /// rebuild each other's files.
+    pub(crate) fn output_dir(&self, target_dir: &Path) -> PathBuf {
         target_dir.join("bpf").join(self.core.to_string())
     }
+}
+
+fn debian(verb: &str) -> Command {
+    // `cargo clippy` would look in CARGO_HOME first and find rustup's, of another version.
+    let mut command = Command::new(if verb == "clippy" { DEBIAN_CLIPPY } else { DEBIAN_CARGO });
+    clear(&mut command);
+    command
+        .arg(verb)
+        .env("CARGO", DEBIAN_CARGO)
+        .env("RUSTC", DEBIAN_RUSTC)
+        // aya-ebpf uses one unstable feature: the assembler of the eBPF target.
+        .env("RUSTC_BOOTSTRAP", "1");
+    command
 }
 
 /// Removes what the cargo around this process set for its own build: the compiler wrapper of
@@ -141,33 +144,11 @@ fn clear(command: &mut Command) {
 fn find_core() -> Result<Core, String> {
     let choice = env::var(CHOICE).unwrap_or_default();
     match choice.as_str() {
-        "" if debian_has_core() => Ok(Core::Debian),
-        "" if nightly_has_source() => Ok(Core::Nightly),
-        "" => Err(format!(
-            "no compiler for {TARGET}: stable Rust ships no core library for it.\n{}\n{}",
-            debian_advice(),
-            nightly_advice()
-        )),
-        "debian" if debian_has_core() => Ok(Core::Debian),
-        "debian" => Err(format!(
-            "{CHOICE}=debian, but it has no core library for {TARGET}.\n{}",
-            debian_advice()
-        )),
-        "nightly" if nightly_has_source() => Ok(Core::Nightly),
-        "nightly" => {
-            Err(format!("{CHOICE}=nightly, but it has no library source.\n{}", nightly_advice()))
-        }
+        "" | "debian" if debian_has_core() => Ok(Core::Debian),
+        "" | "nightly" if nightly_has_source() => Ok(Core::Nightly),
+        "" | "debian" | "nightly" => Err(format!("{MISSING} {CHOICE}={choice}")),
         other => Err(format!("{CHOICE}={other}: expected debian or nightly")),
     }
-}
-
-fn debian_advice() -> String {
-    "On Debian 12: apt-get install rustc-web cargo-web libstd-rust-web-dev-bpf (or run ./x build)."
-        .to_owned()
-}
-
-fn nightly_advice() -> String {
-    "Elsewhere: rustup toolchain install nightly --component rust-src.".to_owned()
 }
 
 fn debian_has_core() -> bool {

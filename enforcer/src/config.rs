@@ -1,4 +1,14 @@
 //! The config file: strict TOML in, a valid [`Config`] out.
+//!
+//! `text -> raw (serde shape) -> parse + check (meaning) -> Config`; every problem has a line.
+
+mod check;
+mod network;
+mod parse;
+mod problem;
+mod raw;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -7,6 +17,35 @@ use std::{
 };
 
 use enforcer_common::abi::policy::Quotas;
+
+pub use self::{
+    parse::parse,
+    problem::{ConfigError, Problem},
+};
+
+/// The engine's socket when the config names none.
+pub const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
+/// The run directory when the config names none.
+pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
+/// The stamp's bits when the config names none: out of the way of Docker, kube-proxy
+/// (`0xc000`) and Tailscale (`0xff0000`).
+pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
+/// Size of the flow table when the config names none: about 200 MB when full.
+pub const DEFAULT_MAX_FLOWS: u32 = 1 << 20;
+/// Most guest networks: each has a policy for guests and one for hubs, and map `POLICIES` holds 64.
+pub const MAX_NETWORKS: usize = 31;
+
+/// Limits for each guest where the config names none.
+///
+/// A visitor's browser holds tens of connections to a notebook server; a busy class behind one
+/// proxy holds hundreds. A guest that opens more than 256 unanswered connections is scanning.
+pub const DEFAULT_QUOTAS: Quotas = Quotas {
+    inbound_half_open: 1024,
+    inbound_established: 8192,
+    outbound_half_open: 256,
+    outbound_established: 2048,
+    closing: 8192,
+};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +60,18 @@ pub struct Config {
     pub max_flows: u32,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            docker_socket: PathBuf::from(DEFAULT_DOCKER_SOCKET),
+            run_dir: PathBuf::from(DEFAULT_RUN_DIR),
+            mark_mask: DEFAULT_MARK_MASK,
+            max_flows: DEFAULT_MAX_FLOWS,
+            networks: BTreeMap::new(),
+        }
+    }
 }
 
 /// One guest network.

@@ -1,4 +1,12 @@
 //! enforcer: the daemon's stages and its command line.
 
+pub mod audit;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod control_socket;
+pub mod docker;
+pub mod kernel;
 pub mod model;
+pub mod netlink;
+pub mod supervise;

@@ -3,3 +3,6 @@
 pub mod desired;
 pub mod inventory;
 pub mod link;
+pub mod observed;
+pub mod owner;
+pub mod status;

@@ -180,6 +180,9 @@ pub struct Attack {
     pub unprotected: Through,
     /// What gets through under the classic recipe.
     pub classic: Through,
+    /// br_netfilter, where it is on, holds or checks such packets itself: off, they are seen. The
+    /// classic recipe needs it on.
+    pub without_br_netfilter: bool,
     /// Sysctls of the host that help the attacker: path below `/proc/sys`, value, value after.
     pub sysctls: &'static [(&'static str, &'static str, &'static str)],
 }
@@ -228,6 +231,12 @@ impl Attack {
     /// The kernel may cut or refuse what is sent.
     fn inexact(&mut self) -> &mut Self {
         self.exact = false;
+        self
+    }
+
+    /// Switches br_netfilter off for it, except under the classic recipe.
+    fn without_br_netfilter(&mut self) -> &mut Self {
+        self.without_br_netfilter = true;
         self
     }
 
@@ -292,6 +301,7 @@ impl Book {
             exact: true,
             unprotected: Through::All,
             classic: Through::All,
+            without_br_netfilter: false,
             sysctls: &[],
         });
         &mut self.attacks[index]

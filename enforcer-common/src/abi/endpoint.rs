@@ -83,7 +83,7 @@ pub struct Network {
 
 /// Key of map `HUBS`: an address of a hub's container on a guest network.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HubKey {
     /// ifindex of the guest bridge.
     pub network: u32,

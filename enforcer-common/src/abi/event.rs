@@ -26,7 +26,7 @@ impl EventKind {
 
 /// The program that decided. Value of [`Event::hook`] and [`super::counter::CounterKey::hook`].
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hook {
     /// TC ingress on a guest's veth.
     FromGuest = 1,

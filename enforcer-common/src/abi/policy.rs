@@ -31,7 +31,7 @@ pub struct Quotas {
 
 /// Key of map `RULES`: a destination that a policy opens. No entry: denied.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleKey {
     /// The policy.
     pub policy: u32,
@@ -55,7 +55,7 @@ pub struct Rule {
 
 /// Key of map `PUBLISHED`: a container port that Docker publishes on a non-loopback address.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublishedKey {
     /// [`super::endpoint::Endpoint::id`].
     pub endpoint: u32,

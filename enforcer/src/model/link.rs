@@ -27,8 +27,10 @@ pub struct Link {
     pub peer: Option<u32>,
     /// veth: id of the peer's network namespace; `None` when it is this one.
     pub peer_netns: Option<i32>,
-    /// veth: MAC address the peer had while it was still in this namespace, before a guest ran.
+    /// veth: MAC address of the peer, as the kernel says, wherever the peer is now.
     pub peer_mac: Option<Mac>,
+    /// Port of a bridge: its settings there.
+    pub port: Option<PortSettings>,
     /// Bridge: IPv4 addresses.
     pub ipv4: Vec<Ipv4Addr>,
     /// Bridge: IPv6 addresses, link-local ones included.
@@ -44,4 +46,17 @@ pub enum LinkKind {
     Veth,
     /// Anything else.
     Other,
+}
+
+/// What a bridge does with a port: the second layer under the packet path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortSettings {
+    /// Forwards nothing to other isolated ports.
+    pub isolated: bool,
+    /// Learns MAC addresses from frames.
+    pub learning: bool,
+    /// Is sent frames to MAC addresses that the bridge does not know.
+    pub unicast_flood: bool,
+    /// Is sent multicast frames.
+    pub multicast_flood: bool,
 }

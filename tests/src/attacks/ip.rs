@@ -85,8 +85,12 @@ fn fragments(book: &mut Book) {
     const REASONS: &[DropReason] = &[Fragment];
     book.frames("P17", "fragments to the host", Point::Host, REASONS, |s, m| {
         cut(s, s.host.ipv4, m)
-    });
-    book.frames("P17", "fragments to the world", Point::Host, REASONS, |s, m| cut(s, s.world, m));
+    })
+    .without_br_netfilter()
+    .classic(Through::Nothing);
+    book.frames("P17", "fragments to the world", Point::Host, REASONS, |s, m| cut(s, s.world, m))
+        .without_br_netfilter()
+        .classic(Through::Nothing);
     book.frames(
         "P17",
         "fragments to B",
@@ -99,6 +103,7 @@ fn fragments(book: &mut Book) {
                 .collect()
         },
     )
+    .without_br_netfilter()
     .classic(Through::Nothing);
 }
 
@@ -139,7 +144,9 @@ fn options(book: &mut Book) {
                 s.via_host(&ip.packet(&udp(&s.ends(s.host.ipv4), 5000, 53, m)))
             })
             .collect()
-    });
+    })
+    .without_br_netfilter()
+    .classic(Through::Nothing);
 }
 
 fn with_options(s: &Scene, to: std::net::Ipv4Addr, m: &[u8]) -> Vec<Vec<u8>> {
@@ -186,5 +193,7 @@ fn lengths(book: &mut Book) {
         tcp.splice(12..13, [0xf0]);
         frames.push(s.via_host(&Ipv4 { protocol: protocol::TCP, ..s.ip(to) }.packet(&tcp)));
         frames
-    });
+    })
+    .without_br_netfilter()
+    .classic(Through::Some);
 }

@@ -147,7 +147,9 @@ fn super_packets(book: &mut Book) {
         Step::Segments { to: world, size: 512, count: 16 },
     )
     .classic(Through::Nothing)
-    .inexact();
+    .inexact()
+    // A super-packet is one frame on a virtual wire.
+    .unprotected(Through::Some);
     let host = SocketAddr::from((Ipv4Addr::from(GATEWAY), 4444));
     book.add(
         "P32",

@@ -32,7 +32,8 @@ pub(super) fn add(book: &mut Book) {
         Point::World,
         CLOSED,
         Step::Scenario(Scenario::SynAfterFin),
-    );
+    )
+    .classic(Through::Nothing);
     book.add(
         "P22",
         "SYN on a tuple closed by RST",

@@ -29,7 +29,9 @@ impl Actor {
     /// Waits until it answers.
     pub fn wait(socket: PathBuf) -> Result<Self> {
         let actor = Self { socket };
-        wait_for("the actor", Duration::from_secs(20), || actor.call::<()>(&Request::Ready).map(Some))?;
+        wait_for("the actor", Duration::from_secs(20), || {
+            actor.call::<()>(&Request::Ready).map(Some)
+        })?;
         Ok(actor)
     }
 

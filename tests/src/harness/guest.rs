@@ -55,6 +55,11 @@ impl Guest {
         let body = ContainerCreateBody {
             image: Some(image::NAME.into()),
             entrypoint: Some(vec!["/actor".into(), "/run/actor/actor.sock".into()]),
+            exposed_ports: Some(
+                publish.iter().map(|port| format!("{}/tcp", port.container)).collect(),
+            ),
+            // The first process of a container ignores SIGTERM unless it handles it.
+            stop_signal: Some("SIGKILL".into()),
             host_config: Some(HostConfig {
                 binds: Some(vec![format!("{}:/run/actor", dir.display())]),
                 network_mode: Some(network.into()),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     attacks::{End, Point, Scene},
     hex,
-    protocol::Serve,
+    protocol::{ConnectBy, Connected, Exchanged, Request, Serve},
 };
 
 /// The guest network's name in Docker.
@@ -159,6 +159,15 @@ impl Rig {
         Ok(())
     }
 
+    /// Undoes what an attack did to the bridge's and the host's tables: each guest speaks once.
+    pub fn settle(&self) -> Result<()> {
+        self.host.ip(&format!("neigh flush dev {BRIDGE}"))?;
+        for guest in [&self.a, &self.b] {
+            guest.actor.connect((GATEWAY, HUB_PORT), 1000)?;
+        }
+        Ok(())
+    }
+
     /// What must work whatever protects the guests; the name of the first that does not.
     pub fn legal_traffic(&self) -> Result<Vec<(&'static str, bool)>> {
         let hub = self.a.actor.connect((GATEWAY, HUB_PORT), 2000)?;
@@ -176,9 +185,9 @@ impl Rig {
 /// Whether a connection to an echo service gives back what was sent.
 fn echoes(from: &Actor, to: SocketAddr) -> Result<bool> {
     let data = hex::encode(b"notebook");
-    let connected: crate::protocol::Connected = from.call(&crate::protocol::Request::Connect {
+    let connected: Connected = from.call(&Request::Connect {
         to,
-        by: crate::protocol::ConnectBy::Plain,
+        by: ConnectBy::Plain,
         data: data.clone(),
         timeout_ms: 2000,
         hold: false,
@@ -203,10 +212,16 @@ fn connect_uplink(host: &Namespace, world: &Namespace) -> Result<()> {
     host.ip(&format!("route add default via {WORLD}"))?;
     host.sysctl("net.ipv4.ip_forward", "1")?;
     host.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    let echo = Request::Echo {
+        to: WORLD.into(),
+        interface: String::new(),
+        data: String::new(),
+        timeout_ms: 500,
+    };
     wait_for("the uplink", Duration::from_secs(5), || {
-        host.run(&format!("ping -c1 -W1 {WORLD}")).map(Some)
+        let exchanged: Exchanged = host.actor.call(&echo)?;
+        Ok(exchanged.answer.map(drop))
     })
-    .map(drop)
 }
 
 fn serve(host: &Namespace, world: &Namespace) -> Result<()> {
@@ -217,8 +232,9 @@ fn serve(host: &Namespace, world: &Namespace) -> Result<()> {
     for port in [80, 443] {
         world.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
     }
-    for namespace in [host, world] {
-        namespace.actor.udp_echo(any(53))?;
+    // One socket for each address: an answer must come from the address that was asked.
+    for address in [GATEWAY, UPLINK, DOCKER0] {
+        host.actor.udp_echo((address, 53))?;
     }
-    Ok(())
+    world.actor.udp_echo(any(53)).map(drop)
 }

@@ -49,7 +49,7 @@ fn ensure_all_hold(rig: &Rig, mode: Mode) -> Result<()> {
     let mut stopped = 0;
     let attacks = catalogue(&rig.scene()?);
     for attack in &attacks {
-        let seen = observe(rig, None, attack)?;
+        let seen = observe(rig, mode, None, attack)?;
         stopped += usize::from(seen.through() == Through::Nothing);
         println!(
             "{:60} to {:8} {:5} of {:5}",

@@ -31,7 +31,7 @@ fn enforcer_denies_the_catalogue_and_breaks_nothing() -> Result<()> {
     }
     let mut complaints = Vec::new();
     for attack in &catalogue(&rig.scene()?) {
-        let seen = observe(&rig, Some(&daemon), attack)?;
+        let seen = observe(&rig, Mode::Enforcing, Some(&daemon), attack)?;
         println!("{:60} {:5} of {:5} {}", attack.title(), seen.reached, seen.sent, seen.reasons());
         complaints.extend(judge(Mode::Enforcing, attack, &seen).iter().map(ToString::to_string));
         for (what, works) in rig.legal_traffic()? {

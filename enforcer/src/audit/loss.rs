@@ -1,0 +1,140 @@
+//! What was not written, as numbers in the stream: the kernel's counters and this daemon's own are
+//! compared with the last look, and differences become loss records.
+
+use std::collections::BTreeMap;
+
+use enforcer_common::abi::{
+    counter::{Counter, CounterKey, FLOW_OPENED},
+    event::Hook,
+    verdict::DropReason,
+};
+
+use super::{
+    enrich::Names,
+    record::{Cause, Loss},
+};
+
+/// What a number of missing records is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LossKey {
+    /// Owner, reason and hook.
+    pub counter: CounterKey,
+    /// Why they are missing.
+    pub cause: Cause,
+}
+
+/// Losses by what they are about, cumulative.
+pub type Losses = BTreeMap<LossKey, u64>;
+
+/// Remembers what has been told.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    told: Losses,
+}
+
+impl Ledger {
+    /// What has not been told yet. Nothing is marked as told: see [`Ledger::tell`].
+    #[must_use]
+    pub fn untold(&self, losses: &Losses) -> Vec<(LossKey, u64)> {
+        losses
+            .iter()
+            .map(|(key, count)| {
+                (*key, count.saturating_sub(self.told.get(key).copied().unwrap_or(0)))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// A loss record for this many was queued.
+    pub fn tell(&mut self, key: LossKey, count: u64) {
+        *self.told.entry(key).or_default() += count;
+    }
+
+    /// Forgets an owner whose counters were removed.
+    pub fn forget(&mut self, owner: u32) {
+        self.told.retain(|key, _| key.counter.owner != owner);
+    }
+}
+
+/// The losses that the kernel counted.
+#[must_use]
+pub fn of_kernel(counters: &[(CounterKey, Counter)]) -> Losses {
+    counters
+        .iter()
+        .flat_map(|(key, counter)| {
+            [(Cause::RateLimit, counter.suppressed), (Cause::Ring, counter.lost)]
+                .map(|(cause, count)| (LossKey { counter: *key, cause }, count))
+        })
+        .collect()
+}
+
+/// The record of a loss.
+#[must_use]
+pub fn record(names: &Names, key: LossKey, count: u64) -> Loss {
+    Loss {
+        subject: names.subject(key.counter.owner),
+        hook: Hook::from_value(key.counter.hook).map_or("", Hook::name).to_owned(),
+        reason: reason_name(key.counter.reason),
+        cause: key.cause,
+        count,
+    }
+}
+
+/// The word for a counter's reason.
+#[must_use]
+pub fn reason_name(reason: u16) -> String {
+    match DropReason::from_value(reason) {
+        Some(reason) => reason.name().to_owned(),
+        None if reason == FLOW_OPENED => "flow_opened".to_owned(),
+        None => format!("reason_{reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(suppressed: u64, lost: u64) -> Losses {
+        let key = CounterKey { owner: 7, reason: 22, hook: 1, reserved: 0 };
+        of_kernel(&[(key, Counter { suppressed, lost, ..Counter::default() })])
+    }
+
+    fn tell_all(ledger: &mut Ledger, losses: &Losses) -> Vec<(Cause, u64)> {
+        let untold = ledger.untold(losses);
+        for (key, count) in &untold {
+            ledger.tell(*key, *count);
+        }
+        untold.into_iter().map(|(key, count)| (key.cause, count)).collect()
+    }
+
+    #[test]
+    fn each_loss_is_told_once_and_all_of_it() {
+        let mut ledger = Ledger::default();
+        // Counters at each look -> what is told.
+        let looks = [
+            ((0, 0), vec![]),
+            ((5, 0), vec![(Cause::RateLimit, 5)]),
+            ((5, 0), vec![]),
+            ((9, 2), vec![(Cause::RateLimit, 4), (Cause::Ring, 2)]),
+        ];
+        for ((suppressed, lost), told) in looks {
+            assert_eq!(tell_all(&mut ledger, &counters(suppressed, lost)), told);
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_queued_is_told_next_time() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.untold(&counters(5, 0)).len(), 1);
+        assert_eq!(tell_all(&mut ledger, &counters(8, 0)), [(Cause::RateLimit, 8)]);
+        ledger.forget(7);
+        assert_eq!(tell_all(&mut ledger, &counters(8, 0)), [(Cause::RateLimit, 8)]);
+    }
+
+    #[test]
+    fn reasons_have_the_names_of_denials() {
+        assert_eq!(reason_name(22), "policy");
+        assert_eq!(reason_name(0), "flow_opened");
+        assert_eq!(reason_name(999), "reason_999");
+    }
+}

@@ -1,0 +1,241 @@
+//! The records: what an operator and their tools read, one JSON object a line. Versioned; fields are
+//! added, never renamed.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the records.
+pub const VERSION: u32 = 1;
+
+/// Longest text taken from elsewhere, characters.
+const MAX_TEXT: usize = 128;
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Position in the stream, from 1; no number is left out.
+    pub seq: u64,
+    /// When it happened, RFC 3339, UTC.
+    pub time: String,
+    /// The same on the monotonic clock, ns.
+    pub mono_ns: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Body {
+    /// A flow was opened.
+    FlowOpened(Box<Traffic>),
+    /// A frame was denied.
+    Denied(Box<Traffic>),
+    /// Records that were not written.
+    Loss(Loss),
+    /// The daemon itself.
+    Daemon(Daemon),
+}
+
+/// What is known of the owner of an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Name of the guest network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
+    /// The endpoint's or network's id in the kernel; unique while the daemon lives.
+    pub endpoint: u32,
+    /// Docker's id of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// Name of the interface on the host.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// `guest`, `hub`, `other` or `unknown`; `network` for a bridge's own programs.
+    pub role: String,
+}
+
+/// A frame and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Program that decided.
+    pub hook: String,
+    /// `allow` or `deny`.
+    pub verdict: String,
+    /// Why, if denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Number of the rule that allowed; none was needed: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// ifindex by which the frame entered the machine; 0: made by the host.
+    pub ingress_ifindex: u32,
+    /// Length of the frame, bytes.
+    pub frame_len: u32,
+    /// Ethertype, `0x` and four digits.
+    pub ethertype: String,
+    /// Source MAC address.
+    pub source_mac: String,
+    /// Destination MAC address.
+    pub destination_mac: String,
+    /// Source IP address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Destination IP address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// IP protocol number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// Source port, or ICMP type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    /// Destination port, or ICMP code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_port: Option<u16>,
+    /// TCP flags, as in the header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_flags: Option<u8>,
+}
+
+/// How many records of one kind are missing, and why, since the last such record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Program that counted; empty: not a program's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hook: String,
+    /// Reason of the denials, or `flow_opened`.
+    pub reason: String,
+    /// Why they are missing.
+    pub cause: Cause,
+    /// How many.
+    pub count: u64,
+}
+
+/// Why records are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The owner's rate for this reason was used up.
+    RateLimit,
+    /// The kernel's ring was full.
+    Ring,
+    /// The daemon's queue was full: the reader of the stream is too slow.
+    Queue,
+    /// The kernel's table of counters was full: owner and reason are not known.
+    Uncounted,
+    /// The event was of a version or kind that this daemon does not know.
+    Decode,
+}
+
+/// Something about the daemon itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// `start` or `stop`.
+    pub event: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Wall time.
+    pub wall: SystemTime,
+    /// Monotonic time, ns.
+    pub mono_ns: u64,
+}
+
+impl Clock {
+    /// Wall time of a monotonic moment.
+    #[must_use]
+    pub fn rfc3339(&self, mono_ns: u64) -> String {
+        let wall = if mono_ns <= self.mono_ns {
+            self.wall.checked_sub(Duration::from_nanos(self.mono_ns - mono_ns))
+        } else {
+            self.wall.checked_add(Duration::from_nanos(mono_ns - self.mono_ns))
+        };
+        format_time(wall.unwrap_or(self.wall))
+    }
+}
+
+fn format_time(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let micros = since.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Days since 1970-01-01 as a date, by eras of 400 years that begin on 1 March.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (year + era * 400 + next, month, date)
+}
+
+/// Text from elsewhere, short enough for a record. JSON escapes what else is in it.
+#[must_use]
+pub fn text(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_rfc_3339_has_them() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000000Z"),
+            (4_102_444_800, "2100-01-01T00:00:00.000000Z"),
+        ];
+        for (seconds, text) in cases {
+            let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(format_time(wall), text);
+        }
+        let clock = Clock { wall: SystemTime::UNIX_EPOCH, mono_ns: 1_000 };
+        assert_eq!(clock.rfc3339(2_001_000), "1970-01-01T00:00:00.002000Z");
+    }
+
+    #[test]
+    fn a_record_is_one_flat_line_and_reads_back() {
+        let subject = Subject { endpoint: 7, role: "guest".to_owned(), ..Subject::default() };
+        let loss = Loss {
+            subject,
+            hook: "from_guest".to_owned(),
+            reason: text("policy\n\u{1b}[31m"),
+            cause: Cause::RateLimit,
+            count: 3,
+        };
+        let record =
+            Record { v: 1, seq: 1, time: String::new(), mono_ns: 0, body: Body::Loss(loss) };
+        let line = serde_json::to_string(&record).expect("serialises");
+        assert!(line.contains(r#""kind":"loss","endpoint":7"#) && !line.contains('\n'), "{line}");
+        assert!(!line.contains('\u{1b}'), "{line}");
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("reads"), record);
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line: one file for each verb.
+
+mod check;
+mod load;
+mod run;
+mod status;
+mod table;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit codes; they are documented in `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, and everything is enforced.
+    Ok = 0,
+    /// Something failed.
+    Error = 1,
+    /// Wrong usage, or a config file that is refused. clap uses it too.
+    Usage = 2,
+    /// This host lacks something; nothing was changed.
+    Preflight = 3,
+    /// Policy is not, or not wholly, enforced.
+    Degraded = 4,
+}
+
+const LONG_ABOUT: &str = "\
+enforcer polices the guest networks of a Docker host that strangers may use: containers on such a
+network open no connection beyond what the config allows, and reach neither one another nor this
+host. Answers flow: whoever may talk to a guest can, at full speed.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  enforcer check /etc/enforcer.toml     say what would be policed, or what is wrong with the file
+  enforcer run /etc/enforcer.toml       police, in the foreground
+  enforcer status                       say what the kernel enforces now
+  enforcer status --json | jq .health   the same for programs
+
+Exit codes:
+  0  done; for `status`: everything is enforced
+  1  something failed
+  2  wrong usage, or the config file is refused
+  3  this host lacks something that is needed; nothing was changed
+  4  policy is not wholly enforced, or no daemon answers
+
+ENFORCER_LOG sets what is logged to standard error: error, warn, info (default), debug.";
+
+/// Polices the guest networks of a public Docker host.
+#[derive(Debug, Parser)]
+#[command(name = "enforcer", version, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Police the guest networks of a config file, in the foreground.
+    Run(RunArgs),
+    /// Say what a config file would police, or everything that is wrong with it.
+    Check(CheckArgs),
+    /// Say what is enforced now, as the kernel reports it.
+    Status(StatusArgs),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  enforcer run /etc/enforcer.toml >> /var/log/enforcer.jsonl
+
+Audit records go to standard output, one JSON object a line; logs go to standard error. SIGTERM and
+SIGINT end it.")]
+struct RunArgs {
+    /// The config file; examples/enforcer.toml explains every key.
+    config: PathBuf,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer check /etc/enforcer.toml
+  enforcer check --json enforcer.toml | jq -r '.problems[] | \"\\(.line): \\(.message)\"'
+
+Nothing is changed, and neither Docker nor the kernel is asked.")]
+struct CheckArgs {
+    /// The config file.
+    config: PathBuf,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer status
+  enforcer status --config /etc/enforcer.toml
+  enforcer status --json | jq '.endpoints[] | select(.role == \"unknown\")'
+
+The exit code is 0 only when everything is enforced, so that monitoring can call this.")]
+struct StatusArgs {
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Ask the daemon of this config file.
+    #[arg(long, value_name = "FILE", conflicts_with = "run_dir")]
+    config: Option<PathBuf>,
+    /// Ask the daemon of this run directory [default: /run/enforcer].
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+/// Does what the command line asks.
+pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_config_and_a_run_directory_exclude_each_other() {
+        let arguments = ["enforcer", "status", "--config", "a", "--run-dir", "b"];
+        let error = Cli::try_parse_from(arguments).expect_err("refused");
+        assert_eq!(error.exit_code(), Exit::Usage as i32);
+    }
+}

@@ -1,0 +1,177 @@
+//! `enforcer check`: what a config file would police, or everything that is wrong with it.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::{
+    CheckArgs, Exit,
+    load::{LoadError, load},
+};
+use crate::config::{Config, GuestNetwork, HubPlace, HubRule};
+
+/// Checks a config file and tells the outcome.
+pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
+    match load(&args.config) {
+        Ok(config) if args.json => {
+            println!("{}", serde_json::to_string_pretty(&as_json(&config))?);
+            Ok(Exit::Ok)
+        }
+        Ok(config) => {
+            print!("{}: valid\n{}", args.config.display(), summary(&config));
+            Ok(Exit::Ok)
+        }
+        Err(error) => {
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&error_as_json(&error))?);
+            } else {
+                eprintln!("{error}");
+            }
+            Ok(Exit::Usage)
+        }
+    }
+}
+
+/// What would be policed, for people.
+fn summary(config: &Config) -> String {
+    let mut text = String::new();
+    for (name, network) in &config.networks {
+        // Writing to a string cannot fail.
+        let _infallible = write_network(&mut text, name, network);
+    }
+    text
+}
+
+fn write_network(text: &mut String, name: &str, network: &GuestNetwork) -> std::fmt::Result {
+    let missing = if network.create { "is created" } else { "is an error" };
+    writeln!(text, "\nguest network {name} on bridge {} (if missing: {missing})", network.bridge)?;
+    let subnet = network.subnet4.map_or("chosen by Docker".to_owned(), |(address, prefix)| {
+        let gateway = network.gateway4.map(|gateway| format!(", gateway {gateway}"));
+        format!("{address}/{prefix}{}", gateway.unwrap_or_default())
+    });
+    writeln!(text, "  IPv4     {subnet}")?;
+    let subnet6 = network.subnet6.map(|(address, prefix)| format!("{address}/{prefix}"));
+    writeln!(text, "  IPv6     {}", subnet6.as_deref().unwrap_or("none"))?;
+    if network.hubs.is_empty() {
+        writeln!(text, "  guests may reach nothing")?;
+    }
+    for hub in &network.hubs {
+        writeln!(text, "  guests may reach {}", hub_text(hub))?;
+    }
+    let quotas = network.quotas;
+    writeln!(
+        text,
+        "  flows of each guest: {} in ({} half-open), {} out ({} half-open), {} closing",
+        quotas.inbound_established,
+        quotas.inbound_half_open,
+        quotas.outbound_established,
+        quotas.outbound_half_open,
+        quotas.closing
+    )
+}
+
+fn hub_text(hub: &HubRule) -> String {
+    let at = match &hub.at {
+        HubPlace::Gateway => "this host at the bridge's address".to_owned(),
+        HubPlace::Address(address) => address.to_string(),
+        HubPlace::Container(name) => format!("container {name}"),
+    };
+    format!("{at}, port {}/{}", hub.port, protocol(hub))
+}
+
+fn protocol(hub: &HubRule) -> &'static str {
+    if hub.protocol == 17 { "udp" } else { "tcp" }
+}
+
+fn as_json(config: &Config) -> serde_json::Value {
+    let subnet = |address: String, prefix: u8| format!("{address}/{prefix}");
+    let networks = config.networks.iter().map(|(name, network)| {
+        let hubs: Vec<_> = network.hubs.iter().map(hub_json).collect();
+        let quotas = network.quotas;
+        let value = json!({
+            "bridge": network.bridge,
+            "create": network.create,
+            "subnet": network.subnet4.map(|(at, prefix)| subnet(at.to_string(), prefix)),
+            "gateway": network.gateway4,
+            "subnet6": network.subnet6.map(|(at, prefix)| subnet(at.to_string(), prefix)),
+            "hub": hubs,
+            "quotas": {
+                "inbound_half_open": quotas.inbound_half_open,
+                "inbound_established": quotas.inbound_established,
+                "outbound_half_open": quotas.outbound_half_open,
+                "outbound_established": quotas.outbound_established,
+                "closing": quotas.closing,
+            },
+        });
+        (name.clone(), value)
+    });
+    json!({
+        "valid": true,
+        "docker": {"socket": config.docker_socket},
+        "daemon": {
+            "run_dir": config.run_dir,
+            "mark_mask": config.mark_mask,
+            "max_flows": config.max_flows,
+        },
+        "networks": networks.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn hub_json(hub: &HubRule) -> serde_json::Value {
+    let mut value = match &hub.at {
+        HubPlace::Gateway => json!({"gateway": true}),
+        HubPlace::Address(address) => json!({"address": address}),
+        HubPlace::Container(name) => json!({"container": name}),
+    };
+    value["port"] = json!(hub.port);
+    value["protocol"] = json!(protocol(hub));
+    value
+}
+
+fn error_as_json(error: &LoadError) -> serde_json::Value {
+    let problems: Vec<_> = match error {
+        LoadError::Refused(refused) => refused
+            .problems
+            .iter()
+            .map(|problem| {
+                let (line, column) = (problem.line, problem.column);
+                json!({"line": line, "column": column, "message": problem.message})
+            })
+            .collect(),
+        other => vec![json!({"line": null, "column": null, "message": other.to_string()})],
+    };
+    json!({"valid": false, "problems": problems})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../examples/enforcer.toml");
+
+    #[test]
+    fn the_summary_says_what_guests_may_reach() {
+        let config = crate::config::parse(EXAMPLE, "f").expect("valid");
+        let text = summary(&config);
+        for words in [
+            "guest network tutorials on bridge br-tutorials (if missing: is created)",
+            "IPv4     172.30.0.0/24, gateway 172.30.0.1",
+            "IPv6     none",
+            "guests may reach this host at the bridge's address, port 8081/tcp",
+            "guests may reach container jupyterhub, port 8081/tcp",
+        ] {
+            assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_keys_of_the_file() {
+        let config = crate::config::parse(EXAMPLE, "f").expect("valid");
+        let value = as_json(&config);
+        assert_eq!(value["networks"]["tutorials"]["subnet"], "172.30.0.0/24");
+        assert_eq!(value["networks"]["tutorials"]["hub"][1]["container"], "jupyterhub");
+        let refused = crate::config::parse("[networks.x]\n", "f").expect_err("refused");
+        let value = error_as_json(&LoadError::Refused(refused));
+        assert_eq!((&value["valid"], &value["problems"][0]["line"]), (&json!(false), &json!(1)));
+    }
+}

@@ -1,0 +1,48 @@
+//! Reads a config file from disk.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use crate::config::{self, Config, ConfigError};
+
+/// A config file longer than this is none.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a config file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    /// It cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not text, or too long.
+    #[error("{file}: not a config file: {why}")]
+    NotText {
+        /// The file.
+        file: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// It is refused.
+    #[error(transparent)]
+    Refused(#[from] ConfigError),
+}
+
+/// Reads and checks a config file.
+pub(super) fn load(path: &Path) -> Result<Config, LoadError> {
+    let file = path.display().to_string();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| LoadError::Read { file: file.clone(), source })?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
+        return Err(LoadError::NotText { file, why: "longer than 1 MiB" });
+    }
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Err(LoadError::NotText { file, why: "not UTF-8" });
+    };
+    Ok(config::parse(&text, &file)?)
+}

@@ -1,0 +1,23 @@
+//! `enforcer run`.
+
+use super::{Exit, RunArgs, load::load};
+use crate::supervise::{self, SuperviseError};
+
+/// Polices until told to stop.
+pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
+    let config = match load(&args.config) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    match supervise::run(config, &args.config).await {
+        Ok(()) => Ok(Exit::Ok),
+        Err(SuperviseError::Preflight(error)) => {
+            eprintln!("enforcer: {error}");
+            Ok(Exit::Preflight)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

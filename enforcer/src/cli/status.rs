@@ -1,0 +1,180 @@
+//! `enforcer status`: asks the daemon and shows its answer.
+
+use std::path::PathBuf;
+
+use super::{Exit, StatusArgs, load::load, table::table};
+use crate::{
+    config::DEFAULT_RUN_DIR,
+    control_socket::{self, ControlError},
+    model::status::{FlowCounts, HealthState, StatusReport},
+};
+
+/// Shows what is enforced now.
+pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
+    let run_dir = match (&args.config, &args.run_dir) {
+        (Some(config), _) => match load(config) {
+            Ok(config) => config.run_dir,
+            Err(error) => {
+                eprintln!("{error}");
+                return Ok(Exit::Usage);
+            }
+        },
+        (None, Some(run_dir)) => run_dir.clone(),
+        (None, None) => PathBuf::from(DEFAULT_RUN_DIR),
+    };
+    let report = match control_socket::status(&run_dir).await {
+        Ok(report) => report,
+        Err(error @ (ControlError::NotRunning(_) | ControlError::TimedOut(_))) => {
+            eprintln!("{error}");
+            return Ok(Exit::Degraded);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", render(&report));
+    }
+    Ok(exit(report.health.state))
+}
+
+/// Only what is wholly enforced is a success.
+fn exit(state: HealthState) -> Exit {
+    match state {
+        HealthState::Enforcing => Exit::Ok,
+        HealthState::Degraded | HealthState::NotEnforcing => Exit::Degraded,
+    }
+}
+
+fn render(report: &StatusReport) -> String {
+    let mut head = vec![format!(
+        "enforcer {} (pid {}, ABI {}): {}",
+        report.version,
+        report.pid,
+        report.abi,
+        report.health.state.name()
+    )];
+    head.extend(report.health.reasons.iter().map(|reason| format!("  because {reason}")));
+    head.push(format!("docker: {}\n", report.docker));
+    let mut text = head.join("\n");
+    let networks = report.networks.iter().map(|network| {
+        [
+            network.name.clone(),
+            network.bridge.clone(),
+            network.ifindex.map(|index| index.to_string()).unwrap_or_default(),
+            network.guests.to_string(),
+            network.state.name().to_owned(),
+        ]
+    });
+    text += &table("Networks", ["name", "bridge", "ifindex", "guests", "state"], networks);
+    text += &endpoints(report);
+    let programs = report.programs.iter().map(|program| {
+        [
+            program.program.clone(),
+            program.interface.clone(),
+            program.id.to_string(),
+            program.hook.clone(),
+            if program.attached { "yes" } else { "NO" }.to_owned(),
+        ]
+    });
+    text += &table("Programs", ["program", "interface", "id", "hook", "attached"], programs);
+    text + &counters(report)
+}
+
+fn endpoints(report: &StatusReport) -> String {
+    let rows = report.endpoints.iter().map(|endpoint| {
+        let FlowCounts {
+            inbound_half_open,
+            inbound_established,
+            outbound_half_open,
+            outbound_established,
+            closing,
+        } = endpoint.flows;
+        [
+            endpoint.container.clone(),
+            endpoint.network.clone(),
+            endpoint.interface.clone(),
+            endpoint.role.clone(),
+            endpoint.mac.clone(),
+            endpoint.addresses.join(" "),
+            format!("{inbound_established}+{inbound_half_open}"),
+            format!("{outbound_established}+{outbound_half_open}"),
+            closing.to_string(),
+        ]
+    });
+    let head =
+        ["container", "network", "interface", "role", "mac", "addresses", "in", "out", "closing"];
+    table("Endpoints (flows in and out: established+half-open)", head, rows)
+}
+
+fn counters(report: &StatusReport) -> String {
+    let rows = report.counters.iter().map(|counter| {
+        [
+            counter.endpoint.clone(),
+            counter.hook.clone(),
+            counter.reason.clone(),
+            counter.events.to_string(),
+            counter.packets.to_string(),
+            counter.bytes.to_string(),
+            counter.recorded.to_string(),
+            counter.suppressed.to_string(),
+            counter.lost.to_string(),
+        ]
+    });
+    let head = [
+        "endpoint",
+        "hook",
+        "reason",
+        "events",
+        "packets",
+        "bytes",
+        "recorded",
+        "suppressed",
+        "lost",
+    ];
+    table("Counters", head, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::status::{CounterStatus, EndpointStatus, Health, ProgramStatus};
+
+    #[test]
+    fn a_report_becomes_tables() {
+        let report = StatusReport {
+            health: Health {
+                state: HealthState::Degraded,
+                reasons: vec!["the engine does not answer".to_owned()],
+            },
+            endpoints: vec![EndpointStatus {
+                container: "jupyter-ada".to_owned(),
+                interface: "veth1".to_owned(),
+                role: "guest".to_owned(),
+                addresses: vec!["172.30.0.2".to_owned()],
+                flows: FlowCounts { inbound_established: 3, ..FlowCounts::default() },
+                ..EndpointStatus::default()
+            }],
+            programs: vec![ProgramStatus { hook: "tcx".to_owned(), ..ProgramStatus::default() }],
+            counters: vec![CounterStatus { lost: 7, ..CounterStatus::default() }],
+            ..StatusReport::default()
+        };
+        let text = render(&report);
+        for words in [
+            "degraded\n  because the engine does not answer\n",
+            "Networks: none",
+            "jupyter-ada  -        veth1      guest  -    172.30.0.2  3+0  0+0  0",
+            "NO\n",
+        ] {
+            assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_full_enforcement_exits_with_zero() {
+        assert_eq!(exit(HealthState::Enforcing), Exit::Ok);
+        assert_eq!(exit(HealthState::Degraded), Exit::Degraded);
+        assert_eq!(exit(HealthState::NotEnforcing), Exit::Degraded);
+        assert_eq!(exit(HealthState::default()), Exit::Degraded);
+    }
+}

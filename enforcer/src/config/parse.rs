@@ -1,0 +1,101 @@
+//! From the text of a config file to a [`Config`]. Reads no file and asks nobody.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use toml::Spanned;
+
+use super::{
+    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
+    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
+    problem::Problems,
+    raw::{Bits, RawConfig},
+};
+
+/// Bounds of `max_flows`: below, a single guest fills the table; above, it takes 3 GB.
+const FLOWS: std::ops::RangeInclusive<u32> = 1024..=1 << 24;
+/// What the daemon adds to `run_dir`: the longest path of a socket in there, with room for gates.
+const LONGEST_IN_RUN_DIR: &str = "/control.sock.new";
+
+/// Parses a config file. `file` is only for messages.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    let mut problems = Problems::new(text);
+    let raw = match toml::from_str::<RawConfig>(text) {
+        Ok(raw) => raw,
+        Err(error) => {
+            // Without a shape there is no meaning to check.
+            problems.add_toml(&error);
+            return problems.finish(file, Config::default());
+        }
+    };
+    let max_flows = max_flows(raw.daemon.max_flows.as_ref(), &mut problems);
+    let docker_socket = path(raw.docker.socket.as_ref(), DEFAULT_DOCKER_SOCKET, "", &mut problems);
+    let run_dir =
+        path(raw.daemon.run_dir.as_ref(), DEFAULT_RUN_DIR, LONGEST_IN_RUN_DIR, &mut problems);
+    let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
+    if raw.networks.is_empty() {
+        problems.add(0..0, "no guest network: add a table such as [networks.tutorials]");
+    }
+    if raw.networks.len() > MAX_NETWORKS {
+        let message = format!("{} guest networks; at most {MAX_NETWORKS}", raw.networks.len());
+        problems.add(0..0, message);
+    }
+    let mut networks = BTreeMap::new();
+    let mut spans = BTreeMap::new();
+    for (name, raw) in raw.networks {
+        let network = network::network(&name, raw, max_flows, &mut problems);
+        spans.insert(name.get_ref().clone(), name.span());
+        networks.insert(name.into_inner(), network);
+    }
+    network::together(&networks, &spans, &mut problems);
+    problems.finish(file, Config { docker_socket, run_dir, mark_mask, max_flows, networks })
+}
+
+fn path(
+    value: Option<&Spanned<String>>,
+    otherwise: &str,
+    suffix: &str,
+    problems: &mut Problems<'_>,
+) -> PathBuf {
+    if let Some(value) = value
+        && let Err(message) = check::socket_path(value.get_ref(), suffix)
+    {
+        problems.add(value.span(), message);
+    }
+    PathBuf::from(value.map_or(otherwise, |value| value.get_ref()))
+}
+
+fn max_flows(value: Option<&Spanned<i64>>, problems: &mut Problems<'_>) -> u32 {
+    let Some(value) = value else { return DEFAULT_MAX_FLOWS };
+    let number = u32::try_from(*value.get_ref()).ok().filter(|number| FLOWS.contains(number));
+    number.unwrap_or_else(|| {
+        let message = format!(
+            "max_flows {} is not between {} and {}",
+            value.get_ref(),
+            FLOWS.start(),
+            FLOWS.end()
+        );
+        problems.add(value.span(), message);
+        DEFAULT_MAX_FLOWS
+    })
+}
+
+fn mark_mask(value: Option<&Spanned<Bits>>, problems: &mut Problems<'_>) -> u32 {
+    let Some(value) = value else { return DEFAULT_MARK_MASK };
+    let mask = match value.get_ref() {
+        Bits::Integer(number) => u32::try_from(*number).ok(),
+        Bits::Text(text) => match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => u32::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        },
+    };
+    match mask {
+        Some(mask) if mask.count_ones() >= 2 => return mask,
+        Some(_) => problems.add(
+            value.span(),
+            "mark_mask needs at least two bits, one for each stamp; the default is 0x30000000",
+        ),
+        None => problems
+            .add(value.span(), "mark_mask is not a 32-bit number; the default is 0x30000000"),
+    }
+    DEFAULT_MARK_MASK
+}

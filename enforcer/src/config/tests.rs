@@ -1,0 +1,159 @@
+//! Good files become values; bad files name the line and what to do.
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../examples/enforcer.toml");
+
+/// The least that is valid.
+const LEAST: &str = "[networks.lab]\nbridge = \"br-lab\"\n";
+
+#[test]
+fn the_example_parses_and_shows_the_defaults() {
+    let config = parse(EXAMPLE, "enforcer.toml").expect("the example is valid");
+    assert_eq!(Config { networks: BTreeMap::new(), ..config.clone() }, Config::default());
+    let network = &config.networks["tutorials"];
+    assert_eq!(network.quotas, DEFAULT_QUOTAS);
+    assert_eq!(network.subnet4, Some((Ipv4Addr::new(172, 30, 0, 0), 24)));
+    assert_eq!(network.gateway4, Some(Ipv4Addr::new(172, 30, 0, 1)));
+    assert_eq!(
+        network.hubs,
+        [
+            HubRule { at: HubPlace::Gateway, port: 8081, protocol: 6 },
+            HubRule { at: HubPlace::Container("jupyterhub".to_owned()), port: 8081, protocol: 6 },
+        ]
+    );
+}
+
+#[test]
+fn the_least_config_has_defaults() {
+    let config = parse(LEAST, "f").expect("valid");
+    let network = &config.networks["lab"];
+    assert!(network.create && network.subnet4.is_none() && network.subnet6.is_none());
+    assert_eq!(network.quotas, DEFAULT_QUOTAS);
+}
+
+#[test]
+fn every_kind_of_value_is_taken() {
+    let text = "[daemon]\nmark_mask = 0xc0\n[networks.a]\nbridge = \"a\"\n\
+                subnet6 = \"fd00:1::/64\"\n[[networks.a.hub]]\naddress = \"fd00:2::1\"\nport = 53\n\
+                protocol = \"udp\"\n[networks.b]\nbridge = \"b\"\ncreate = false\n";
+    let config = parse(text, "f").expect("valid");
+    assert_eq!(config.mark_mask, 0xc0);
+    let network = &config.networks["a"];
+    assert_eq!(network.subnet6.map(|subnet| subnet.1), Some(64));
+    let at = HubPlace::Address("fd00:2::1".parse().expect("an address"));
+    assert_eq!(network.hubs, [HubRule { at, port: 53, protocol: 17 }]);
+    assert!(!config.networks["b"].create);
+}
+
+#[test]
+fn all_problems_come_at_once_in_order() {
+    let text = "[daemon]\nmax_flows = 3\n[networks.lab]\nsubnet = \"10.0.0.1/24\"\n\
+                [[networks.lab.hub]]\ngateway = true\nport = 0\n";
+    let error = parse(text, "f.toml").expect_err("refused");
+    let lines: Vec<usize> = error.problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [2, 3, 4, 7], "{error}");
+    assert!(error.to_string().starts_with("f.toml:2:13: max_flows 3 is not between"), "{error}");
+}
+
+/// Wraps lines into the table of a network; they start on line 3.
+fn network(lines: &str) -> String {
+    format!("{LEAST}{lines}\n")
+}
+
+/// Wraps lines into the table of a hub; they start on line 6.
+fn hub(lines: &str) -> String {
+    let net = "subnet = \"10.9.0.0/24\"\ngateway = \"10.9.0.1\"\n[[networks.lab.hub]]\n";
+    format!("{LEAST}{net}{lines}\n")
+}
+
+#[test]
+fn bad_files_are_refused_with_line_and_advice() {
+    let twice = "[networks.b]\nbridge = \"br-lab\"";
+    let nested = "subnet = \"10.0.0.0/16\"\n[networks.b]\nbridge = \"b\"\nsubnet = \"10.0.3.0/24\"";
+    let nested6 = "subnet6 = \"fd00::/48\"\n[networks.b]\nbridge = \"b\"\nsubnet6 = \"fd00::/64\"";
+    let elsewhere = "subnet = \"10.0.0.0/24\"\n[networks.b]\nbridge = \"b\"\n\
+                     [[networks.b.hub]]\nport = 1\naddress = \"10.0.0.9\"";
+    let quotas = "[networks.lab.quotas]\n";
+    let same = "gateway = true\nport = 1\n[[networks.lab.hub]]\ngateway = true\nport = 1";
+    #[rustfmt::skip]
+    let table: Vec<(String, usize, &str)> = vec![
+        (String::new(), 1, "no guest network: add a table"),
+        ("[networks".into(), 1, "unclosed table"),
+        ("[docker]\nsocket = 3".into(), 2, "expected a string"),
+        ("[docker]\nsokcet = \"/x\"".into(), 2, "did you mean `socket`"),
+        (format!("[docker]\nsocket = \"docker.sock\"\n{LEAST}"), 2, "not an absolute path"),
+        (format!("[docker]\nsocket = \"unix:///run/d.sock\"\n{LEAST}"), 2, "write the path"),
+        (format!("[daemon]\nrun_dir = \"/{}\"\n{LEAST}", "d".repeat(100)), 2, "longer than the 107"),
+        (format!("[daemon]\nmark_mask = 1\n{LEAST}"), 2, "at least two bits"),
+        (format!("[daemon]\nmark_mask = \"0xzz\"\n{LEAST}"), 2, "not a 32-bit number"),
+        (format!("[daemon]\nmark_mask = -1\n{LEAST}"), 2, "not a 32-bit number"),
+        (format!("[daemon]\nmark_mask = true\n{LEAST}"), 2, "an integer such as 0x30000000"),
+        (format!("[daemon]\nmax_flows = 99999999\n{LEAST}"), 2, "not between 1024 and"),
+        (format!("[deamon]\n{LEAST}"), 1, "did you mean `daemon`"),
+        ("[networks.lab]\ncreate = true".into(), 1, "has no `bridge`"),
+        ("[networks.bridge]\nbridge = \"b\"".into(), 1, "a network of Docker's own"),
+        ("[networks.\"my lab\"]\nbridge = \"b\"".into(), 1, "none that Docker takes"),
+        ("[networks.x]\nbridge = \"br-much-too-long\"".into(), 2, "has 16 bytes"),
+        ("[networks.x]\nbridge = \"br/x\"".into(), 2, "may hold letters"),
+        ("[networks.x]\nbridge = \"docker0\"".into(), 2, "not available as a guest bridge"),
+        ("[networks.x]\nbridge = \"\"".into(), 2, "needs a name"),
+        ("[networks.x]\nbridge = \"a\"\nbridge = \"b\"".into(), 3, "duplicate key"),
+        (network("gatway = \"10.0.0.1\""), 3, "did you mean `gateway`"),
+        (network("internet = true"), 3, "known here: bridge, create"),
+        (network("subnet = \"10.0.0.0\""), 3, "write it as \"172.30.0.0/24\""),
+        (network("subnet = \"10.0.0.0/+24\""), 3, "write it as"),
+        (network("subnet = \"0.0.0.0/0\""), 3, "a guest subnet of /0 makes no sense"),
+        (network("subnet = \"10.0.0.7/24\""), 3, "write 10.0.0.0/24"),
+        (network("subnet = \"127.0.0.0/24\""), 3, "no subnet that hosts"),
+        (network("subnet = \"fd00::/64\""), 3, "not a subnet of this family"),
+        (network("subnet6 = \"::/0\""), 3, "a guest subnet of /0 makes no sense"),
+        (network("subnet6 = \"fe80::/64\""), 3, "no subnet that hosts"),
+        (network("subnet6 = \"fd00::1/64\""), 3, "write fd00::/64"),
+        (network("gateway = \"10.0.0.1\""), 3, "`gateway` needs a `subnet`"),
+        (network("subnet = \"10.0.0.0/24\"\ngateway = \"10.0.1.1\""), 4, "outside the subnet"),
+        (network("subnet = \"10.0.0.0/24\"\ngateway = \"10.0.0.255\""), 4, "broadcast address"),
+        (network("subnet = \"10.0.0.0/24\"\ngateway = \"fd00::1\""), 4, "not an IPv4 address"),
+        (network(twice), 3, "have the same bridge \"br-lab\""),
+        (network(nested), 4, "\"lab\" and \"b\" overlap"),
+        (network(nested6), 4, "\"lab\" and \"b\" overlap"),
+        (network(elsewhere), 4, "can never be reached"),
+        (network(&format!("{quotas}closing = 0")), 4, "quota 0 is not a number from 1"),
+        (network(&format!("{quotas}outbound_established = -4")), 4, "quota -4 is not"),
+        (network(&format!("{quotas}closing = 2000000")), 1, "could fill the flow table"),
+        (network(&format!("{quotas}flows = 1")), 4, "known here: inbound_half_open"),
+        (hub("port = 80"), 5, "exactly one of"),
+        (hub("gateway = false\nport = 80"), 5, "exactly one of"),
+        (hub("gateway = true\ncontainer = \"x\"\nport = 80"), 5, "exactly one of"),
+        (hub("gateway = true"), 5, "has no `port`"),
+        (hub("gateway = true\nport = 70000"), 7, "not between 1 and 65535"),
+        (hub("gateway = true\nport = \"80\""), 7, "expected a whole number"),
+        (hub("gateway = true\nport = 1\nprotocol = \"sctp\""), 8, "neither \"tcp\" nor \"udp\""),
+        (hub("address = \"hub.local\"\nport = 1"), 6, "use `container = \"NAME\"`"),
+        (hub("address = \"127.0.0.1\"\nport = 1"), 6, "use `gateway = true`"),
+        (hub("address = \"0.0.0.0\"\nport = 1"), 6, "no hub can be there"),
+        (hub("address = \"224.0.0.1\"\nport = 1"), 6, "no hub can be there"),
+        (hub("address = \"169.254.169.254\"\nport = 1"), 6, "no hub can be there"),
+        (hub("address = \"::ffff:10.0.0.1\"\nport = 1"), 6, "no hub can be there"),
+        (hub("address = \"fd00::5\"\nport = 1"), 6, "have no IPv6"),
+        (hub("address = \"10.9.0.1\"\nport = 1"), 6, "write `gateway = true`"),
+        (hub("container = \"a b\"\nport = 1"), 6, "none that Docker takes"),
+        (hub(same), 8, "listed twice"),
+    ];
+    let mut wrong = Vec::new();
+    for (text, line, words) in table {
+        let Err(error) = parse(&text, "f.toml") else {
+            wrong.push(format!("accepted, though {words}:\n{text}"));
+            continue;
+        };
+        // One problem only: a mistake is not reported again as its consequences.
+        let [problem] = error.problems.as_slice() else {
+            wrong.push(format!("{} problems:\n{text}\n{error}", error.problems.len()));
+            continue;
+        };
+        if problem.line != line || !problem.message.contains(words) {
+            wrong.push(format!("line {line} should say {words:?}:\n{text}\n{error}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
+}

@@ -1,0 +1,7 @@
+//! The control path: what should be, what is, the steps from one to the other, and their execution.
+
+pub mod apply;
+pub mod desired;
+pub mod path;
+pub mod plan;
+pub mod reconcile;

@@ -1,0 +1,346 @@
+//! Control path 1: config, inventory and links become what the kernel should hold. Pure.
+//!
+//! Who a port belongs to is never taken from anything that a guest can change: a veth belongs to a
+//! container when the kernel says that its peer is in that container's network namespace, or, until
+//! Docker names the namespace, when its peer has the MAC address that Docker assigned.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use enforcer_common::{
+    abi::{
+        endpoint::{Hub, HubKey, Role},
+        policy::{Quotas, RuleKey},
+    },
+    packet,
+};
+
+use crate::{
+    config::{Config, GuestNetwork, HubPlace},
+    model::{
+        desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
+        inventory::{Attachment, DockerNetwork, Inventory, Subnet},
+        link::{Link, LinkKind, Links},
+    },
+};
+
+/// Slots of map `POLICIES`.
+const POLICIES: u32 = 512;
+/// A hub talks to every guest: it may have this many times a guest's flows.
+const HUB_QUOTA_FACTOR: u32 = 16;
+
+/// What is known beside config, inventory and links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Number of each container's network namespace, as this namespace sees it, by container id.
+    pub namespaces: BTreeMap<String, i32>,
+    /// veths that have been without a bridge for so long that none is to be expected.
+    pub settled: BTreeSet<u32>,
+}
+
+/// Computes what the kernel should hold.
+#[must_use]
+pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Facts) -> Desired {
+    let mut desired = Desired::default();
+    for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
+        let Some(bridge) = links
+            .values()
+            .find(|link| link.kind == LinkKind::Bridge && link.name == guest_network.bridge)
+        else {
+            continue;
+        };
+        let docker = inventory
+            .networks
+            .values()
+            .find(|network| network.bridge == guest_network.bridge && network.name == *name);
+        let scope = Scope { name, config: guest_network, bridge, docker, inventory, links, facts };
+        scope.fill(&mut desired, index);
+    }
+    desired.early = links
+        .values()
+        .filter(|link| link.kind == LinkKind::Veth && link.master.is_none())
+        .map(|link| link.ifindex)
+        .filter(|ifindex| !facts.settled.contains(ifindex))
+        .collect();
+    desired
+}
+
+/// One guest network and all that bears on it.
+struct Scope<'a> {
+    name: &'a str,
+    config: &'a GuestNetwork,
+    bridge: &'a Link,
+    docker: Option<&'a DockerNetwork>,
+    inventory: &'a Inventory,
+    links: &'a Links,
+    facts: &'a Facts,
+}
+
+impl Scope<'_> {
+    fn fill(&self, desired: &mut Desired, index: u32) {
+        let network = self.network();
+        // A policy number that the map has no slot for is left at 0, which allows nothing.
+        let (guest_policy, hub_policy) =
+            if 2 * index + 2 < POLICIES { (2 * index + 1, 2 * index + 2) } else { (0, 0) };
+        for (number, role, quotas) in [
+            (guest_policy, "guest", self.config.quotas),
+            (hub_policy, "hub", hub_quotas(self.config.quotas)),
+        ] {
+            if number != 0 {
+                let rules = self.rules(&network, number);
+                let name = format!("{}/{role}", self.name);
+                desired.policies.insert(number, DesiredPolicy { name, quotas, rules });
+            }
+        }
+        for (key, hub) in self.hubs() {
+            desired.hubs.insert(key, hub);
+        }
+        for (ifindex, mut endpoint) in self.endpoints() {
+            endpoint.policy = match endpoint.role {
+                Role::Guest => guest_policy,
+                Role::Hub => hub_policy,
+                Role::Unknown | Role::Other => 0,
+            };
+            desired.endpoints.insert(ifindex, endpoint);
+        }
+        desired.networks.insert(self.bridge.ifindex, network);
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.config.subnet6.is_some()
+    }
+
+    fn network(&self) -> DesiredNetwork {
+        let mut gateways = self.docker_gateways();
+        if let (Some(gateway), Some((_, prefix))) = (self.config.gateway4, self.config.subnet4) {
+            gateways.push((IpAddr::V4(gateway), prefix));
+        }
+        let link_local = |address: &&std::net::Ipv6Addr| address.is_unicast_link_local();
+        DesiredNetwork {
+            name: self.name.to_owned(),
+            bridge: self.bridge.name.clone(),
+            gateway4: gateways.iter().find_map(|(address, prefix)| match address {
+                IpAddr::V4(address) => Some((*address, *prefix)),
+                IpAddr::V6(_) => None,
+            }),
+            gateway6: gateways.iter().filter(|_| self.has_ipv6()).find_map(|(address, prefix)| {
+                match address {
+                    IpAddr::V6(address) => Some((*address, *prefix)),
+                    IpAddr::V4(_) => None,
+                }
+            }),
+            gateway_link_local: self
+                .bridge
+                .ipv6
+                .iter()
+                .find(link_local)
+                .filter(|_| self.has_ipv6())
+                .copied(),
+            mac: self.bridge.mac,
+        }
+    }
+
+    /// Docker's gateways; where Docker names none, the bridge's own address in the subnet.
+    fn docker_gateways(&self) -> Vec<(IpAddr, u8)> {
+        let Some(docker) = self.docker else { return Vec::new() };
+        let own = || {
+            let ipv4 = self.bridge.ipv4.iter().copied().map(IpAddr::V4);
+            ipv4.chain(self.bridge.ipv6.iter().copied().map(IpAddr::V6))
+        };
+        docker
+            .subnets
+            .iter()
+            .filter_map(|subnet| {
+                let gateway =
+                    subnet.gateway.or_else(|| own().find(|address| contains(subnet, *address)))?;
+                Some((gateway, subnet.prefix))
+            })
+            .collect()
+    }
+
+    /// Every address that this policy opens, in the order of the config.
+    fn rules(&self, network: &DesiredNetwork, policy: u32) -> Vec<RuleKey> {
+        let mut rules = Vec::new();
+        for hub in &self.config.hubs {
+            let addresses: Vec<IpAddr> = match &hub.at {
+                HubPlace::Gateway => {
+                    let ipv4 = network.gateway4.map(|(address, _)| IpAddr::V4(address));
+                    let ipv6 = network.gateway6.map(|(address, _)| IpAddr::V6(address));
+                    ipv4.into_iter().chain(ipv6).collect()
+                }
+                HubPlace::Address(address) => vec![*address],
+                HubPlace::Container(name) => self
+                    .attachments()
+                    .filter(|(id, _)| self.container_name(id) == Some(name))
+                    .flat_map(|(_, attachment)| self.addresses(attachment))
+                    .collect(),
+            };
+            for address in addresses {
+                let (address, family) = abi_address(address);
+                let rule =
+                    RuleKey { policy, address, port: hub.port, protocol: hub.protocol, family };
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+            }
+        }
+        rules
+    }
+
+    fn hubs(&self) -> Vec<(HubKey, Hub)> {
+        let hubs = self.attachments().filter(|(id, _)| self.is_hub(id));
+        hubs.filter_map(|(_, attachment)| Some((attachment, attachment.mac?)))
+            .flat_map(|(attachment, mac)| {
+                self.addresses(attachment).into_iter().map(move |address| {
+                    let (address, family) = abi_address(address);
+                    let key =
+                        HubKey { network: self.bridge.ifindex, address, family, reserved: [0; 3] };
+                    (key, Hub { mac, reserved: [0; 2] })
+                })
+            })
+            .collect()
+    }
+
+    fn endpoints(&self) -> BTreeMap<u32, DesiredEndpoint> {
+        let ports = || self.links.values().filter(|l| l.master == Some(self.bridge.ifindex));
+        let claims: BTreeMap<u32, Claim<'_>> = ports()
+            .filter(|port| port.kind == LinkKind::Veth)
+            .filter_map(|port| Some((port.ifindex, self.claim(port)?)))
+            .collect();
+        let endpoint = |port: &Link| {
+            let mut endpoint = DesiredEndpoint {
+                network: self.bridge.ifindex,
+                policy: 0,
+                role: if port.kind == LinkKind::Veth { Role::Unknown } else { Role::Other },
+                container: None,
+                name: String::new(),
+                mac: [0; 6],
+                ipv4: None,
+                ipv6: None,
+                published: Vec::new(),
+            };
+            if let Some(claim) = claims.get(&port.ifindex)
+                && claim.holds_against(claims.values())
+            {
+                self.identify(&mut endpoint, claim);
+            }
+            endpoint
+        };
+        ports().map(|port| (port.ifindex, endpoint(port))).collect()
+    }
+
+    /// The container that a veth belongs to, if anything says so.
+    fn claim(&self, port: &Link) -> Option<Claim<'_>> {
+        let namespace = |id: &str| self.facts.namespaces.get(id).copied();
+        let proven = self
+            .attachments()
+            .find(|(id, _)| port.peer_netns.is_some() && namespace(id) == port.peer_netns);
+        if let Some((container, attachment)) = proven {
+            return Some(Claim { container, attachment, proven: true });
+        }
+        let mac = port.peer_mac?;
+        // A container whose namespace is known has its interface there, and nowhere else.
+        let mut by_mac = self
+            .attachments()
+            .filter(|(id, attachment)| attachment.mac == Some(mac) && namespace(id).is_none());
+        let (container, attachment) = by_mac.next()?;
+        by_mac.next().is_none().then_some(Claim { container, attachment, proven: false })
+    }
+
+    fn identify(&self, endpoint: &mut DesiredEndpoint, claim: &Claim<'_>) {
+        let Some(mac) = claim.attachment.mac else { return };
+        endpoint.mac = mac;
+        endpoint.role = if self.is_hub(claim.container) { Role::Hub } else { Role::Guest };
+        endpoint.container = Some(claim.container.to_owned());
+        endpoint.ipv4 = claim.attachment.ipv4;
+        endpoint.ipv6 = claim.attachment.ipv6.filter(|_| self.has_ipv6());
+        if let Some(container) = self.inventory.containers.get(claim.container) {
+            endpoint.name.clone_from(&container.name);
+            endpoint.published.clone_from(&container.published);
+        }
+    }
+
+    fn attachments(&self) -> impl Iterator<Item = (&str, &Attachment)> {
+        let attachments = self.docker.map(|network| &network.attachments);
+        attachments.into_iter().flatten().map(|(id, attachment)| (id.as_str(), attachment))
+    }
+
+    fn addresses(&self, attachment: &Attachment) -> Vec<IpAddr> {
+        let ipv6 = attachment.ipv6.filter(|_| self.has_ipv6()).map(IpAddr::V6);
+        attachment.ipv4.map(IpAddr::V4).into_iter().chain(ipv6).collect()
+    }
+
+    fn container_name(&self, id: &str) -> Option<&String> {
+        self.inventory.containers.get(id).map(|container| &container.name)
+    }
+
+    fn is_hub(&self, container: &str) -> bool {
+        let name = self.container_name(container);
+        self.config.hubs.iter().any(|hub| match &hub.at {
+            HubPlace::Container(hub) => name == Some(hub),
+            HubPlace::Gateway | HubPlace::Address(_) => false,
+        })
+    }
+}
+
+/// A port is said to be a container's.
+struct Claim<'a> {
+    container: &'a str,
+    attachment: &'a Attachment,
+    /// By its namespace; otherwise by its MAC address.
+    proven: bool,
+}
+
+impl Claim<'_> {
+    /// Of two ports that claim one container only a proven one gets it: none, if both are or
+    /// neither is.
+    fn holds_against<'a>(&self, claims: impl Iterator<Item = &'a Claim<'a>>) -> bool {
+        let rivals = claims.filter(|other| other.container == self.container);
+        rivals.filter(|other| other.proven || !self.proven).count() == 1
+    }
+}
+
+fn hub_quotas(guest: Quotas) -> Quotas {
+    let times = |quota: u32| quota.saturating_mul(HUB_QUOTA_FACTOR);
+    Quotas {
+        inbound_half_open: times(guest.inbound_half_open),
+        inbound_established: times(guest.inbound_established),
+        outbound_half_open: times(guest.outbound_half_open),
+        outbound_established: times(guest.outbound_established),
+        closing: times(guest.closing),
+    }
+}
+
+fn contains(subnet: &Subnet, address: IpAddr) -> bool {
+    match (subnet.address, address) {
+        (IpAddr::V4(net), IpAddr::V4(address)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(subnet.prefix.min(32))).unwrap_or(0);
+            net.to_bits() & mask == address.to_bits() & mask
+        }
+        (IpAddr::V6(net), IpAddr::V6(address)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(subnet.prefix.min(128))).unwrap_or(0);
+            net.to_bits() & mask == address.to_bits() & mask
+        }
+        _ => false,
+    }
+}
+
+/// An address as the maps have it, and its family.
+#[must_use]
+pub fn abi_address(address: IpAddr) -> ([u8; 16], packet::Family) {
+    match address {
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            let (head, _) = bytes.split_at_mut(4);
+            head.copy_from_slice(&address.octets());
+            (bytes, packet::IPV4)
+        }
+        IpAddr::V6(address) => (address.octets(), packet::IPV6),
+    }
+}
+
+#[cfg(test)]
+#[path = "desired/tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! Who a port belongs to, as tables.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use super::*;
+use crate::{
+    config::HubRule,
+    model::inventory::{Container, Mac},
+};
+
+const BRIDGE: u32 = 10;
+const A: &str = "aaaa";
+const B: &str = "bbbb";
+const HUB: &str = "hhhh";
+
+fn mac(last: u8) -> Mac {
+    [2, 66, 0, 0, 0, last]
+}
+
+fn config() -> Config {
+    let hub = |at| HubRule { at, port: 8081, protocol: 6 };
+    let network = GuestNetwork {
+        bridge: "guests0".to_owned(),
+        create: false,
+        subnet4: None,
+        gateway4: None,
+        subnet6: None,
+        hubs: vec![hub(HubPlace::Gateway), hub(HubPlace::Container("hub".to_owned()))],
+        quotas: Quotas { inbound_established: 10, closing: u32::MAX, ..Quotas::default() },
+    };
+    Config {
+        docker_socket: "/run/docker.sock".into(),
+        run_dir: "/run/enforcer".into(),
+        mark_mask: 3,
+        max_flows: 1,
+        networks: BTreeMap::from([("guests".to_owned(), network)]),
+    }
+}
+
+fn link(ifindex: u32, kind: LinkKind, master: Option<u32>) -> Link {
+    Link {
+        ifindex,
+        name: format!("if{ifindex}"),
+        kind,
+        master,
+        mac: [2, 0, 0, 0, 0, 1],
+        peer: None,
+        peer_netns: None,
+        peer_mac: None,
+        port: None,
+        ipv4: Vec::new(),
+        ipv6: Vec::new(),
+    }
+}
+
+fn port(ifindex: u32, netns: Option<i32>, peer_mac: Option<Mac>) -> Link {
+    Link { peer_netns: netns, peer_mac, ..link(ifindex, LinkKind::Veth, Some(BRIDGE)) }
+}
+
+fn inventory() -> Inventory {
+    let attachment = |last: u8| Attachment {
+        mac: Some(mac(last)),
+        ipv4: Some(Ipv4Addr::new(10, 0, 0, last)),
+        ipv6: Some("fd00::1".parse().expect("address")),
+    };
+    let container = |id: &str, name: &str| {
+        let container =
+            Container { id: id.to_owned(), name: name.to_owned(), ..Container::default() };
+        (id.to_owned(), container)
+    };
+    let network = DockerNetwork {
+        id: "n".to_owned(),
+        name: "guests".to_owned(),
+        bridge: "guests0".to_owned(),
+        subnets: vec![Subnet {
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)),
+            prefix: 24,
+            gateway: None,
+        }],
+        attachments: BTreeMap::from([
+            (A.to_owned(), attachment(2)),
+            (B.to_owned(), attachment(3)),
+            (HUB.to_owned(), attachment(4)),
+        ]),
+    };
+    Inventory {
+        version: 1,
+        networks: BTreeMap::from([("n".to_owned(), network)]),
+        containers: [container(A, "a"), container(B, "b"), container(HUB, "hub")].into(),
+    }
+}
+
+fn compute(ports: Vec<Link>, facts: &Facts) -> Desired {
+    let bridge = Link {
+        name: "guests0".to_owned(),
+        ipv4: vec![Ipv4Addr::new(10, 0, 0, 1)],
+        ..link(BRIDGE, LinkKind::Bridge, None)
+    };
+    let links = ports.into_iter().chain([bridge]).map(|link| (link.ifindex, link)).collect();
+    desired(&config(), &inventory(), &links, facts)
+}
+
+fn facts(namespaces: &[(&str, i32)]) -> Facts {
+    let namespaces = namespaces.iter().map(|(id, number)| ((*id).to_owned(), *number)).collect();
+    Facts { namespaces, ..Facts::default() }
+}
+
+#[test]
+fn a_port_belongs_to_whom_the_kernel_says() {
+    // Peer's namespace, peer's MAC address, known namespaces -> role and container.
+    #[expect(clippy::type_complexity, reason = "a table")]
+    let cases: &[(Option<i32>, Option<Mac>, &[(&str, i32)], Role, Option<&str>)] = &[
+        (None, None, &[], Role::Unknown, None),
+        (Some(1), Some(mac(9)), &[], Role::Unknown, None),
+        (None, Some(mac(2)), &[], Role::Guest, Some(A)),
+        (Some(1), Some(mac(2)), &[], Role::Guest, Some(A)),
+        (Some(1), Some(mac(4)), &[], Role::Hub, Some(HUB)),
+        (Some(1), Some(mac(2)), &[(A, 1)], Role::Guest, Some(A)),
+        // The namespace wins over the MAC address, which a privileged guest can change.
+        (Some(1), Some(mac(3)), &[(A, 1)], Role::Guest, Some(A)),
+        (Some(1), Some(mac(4)), &[(A, 1), (HUB, 2)], Role::Guest, Some(A)),
+        (Some(1), Some(mac(2)), &[(A, 2)], Role::Unknown, None),
+        (None, Some(mac(2)), &[(A, 2)], Role::Unknown, None),
+    ];
+    for (netns, peer_mac, namespaces, role, container) in cases {
+        let desired = compute(vec![port(20, *netns, *peer_mac)], &facts(namespaces));
+        let endpoint = &desired.endpoints[&20];
+        let case = format!("{netns:?} {peer_mac:?} {namespaces:?}");
+        assert_eq!((endpoint.role, endpoint.container.as_deref()), (*role, *container), "{case}");
+        assert_eq!(endpoint.policy == 0, *role == Role::Unknown, "{case}");
+    }
+}
+
+#[test]
+fn two_ports_with_one_identity_have_none_unless_one_is_proven() {
+    let twins = || vec![port(20, Some(1), Some(mac(2))), port(21, Some(2), Some(mac(2)))];
+    let roles = |facts| -> Vec<Role> {
+        compute(twins(), &facts).endpoints.values().map(|endpoint| endpoint.role).collect()
+    };
+    assert_eq!(roles(facts(&[])), [Role::Unknown, Role::Unknown]);
+    assert_eq!(roles(facts(&[(A, 2)])), [Role::Unknown, Role::Guest]);
+}
+
+#[test]
+fn the_endpoint_is_as_docker_says() {
+    let desired = compute(vec![port(20, Some(1), Some(mac(3)))], &facts(&[(A, 1)]));
+    let endpoint = &desired.endpoints[&20];
+    assert_eq!(endpoint.mac, mac(2), "not what the guest set");
+    assert_eq!(endpoint.ipv4, Some(Ipv4Addr::new(10, 0, 0, 2)));
+    assert_eq!(endpoint.ipv6, None, "the network has no IPv6");
+    assert_eq!(endpoint.policy, 1);
+}
+
+#[test]
+fn other_ports_are_other_and_foreign_veths_are_left_alone() {
+    let mut foreign = port(22, Some(3), Some(mac(2)));
+    foreign.master = Some(99);
+    let mut free = port(23, None, None);
+    free.master = None;
+    let settled = Link { ifindex: 24, ..free.clone() };
+    let facts = Facts { settled: [24].into(), ..Facts::default() };
+    let other = link(21, LinkKind::Other, Some(BRIDGE));
+    let desired = compute(vec![other, foreign, free, settled], &facts);
+    assert_eq!(desired.endpoints.keys().copied().collect::<Vec<_>>(), [21]);
+    assert_eq!(desired.endpoints[&21].role, Role::Other);
+    assert_eq!(desired.early, [23].into());
+}
+
+#[test]
+fn policies_open_hubs_only() {
+    let desired = compute(Vec::new(), &Facts::default());
+    let (guest, hub) = (&desired.policies[&1], &desired.policies[&2]);
+    let opened: Vec<_> = guest.rules.iter().map(|r| (r.policy, r.address[3], r.port)).collect();
+    assert_eq!(opened, [(1, 1, 8081), (1, 4, 8081)], "gateway, then the hub's container");
+    assert_eq!(hub.rules.len(), 2);
+    assert_eq!((hub.quotas.inbound_established, hub.quotas.closing), (160, u32::MAX));
+    assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));
+    let hubs: Vec<_> = desired.hubs.iter().map(|(key, hub)| (key.address[3], hub.mac)).collect();
+    assert_eq!(hubs, [(4, mac(4))]);
+}

@@ -1,0 +1,158 @@
+//! The packet path as control sees it: everything that is loaded, behind one lock that is held for
+//! one step at a time, so that a new veth never waits for a long plan.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use enforcer_common::abi::{counter::Usage, event::Hook};
+use tokio::runtime::Handle as Runtime;
+
+use super::{
+    apply::{Execute, ExecuteError},
+    plan::Action,
+};
+use crate::{
+    kernel::{
+        KernelError,
+        links::{Hooks, is_ingress},
+        maps::Maps,
+        observe,
+    },
+    model::{inventory::Mac, link::Links, observed::Observed},
+    netlink::{self, NetlinkError},
+};
+
+/// The loaded programs and maps.
+pub struct Loaded {
+    /// Programs on interfaces.
+    pub hooks: Hooks,
+    /// Maps.
+    pub maps: Maps,
+}
+
+/// Shared access to the packet path and to bridge ports.
+#[derive(Clone)]
+pub struct PacketPath {
+    loaded: Arc<Mutex<Loaded>>,
+    netlink: rtnetlink::Handle,
+    fdb: Arc<Mutex<BTreeMap<u32, Mac>>>,
+}
+
+/// The kernel's state could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// eBPF.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Netlink.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+impl PacketPath {
+    /// Takes the loaded object over.
+    #[must_use]
+    pub fn new(hooks: Hooks, maps: Maps, netlink: rtnetlink::Handle) -> Self {
+        let loaded = Arc::new(Mutex::new(Loaded { hooks, maps }));
+        Self { loaded, netlink, fdb: Arc::default() }
+    }
+
+    /// The packet path itself. A panic elsewhere left no half-written state: maps are in the kernel.
+    pub fn lock(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Attaches both port programs at once. Blocks.
+    pub fn attach_port(&self, ifindex: u32) -> Result<(), KernelError> {
+        self.lock().hooks.attach(ifindex, Hook::FromGuest)?;
+        self.lock().hooks.attach(ifindex, Hook::ToGuest)
+    }
+
+    /// Reads what the kernel holds, on the interfaces that this process touched.
+    pub async fn observe(&self, links: &Links) -> Result<Observed, ObserveError> {
+        let mut filters = Vec::new();
+        let mut observed = {
+            let loaded = self.lock();
+            let mut observed = observe::maps(&loaded.maps)?;
+            for (ifindex, hook) in loaded.hooks.held() {
+                observed.held.insert((ifindex, hook));
+                if !loaded.hooks.uses_tcx() {
+                    filters.push((ifindex, hook, loaded.hooks.program_id(hook)));
+                } else if observe::runs_first(&loaded.hooks, ifindex, hook)? {
+                    observed.first.insert((ifindex, hook));
+                }
+            }
+            observed
+        };
+        for (ifindex, hook, program) in filters {
+            match netlink::filters::programs(&self.netlink, ifindex, is_ingress(hook)).await {
+                Ok(programs) if programs.first() == Some(&program) => {
+                    observed.first.insert((ifindex, hook));
+                }
+                Ok(_) => {}
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        observed.ports =
+            links.values().filter_map(|link| Some((link.ifindex, link.port?))).collect();
+        let mut fdb = self.fdb.lock().unwrap_or_else(PoisonError::into_inner);
+        fdb.retain(|ifindex, _| links.get(ifindex).is_some_and(|link| link.port.is_some()));
+        observed.fdb.clone_from(&fdb);
+        Ok(observed)
+    }
+}
+
+impl Execute for PacketPath {
+    fn execute(&mut self, action: &Action) -> Result<(), ExecuteError> {
+        match action {
+            Action::SetPort(ifindex, settings) => {
+                Runtime::current().block_on(netlink::ports::set(
+                    &self.netlink,
+                    *ifindex,
+                    *settings,
+                ))?;
+            }
+            Action::SetMac(ifindex, mac) => {
+                Runtime::current().block_on(netlink::ports::set_mac(
+                    &self.netlink,
+                    *ifindex,
+                    *mac,
+                ))?;
+                self.fdb.lock().unwrap_or_else(PoisonError::into_inner).insert(*ifindex, *mac);
+            }
+            action => self.lock().execute(action)?,
+        }
+        Ok(())
+    }
+}
+
+impl Loaded {
+    fn execute(&mut self, action: &Action) -> Result<(), KernelError> {
+        let Self { hooks, maps } = self;
+        match action {
+            Action::Attach(ifindex, hook) => hooks.attach(*ifindex, *hook),
+            Action::Detach(ifindex, hook) => {
+                hooks.detach(*ifindex, *hook);
+                Ok(())
+            }
+            Action::PutNetwork(ifindex, network) => maps.networks.put(ifindex, network),
+            Action::DropNetwork(ifindex) => maps.networks.remove(ifindex),
+            Action::PutEndpoint(ifindex, endpoint) => maps.endpoints.put(ifindex, endpoint),
+            Action::DropEndpoint(ifindex) => maps.endpoints.remove(ifindex),
+            Action::CreateUsage(id) => maps.usage.create(id, &Usage::default()),
+            Action::DropUsage(id) => maps.usage.remove(id),
+            Action::PutPublished(key) => maps.published.put(key, &1),
+            Action::DropPublished(key) => maps.published.remove(key),
+            Action::PutHub(key, hub) => maps.hubs.put(key, hub),
+            Action::DropHub(key) => maps.hubs.remove(key),
+            Action::PutRule(key, rule) => maps.rules.put(key, rule),
+            Action::DropRule(key) => maps.rules.remove(key),
+            Action::SetPolicy(number, policy) => maps.set_policy(*number, *policy),
+            // Bridge ports are netlink's: the caller has done them.
+            Action::SetPort(..) | Action::SetMac(..) => Ok(()),
+        }
+    }
+}

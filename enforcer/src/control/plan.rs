@@ -1,0 +1,351 @@
+//! Control path 2: the steps from what the kernel holds to what it should hold. Pure; steps are
+//! data. Protection goes on first and comes off last: an interface is denied before its programs
+//! sit there, and gets its identity only after the kernel was seen to run them.
+
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_common::abi::{
+    endpoint::{Endpoint, Hub, HubKey, Network, Role},
+    event::Hook,
+    policy::{Policy, PublishedKey, Rule, RuleKey},
+};
+
+use crate::model::{
+    desired::{Desired, DesiredEndpoint, DesiredPolicy},
+    inventory::Mac,
+    link::PortSettings,
+    observed::Observed,
+    owner::{Owner, Owners},
+};
+
+/// Programs of a port.
+const PORT_HOOKS: [Hook; 2] = [Hook::FromGuest, Hook::ToGuest];
+/// Programs of a bridge.
+const BRIDGE_HOOKS: [Hook; 2] = [Hook::FromBridge, Hook::ToBridge];
+
+/// One step. Each is idempotent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Put a program on an interface, before all others.
+    Attach(u32, Hook),
+    /// Take it off.
+    Detach(u32, Hook),
+    /// Write a guest bridge.
+    PutNetwork(u32, Network),
+    /// Forget a guest bridge.
+    DropNetwork(u32),
+    /// Write a port.
+    PutEndpoint(u32, Endpoint),
+    /// Forget a port.
+    DropEndpoint(u32),
+    /// Make the flow counters of an endpoint id.
+    CreateUsage(u32),
+    /// Remove them.
+    DropUsage(u32),
+    /// Open a published port.
+    PutPublished(PublishedKey),
+    /// Close it.
+    DropPublished(PublishedKey),
+    /// Write a hub's address.
+    PutHub(HubKey, Hub),
+    /// Forget it.
+    DropHub(HubKey),
+    /// Open a destination.
+    PutRule(RuleKey, Rule),
+    /// Close it.
+    DropRule(RuleKey),
+    /// Write a policy; epoch 0 removes it.
+    SetPolicy(u32, Policy),
+    /// Set a bridge port.
+    SetPort(u32, PortSettings),
+    /// Pin a MAC address to a bridge port.
+    SetMac(u32, Mac),
+}
+
+/// The ids that were given out. They outlive a plan: no id is ever used again.
+#[derive(Debug, Default)]
+pub struct Identities {
+    last_id: u32,
+    last_epoch: u32,
+    endpoints: BTreeMap<u32, Assigned>,
+    networks: BTreeMap<u32, u32>,
+}
+
+/// What an endpoint's id stands for; another id is due when any of it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Assigned {
+    id: u32,
+    network: u32,
+    container: Option<String>,
+    mac: Mac,
+    policy: u32,
+    role: Role,
+}
+
+impl Identities {
+    fn next_id(&mut self) -> u32 {
+        // 4 billion endpoints: at one a second, 136 years.
+        self.last_id = self.last_id.saturating_add(1);
+        self.last_id
+    }
+
+    fn next_epoch(&mut self) -> u32 {
+        self.last_epoch = self.last_epoch.saturating_add(1);
+        self.last_epoch
+    }
+
+    /// Gives every desired endpoint and network its id.
+    fn assign(&mut self, desired: &Desired) {
+        self.endpoints.retain(|ifindex, _| desired.endpoints.contains_key(ifindex));
+        self.networks.retain(|ifindex, _| desired.networks.contains_key(ifindex));
+        for ifindex in desired.networks.keys() {
+            if !self.networks.contains_key(ifindex) {
+                let id = self.next_id();
+                self.networks.insert(*ifindex, id);
+            }
+        }
+        for (ifindex, endpoint) in &desired.endpoints {
+            let known = self.endpoints.get(ifindex);
+            let id = match known {
+                Some(known) if known.stays(endpoint) => known.id,
+                _ => self.next_id(),
+            };
+            self.endpoints.insert(*ifindex, Assigned::new(id, endpoint));
+        }
+    }
+
+    /// Whom each id stands for now. Call after [`plan`].
+    #[must_use]
+    pub fn owners(&self, desired: &Desired, names: &BTreeMap<u32, String>) -> Owners {
+        let interface = |ifindex: &u32| names.get(ifindex).cloned().unwrap_or_default();
+        let network = |ifindex: &u32| {
+            desired.networks.get(ifindex).map(|network| network.name.clone()).unwrap_or_default()
+        };
+        let endpoints = self.endpoints.iter().filter_map(|(ifindex, assigned)| {
+            let endpoint = desired.endpoints.get(ifindex)?;
+            let owner = Owner {
+                network: network(&endpoint.network),
+                ifindex: *ifindex,
+                interface: interface(ifindex),
+                role: Some(endpoint.role),
+                container: endpoint.container.clone(),
+                name: endpoint.name.clone(),
+            };
+            Some((assigned.id, owner))
+        });
+        let networks = self.networks.iter().map(|(ifindex, id)| {
+            let owner = Owner {
+                network: network(ifindex),
+                ifindex: *ifindex,
+                interface: interface(ifindex),
+                role: None,
+                container: None,
+                name: String::new(),
+            };
+            (*id, owner)
+        });
+        endpoints.chain(networks).collect()
+    }
+}
+
+impl Assigned {
+    fn new(id: u32, endpoint: &DesiredEndpoint) -> Self {
+        Self {
+            id,
+            network: endpoint.network,
+            container: endpoint.container.clone(),
+            mac: endpoint.mac,
+            policy: endpoint.policy,
+            role: endpoint.role,
+        }
+    }
+
+    /// A port that gets its first identity keeps its id: it had no flows, and what was denied until
+    /// then was this container's.
+    fn stays(&self, endpoint: &DesiredEndpoint) -> bool {
+        let first = self.role == Role::Unknown && self.network == endpoint.network;
+        first || *self == Self::new(self.id, endpoint)
+    }
+}
+
+/// Computes the steps, safe to stop after any of them.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed, identities: &mut Identities) -> Vec<Action> {
+    identities.assign(desired);
+    let mut plan = Planner { desired, observed, identities, actions: Vec::new() };
+    plan.policies();
+    plan.networks();
+    plan.hubs();
+    plan.endpoints();
+    plan.early();
+    plan.remove();
+    plan.actions
+}
+
+struct Planner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    identities: &'a mut Identities,
+    actions: Vec<Action>,
+}
+
+impl Planner<'_> {
+    /// Closes before it opens; the epoch moves last, so that no flow is re-decided by half a set.
+    fn policies(&mut self) {
+        for number in self.observed.policies.keys() {
+            if !self.desired.policies.contains_key(number) {
+                self.actions.push(Action::SetPolicy(*number, Policy::default()));
+            }
+        }
+        let wanted: BTreeMap<RuleKey, Rule> =
+            self.desired.policies.values().flat_map(values::rules).collect();
+        for key in self.observed.rules.keys() {
+            if !wanted.contains_key(key) {
+                self.actions.push(Action::DropRule(*key));
+            }
+        }
+        for (key, rule) in &wanted {
+            if self.observed.rules.get(key) != Some(rule) {
+                self.actions.push(Action::PutRule(*key, *rule));
+            }
+        }
+        for (number, policy) in &self.desired.policies {
+            let is = self.observed.policies.get(number);
+            if is.is_none_or(|is| is.quotas != policy.quotas) || self.rules_differ(*number, policy)
+            {
+                let epoch = self.identities.next_epoch();
+                let policy = Policy { epoch, quotas: policy.quotas };
+                self.actions.push(Action::SetPolicy(*number, policy));
+            }
+        }
+    }
+
+    fn rules_differ(&self, number: u32, policy: &DesiredPolicy) -> bool {
+        let wanted: BTreeMap<RuleKey, Rule> = values::rules(policy).collect();
+        let is = self.observed.rules.iter().filter(|(key, _)| key.policy == number);
+        !is.eq(wanted.iter())
+    }
+
+    fn networks(&mut self) {
+        for (ifindex, network) in &self.desired.networks {
+            let value = values::network(network, self.identities.networks[ifindex]);
+            if self.observed.networks.get(ifindex) != Some(&value) {
+                self.actions.push(Action::PutNetwork(*ifindex, value));
+            }
+            self.attach(*ifindex, BRIDGE_HOOKS);
+        }
+    }
+
+    fn hubs(&mut self) {
+        for (key, hub) in &self.desired.hubs {
+            if self.observed.hubs.get(key) != Some(hub) {
+                self.actions.push(Action::PutHub(*key, *hub));
+            }
+        }
+    }
+
+    fn endpoints(&mut self) {
+        for (ifindex, endpoint) in &self.desired.endpoints {
+            let id = self.identities.endpoints[ifindex].id;
+            let value = if self.is_policed(*ifindex, endpoint) {
+                values::endpoint(endpoint, id)
+            } else {
+                values::unknown(endpoint, id)
+            };
+            if !self.observed.usage.contains(&id) {
+                self.actions.push(Action::CreateUsage(id));
+            }
+            for key in values::published(endpoint, id) {
+                if !self.observed.published.contains(&key) {
+                    self.actions.push(Action::PutPublished(key));
+                }
+            }
+            if self.observed.endpoints.get(ifindex) != Some(&value) {
+                self.actions.push(Action::PutEndpoint(*ifindex, value));
+            }
+            self.attach(*ifindex, PORT_HOOKS);
+            self.port(*ifindex, endpoint);
+        }
+    }
+
+    /// Whether the kernel was seen to run all programs that stand between this port and the rest.
+    fn is_policed(&self, ifindex: u32, endpoint: &DesiredEndpoint) -> bool {
+        let runs = |ifindex: u32, hooks: [Hook; 2]| {
+            hooks.iter().all(|hook| self.observed.first.contains(&(ifindex, *hook)))
+        };
+        runs(ifindex, PORT_HOOKS)
+            && runs(endpoint.network, BRIDGE_HOOKS)
+            && self.observed.networks.contains_key(&endpoint.network)
+    }
+
+    fn port(&mut self, ifindex: u32, endpoint: &DesiredEndpoint) {
+        let ipv6 =
+            self.desired.networks.get(&endpoint.network).is_some_and(|n| n.gateway6.is_some());
+        let settings = values::port_settings(endpoint.role, ipv6);
+        if self.observed.ports.get(&ifindex).is_some_and(|is| *is != settings) {
+            self.actions.push(Action::SetPort(ifindex, settings));
+        }
+        let known = matches!(endpoint.role, Role::Guest | Role::Hub);
+        if known && self.observed.fdb.get(&ifindex) != Some(&endpoint.mac) {
+            self.actions.push(Action::SetMac(ifindex, endpoint.mac));
+        }
+    }
+
+    fn early(&mut self) {
+        // The host's end of a pair is created last: its index is the higher one.
+        for ifindex in self.desired.early.iter().rev() {
+            self.attach(*ifindex, PORT_HOOKS);
+        }
+    }
+
+    fn attach(&mut self, ifindex: u32, hooks: [Hook; 2]) {
+        for hook in hooks {
+            if !self.observed.first.contains(&(ifindex, hook)) {
+                self.actions.push(Action::Attach(ifindex, hook));
+            }
+        }
+    }
+
+    fn remove(&mut self) {
+        let (desired, observed) = (self.desired, self.observed);
+        let push = &mut self.actions;
+        let gone = |ifindex: &&u32| !desired.endpoints.contains_key(ifindex);
+        push.extend(observed.endpoints.keys().filter(gone).copied().map(Action::DropEndpoint));
+        for (ifindex, hook) in &observed.held {
+            if !wants(desired, *ifindex, *hook) {
+                push.push(Action::Detach(*ifindex, *hook));
+            }
+        }
+        let gone = |key: &&HubKey| !desired.hubs.contains_key(key);
+        push.extend(observed.hubs.keys().filter(gone).copied().map(Action::DropHub));
+        let gone = |ifindex: &&u32| !desired.networks.contains_key(ifindex);
+        push.extend(observed.networks.keys().filter(gone).copied().map(Action::DropNetwork));
+
+        let mut ids = BTreeSet::new();
+        let mut published = BTreeSet::new();
+        for (ifindex, endpoint) in &desired.endpoints {
+            let id = self.identities.endpoints[ifindex].id;
+            ids.insert(id);
+            published.extend(values::published(endpoint, id));
+        }
+        let gone = |key: &&PublishedKey| !published.contains(key);
+        push.extend(observed.published.iter().filter(gone).copied().map(Action::DropPublished));
+        let gone = |id: &&u32| !ids.contains(id);
+        push.extend(observed.usage.iter().filter(gone).copied().map(Action::DropUsage));
+    }
+}
+
+fn wants(desired: &Desired, ifindex: u32, hook: Hook) -> bool {
+    match hook {
+        Hook::FromBridge | Hook::ToBridge => desired.networks.contains_key(&ifindex),
+        Hook::FromGuest | Hook::ToGuest => {
+            desired.endpoints.contains_key(&ifindex) || desired.early.contains(&ifindex)
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan/tests.rs"]
+mod tests;

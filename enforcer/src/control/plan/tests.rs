@@ -1,0 +1,273 @@
+//! Orders that must hold, and a kernel in memory that plans are run against.
+
+use std::net::Ipv4Addr;
+
+use enforcer_common::abi::policy::Quotas;
+
+use super::*;
+use crate::model::{desired::DesiredNetwork, inventory::PublishedPort};
+
+const BRIDGE: u32 = 10;
+const PORT: u32 = 20;
+
+fn rule(port: u16) -> RuleKey {
+    RuleKey { policy: 1, address: [10; 16], port, protocol: 6, family: 4 }
+}
+
+fn guest(container: &str) -> DesiredEndpoint {
+    DesiredEndpoint {
+        network: BRIDGE,
+        policy: 1,
+        role: Role::Guest,
+        container: Some(container.to_owned()),
+        name: container.to_owned(),
+        mac: [2, 66, 0, 0, 0, 2],
+        ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+        ipv6: None,
+        published: vec![PublishedPort { container_port: 80, protocol: 6 }],
+    }
+}
+
+fn desired() -> Desired {
+    let network = DesiredNetwork {
+        name: "guests".to_owned(),
+        bridge: "guests0".to_owned(),
+        gateway4: Some((Ipv4Addr::new(10, 0, 0, 1), 24)),
+        gateway6: None,
+        gateway_link_local: None,
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+    let quotas = Quotas { closing: 5, ..Quotas::default() };
+    let policy =
+        DesiredPolicy { name: "guests/guest".to_owned(), quotas, rules: vec![rule(1), rule(2)] };
+    Desired {
+        networks: [(BRIDGE, network)].into(),
+        endpoints: [(PORT, guest("a"))].into(),
+        policies: [(1, policy)].into(),
+        ..Desired::default()
+    }
+}
+
+/// What the kernel would hold after these steps.
+fn perform(observed: &mut Observed, actions: &[Action]) {
+    for action in actions.iter().cloned() {
+        match action {
+            Action::Attach(ifindex, hook) => {
+                observed.first.insert((ifindex, hook));
+                observed.held.insert((ifindex, hook));
+            }
+            Action::Detach(ifindex, hook) => {
+                observed.first.remove(&(ifindex, hook));
+                observed.held.remove(&(ifindex, hook));
+            }
+            Action::PutNetwork(key, value) => {
+                observed.networks.insert(key, value);
+            }
+            Action::DropNetwork(key) => {
+                observed.networks.remove(&key);
+            }
+            Action::PutEndpoint(key, value) => {
+                observed.endpoints.insert(key, value);
+            }
+            Action::DropEndpoint(key) => {
+                observed.endpoints.remove(&key);
+            }
+            Action::CreateUsage(id) => {
+                observed.usage.insert(id);
+            }
+            Action::DropUsage(id) => {
+                observed.usage.remove(&id);
+            }
+            Action::PutPublished(key) => {
+                observed.published.insert(key);
+            }
+            Action::DropPublished(key) => {
+                observed.published.remove(&key);
+            }
+            Action::PutHub(key, value) => {
+                observed.hubs.insert(key, value);
+            }
+            Action::DropHub(key) => {
+                observed.hubs.remove(&key);
+            }
+            Action::PutRule(key, value) => {
+                observed.rules.insert(key, value);
+            }
+            Action::DropRule(key) => {
+                observed.rules.remove(&key);
+            }
+            Action::SetPolicy(key, value) if value.epoch == 0 => {
+                observed.policies.remove(&key);
+            }
+            Action::SetPolicy(key, value) => {
+                observed.policies.insert(key, value);
+            }
+            Action::SetPort(key, value) => {
+                observed.ports.insert(key, value);
+            }
+            Action::SetMac(key, value) => {
+                observed.fdb.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Plans and performs until nothing is left; returns the steps of each round.
+fn settle(
+    desired: &Desired,
+    observed: &mut Observed,
+    identities: &mut Identities,
+) -> Vec<Vec<Action>> {
+    let mut rounds = Vec::new();
+    loop {
+        let actions = plan(desired, observed, identities);
+        if actions.is_empty() {
+            return rounds;
+        }
+        perform(observed, &actions);
+        rounds.push(actions);
+        assert!(rounds.len() < 5, "does not settle: {rounds:#?}");
+    }
+}
+
+fn position(actions: &[Action], wanted: impl Fn(&Action) -> bool) -> usize {
+    actions.iter().position(wanted).unwrap_or_else(|| panic!("not in {actions:#?}"))
+}
+
+#[test]
+fn a_port_is_denied_before_its_programs_sit_and_known_only_after() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let rounds = settle(&desired(), &mut observed, &mut identities);
+    assert_eq!(rounds.len(), 2);
+    let first = &rounds[0];
+    let bridge = position(first, |a| *a == Action::Attach(BRIDGE, Hook::FromBridge));
+    let usage = position(first, |a| matches!(a, Action::CreateUsage(_)));
+    let entry = position(
+        first,
+        |a| matches!(a, Action::PutEndpoint(PORT, e) if e.role == Role::Unknown as u8 && e.id != 0),
+    );
+    let attach = position(first, |a| *a == Action::Attach(PORT, Hook::FromGuest));
+    assert!(bridge < usage && usage < entry && entry < attach, "{first:#?}");
+    assert!(
+        matches!(&rounds[1][..], [Action::PutEndpoint(PORT, e)] if e.role == Role::Guest as u8),
+        "{:#?}",
+        rounds[1]
+    );
+}
+
+#[test]
+fn a_detached_program_takes_the_identity_away_until_it_is_back() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let id = observed.endpoints[&PORT].id;
+    observed.first.remove(&(BRIDGE, Hook::FromBridge));
+    let actions = plan(&desired(), &observed, &mut identities);
+    assert!(actions.contains(&Action::Attach(BRIDGE, Hook::FromBridge)));
+    perform(&mut observed, &actions);
+    assert_eq!(observed.endpoints[&PORT].role, Role::Unknown as u8);
+    settle(&desired(), &mut observed, &mut identities);
+    assert_eq!((observed.endpoints[&PORT].role, observed.endpoints[&PORT].id), (1, id));
+}
+
+#[test]
+fn another_container_behind_a_port_is_another_id() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let mut desired = desired();
+    let known = desired.endpoints.insert(
+        PORT,
+        DesiredEndpoint { role: Role::Unknown, container: None, policy: 0, ..guest("") },
+    );
+    settle(&desired, &mut observed, &mut identities);
+    let first = observed.endpoints[&PORT].id;
+    desired.endpoints.insert(PORT, known.expect("guest"));
+    settle(&desired, &mut observed, &mut identities);
+    assert_eq!(observed.endpoints[&PORT].id, first, "the first identity keeps the id");
+    desired.endpoints.insert(PORT, guest("b"));
+    settle(&desired, &mut observed, &mut identities);
+    let second = observed.endpoints[&PORT].id;
+    assert_ne!(second, first);
+    assert_eq!(observed.usage, [second].into());
+    assert!(observed.published.iter().all(|key| key.endpoint == second));
+    desired.endpoints.clear();
+    settle(&desired, &mut observed, &mut identities);
+    desired.endpoints.insert(PORT, guest("b"));
+    settle(&desired, &mut observed, &mut identities);
+    assert!(observed.endpoints[&PORT].id > second, "never again");
+}
+
+#[test]
+fn a_changed_rule_closes_then_opens_then_moves_the_epoch() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let epoch = observed.policies[&1].epoch;
+    let mut desired = desired();
+    desired.policies.get_mut(&1).expect("policy").rules = vec![rule(3)];
+    let actions = plan(&desired, &observed, &mut identities);
+    assert!(
+        matches!(
+            &actions[..],
+            [Action::DropRule(_), Action::DropRule(_), Action::PutRule(_, Rule { id: 1 }),
+             Action::SetPolicy(1, policy)] if policy.epoch > epoch
+        ),
+        "{actions:#?}"
+    );
+    perform(&mut observed, &actions);
+    desired.policies.clear();
+    let actions = plan(&desired, &observed, &mut identities);
+    assert_eq!(actions, [Action::SetPolicy(1, Policy::default()), Action::DropRule(rule(3))]);
+}
+
+#[test]
+fn a_port_that_left_is_forgotten_first_and_tidied_last() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let mut desired = desired();
+    settle(&desired, &mut observed, &mut identities);
+    desired.endpoints.clear();
+    let actions = plan(&desired, &observed, &mut identities);
+    assert!(
+        matches!(
+            actions[..],
+            [
+                Action::DropEndpoint(PORT),
+                Action::Detach(PORT, Hook::FromGuest),
+                Action::Detach(PORT, Hook::ToGuest),
+                Action::DropPublished(_),
+                Action::DropUsage(_)
+            ]
+        ),
+        "{actions:#?}"
+    );
+}
+
+#[test]
+fn early_veths_get_programs_and_nothing_else() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let desired = Desired { early: [30, 31].into(), ..Desired::default() };
+    let attach = |ifindex| PORT_HOOKS.map(|hook| Action::Attach(ifindex, hook));
+    let rounds = settle(&desired, &mut observed, &mut identities);
+    assert_eq!(rounds, [[attach(31), attach(30)].concat()]);
+    let rounds = settle(&Desired::default(), &mut observed, &mut identities);
+    assert_eq!(rounds[0].len(), 4, "and lose them");
+    assert_eq!(observed, Observed::default());
+}
+
+#[test]
+fn the_second_layer_is_closed_for_guests_and_open_for_hubs() {
+    let open = PortSettings {
+        isolated: false,
+        learning: true,
+        unicast_flood: true,
+        multicast_flood: true,
+    };
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    observed.ports.insert(PORT, open);
+    settle(&desired(), &mut observed, &mut identities);
+    let closed = values::port_settings(Role::Guest, false);
+    assert!(
+        closed.isolated && !closed.learning && !closed.unicast_flood && !closed.multicast_flood
+    );
+    assert_eq!(observed.ports[&PORT], closed);
+    assert_eq!(observed.fdb[&PORT], [2, 66, 0, 0, 0, 2]);
+    assert!(!values::port_settings(Role::Hub, false).isolated);
+    assert!(values::port_settings(Role::Guest, true).multicast_flood);
+}

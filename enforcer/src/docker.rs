@@ -1,0 +1,20 @@
+//! The Docker path: what the engine says exists. The only place that imports bollard.
+//!
+//! `client -> events (subscribe) -> inventory (list, inspect, follow)
+//! -> refresh (ask) -> snapshot -> Inventory`. What
+//! Docker says is a hint about identity, never a permission: an interface that it does not name is
+//! denied.
+
+pub mod client;
+mod convert;
+mod events;
+pub mod inventory;
+pub mod networks;
+mod refresh;
+mod snapshot;
+
+pub use self::{
+    client::{Engine, EngineError},
+    inventory::{EngineState, Watching, watch},
+    networks::{EnsureError, ensure},
+};

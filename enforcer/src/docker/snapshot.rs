@@ -1,0 +1,162 @@
+//! What has been learnt from the engine so far, and the [`Inventory`] that follows from it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bollard::models::ContainerSummary;
+
+use super::convert;
+use crate::model::inventory::{Container, DockerNetwork, Inventory};
+
+/// The answers of the engine, each as old as it is.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    networks: BTreeMap<String, DockerNetwork>,
+    /// Names that the networks give, known before a container can be inspected.
+    names: BTreeMap<String, String>,
+    /// Containers that have been inspected.
+    inspected: BTreeMap<String, Container>,
+}
+
+impl Snapshot {
+    /// Takes in a network as it is now.
+    pub(super) fn put_network(&mut self, network: DockerNetwork, names: BTreeMap<String, String>) {
+        self.names.extend(names);
+        self.networks.insert(network.id.clone(), network);
+        self.forget_detached();
+    }
+
+    /// Forgets a network that is gone.
+    pub(super) fn remove_network(&mut self, id: &str) {
+        self.networks.remove(id);
+        self.forget_detached();
+    }
+
+    /// Forgets the networks that are not in a complete list.
+    pub(super) fn keep_networks(&mut self, ids: &BTreeSet<String>) {
+        self.networks.retain(|id, _| ids.contains(id));
+        self.forget_detached();
+    }
+
+    /// Takes in a container as `inspect` shows it.
+    pub(super) fn put_container(&mut self, container: Container) {
+        if self.is_attached(&container.id) {
+            self.inspected.insert(container.id.clone(), container);
+        }
+    }
+
+    /// Forgets what `inspect` showed of a container that is gone.
+    pub(super) fn remove_container(&mut self, id: &str) {
+        self.inspected.remove(id);
+    }
+
+    /// Whether a network has this container.
+    pub(super) fn is_attached(&self, id: &str) -> bool {
+        self.networks.values().any(|network| network.attachments.contains_key(id))
+    }
+
+    /// Attached containers that have not been inspected, or that differ from the list.
+    pub(super) fn to_inspect(&self, list: &[ContainerSummary]) -> BTreeSet<String> {
+        let mut ids: BTreeSet<String> =
+            self.attached().filter(|id| !self.inspected.contains_key(*id)).cloned().collect();
+        for summary in list {
+            let known = summary.id.as_ref().and_then(|id| self.inspected.get(id));
+            if let Some(container) = known.filter(|known| !convert::agrees(known, summary)) {
+                ids.insert(container.id.clone());
+            }
+        }
+        ids
+    }
+
+    /// The inventory, without a version.
+    pub(super) fn inventory(&self) -> Inventory {
+        let container = |id: &String| match self.inspected.get(id) {
+            Some(container) => container.clone(),
+            None => Container {
+                id: id.clone(),
+                name: self.names.get(id).cloned().unwrap_or_default(),
+                ..Container::default()
+            },
+        };
+        Inventory {
+            version: 0,
+            networks: self.networks.clone(),
+            containers: self.attached().map(|id| (id.clone(), container(id))).collect(),
+        }
+    }
+
+    fn attached(&self) -> impl Iterator<Item = &String> {
+        self.networks.values().flat_map(|network| network.attachments.keys())
+    }
+
+    /// A container that is on no network any more has stopped; at its next start it is inspected
+    /// anew, so that no published port of an earlier life opens anything.
+    fn forget_detached(&mut self) {
+        let attached: BTreeSet<String> = self.attached().cloned().collect();
+        self.names.retain(|id, _| attached.contains(id));
+        self.inspected.retain(|id, _| attached.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::inventory::{Attachment, PublishedPort};
+
+    fn network(containers: &[&str]) -> (DockerNetwork, BTreeMap<String, String>) {
+        let each = || containers.iter().map(|id| (*id).to_owned());
+        let network = DockerNetwork {
+            id: "n".to_owned(),
+            name: "lab".to_owned(),
+            bridge: "br-lab".to_owned(),
+            subnets: Vec::new(),
+            attachments: each().map(|id| (id, Attachment::default())).collect(),
+        };
+        (network, each().map(|id| (id.clone(), format!("name-{id}"))).collect())
+    }
+
+    fn inspected(id: &str) -> Container {
+        let port = PublishedPort { container_port: 80, protocol: 6 };
+        let name = format!("name-{id}");
+        Container { id: id.to_owned(), name, published: vec![port], ..Container::default() }
+    }
+
+    #[test]
+    fn a_container_is_there_before_it_can_be_inspected() {
+        let mut snapshot = Snapshot::default();
+        let (lab, names) = network(&["a"]);
+        snapshot.put_network(lab, names);
+        let early = &snapshot.inventory().containers["a"];
+        assert_eq!((early.name.as_str(), early.published.len()), ("name-a", 0));
+        assert_eq!(snapshot.to_inspect(&[]), ["a".to_owned()].into());
+        snapshot.put_container(inspected("a"));
+        assert_eq!(snapshot.inventory().containers["a"].published.len(), 1);
+        assert!(snapshot.to_inspect(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_second_life_does_not_inherit_published_ports() {
+        let mut snapshot = Snapshot::default();
+        for containers in [["a"].as_slice(), &[], &["a"]] {
+            let (lab, names) = network(containers);
+            snapshot.put_network(lab, names);
+            if containers.len() == 1 && snapshot.inspected.is_empty() {
+                assert!(snapshot.inventory().containers["a"].published.is_empty());
+                snapshot.put_container(inspected("a"));
+            }
+        }
+        assert!(snapshot.inventory().containers.contains_key("a"));
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut snapshot = Snapshot::default();
+        let (lab, names) = network(&["a"]);
+        snapshot.put_network(lab, names);
+        snapshot.put_container(inspected("a"));
+        snapshot.keep_networks(&BTreeSet::new());
+        assert_eq!(snapshot.inventory(), Inventory::default());
+        assert!(snapshot.inspected.is_empty() && snapshot.names.is_empty());
+        snapshot.put_container(inspected("stranger"));
+        assert!(snapshot.inspected.is_empty());
+    }
+}

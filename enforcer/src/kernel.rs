@@ -1,0 +1,77 @@
+//! The eBPF side of the machine: load, attach, write maps, read what the kernel holds. The only
+//! place that knows aya; it decides nothing.
+
+pub mod features;
+pub mod links;
+pub mod load;
+pub mod maps;
+pub mod object;
+pub mod observe;
+pub mod ring;
+mod sys;
+
+pub use sys::monotonic_ns;
+
+use std::io;
+
+use aya::{maps::MapError, programs::ProgramError};
+
+/// Failure of an operation on the kernel's eBPF objects.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// A program could not be attached.
+    #[error("cannot attach {program} to interface {ifindex}")]
+    Attach {
+        /// Name of the program.
+        program: &'static str,
+        /// The interface.
+        ifindex: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A program could not be attached by netlink.
+    #[error("cannot attach {program} to interface {ifindex} through clsact")]
+    AttachFilter {
+        /// Name of the program.
+        program: &'static str,
+        /// The interface.
+        ifindex: u32,
+        /// Why.
+        #[source]
+        source: ProgramError,
+    },
+    /// The kernel does not say which programs are attached.
+    #[error("cannot list the programs on interface {ifindex}")]
+    Query {
+        /// The interface.
+        ifindex: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A map could not be read or written.
+    #[error("cannot {operation} map {map}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What was tried.
+        operation: &'static str,
+        /// Why.
+        #[source]
+        source: MapError,
+    },
+}
+
+impl KernelError {
+    /// Whether the interface does not exist (any more): nothing is left to do on it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Attach { source, .. } | Self::Query { source, .. } => {
+                matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+            }
+            _ => false,
+        }
+    }
+}

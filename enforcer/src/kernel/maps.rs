@@ -1,0 +1,184 @@
+//! The maps, typed. Who writes what, and in which order, is the plan's business.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap},
+};
+use enforcer_common::abi::{
+    counter::{Counter, CounterKey, Usage},
+    endpoint::{Endpoint, Hub, HubKey, Network},
+    flow::FlowKey,
+    policy::{Policy, PublishedKey, Rule, RuleKey},
+};
+
+use super::{KernelError, load::LoadError};
+
+/// Size of a value of map `FLOWS`: the record and the kernel's timer.
+const FLOW_VALUE: usize = 96;
+
+/// The maps that control writes and reads.
+pub struct Maps {
+    /// Ports of guest bridges by ifindex.
+    pub endpoints: Table<u32, Endpoint>,
+    /// Guest bridges by ifindex.
+    pub networks: Table<u32, Network>,
+    /// Addresses of hubs' containers.
+    pub hubs: Table<HubKey, Hub>,
+    /// Destinations that policies open.
+    pub rules: Table<RuleKey, Rule>,
+    /// Published container ports.
+    pub published: Table<PublishedKey, u32>,
+    /// Flows that each endpoint has, by its id.
+    pub usage: Table<u32, Usage>,
+    /// Policies by number.
+    pub policies: Array<MapData, Policy>,
+    flows: HashMap<MapData, FlowKey, [u8; FLOW_VALUE]>,
+}
+
+impl Maps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self {
+            endpoints: Table::take(ebpf, "ENDPOINTS")?,
+            networks: Table::take(ebpf, "NETWORKS")?,
+            hubs: Table::take(ebpf, "HUBS")?,
+            rules: Table::take(ebpf, "RULES")?,
+            published: Table::take(ebpf, "PUBLISHED")?,
+            usage: Table::take(ebpf, "USAGE")?,
+            policies: typed(ebpf, "POLICIES")?,
+            flows: typed(ebpf, "FLOWS")?,
+        })
+    }
+
+    /// Flows in the table, whatever their state.
+    pub fn count_flows(&self) -> Result<u64, KernelError> {
+        let mut count = 0;
+        for key in self.flows.keys() {
+            key.map_err(failed("FLOWS", "list"))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Writes a policy.
+    pub fn set_policy(&mut self, number: u32, policy: Policy) -> Result<(), KernelError> {
+        self.policies.set(number, policy, 0).map_err(failed("POLICIES", "write"))
+    }
+
+    /// All policies that exist, by number.
+    pub fn list_policies(&self) -> Result<Vec<(u32, Policy)>, KernelError> {
+        let mut found = Vec::new();
+        for number in 0..self.policies.len() {
+            let policy = self.policies.get(&number, 0).map_err(failed("POLICIES", "read"))?;
+            if policy.epoch != 0 {
+                found.push((number, policy));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A hash map.
+pub struct Table<K: aya::Pod, V: aya::Pod> {
+    name: &'static str,
+    map: HashMap<MapData, K, V>,
+}
+
+impl<K: aya::Pod, V: aya::Pod> Table<K, V> {
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        Ok(Self { name, map: typed(ebpf, name)? })
+    }
+
+    /// Writes an entry, new or not.
+    pub fn put(&mut self, key: &K, value: &V) -> Result<(), KernelError> {
+        self.map.insert(key, value, 0).map_err(failed(self.name, "write"))
+    }
+
+    /// Writes an entry unless there is one: what the kernel counts in it is kept.
+    pub fn create(&mut self, key: &K, value: &V) -> Result<(), KernelError> {
+        const BPF_NOEXIST: u64 = 1;
+        match self.map.insert(key, value, BPF_NOEXIST) {
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                Ok(())
+            }
+            outcome => outcome.map_err(failed(self.name, "write")),
+        }
+    }
+
+    /// Removes an entry; one that is not there is no error.
+    pub fn remove(&mut self, key: &K) -> Result<(), KernelError> {
+        match self.map.remove(key) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            outcome => outcome.map_err(failed(self.name, "remove an entry of")),
+        }
+    }
+
+    /// All entries.
+    pub fn list(&self) -> Result<Vec<(K, V)>, KernelError> {
+        self.map.iter().collect::<Result<_, _>>().map_err(failed(self.name, "list"))
+    }
+}
+
+/// Map `COUNTERS`: written by the kernel, read and tidied by the audit path.
+pub struct CounterMap {
+    map: PerCpuHashMap<MapData, CounterKey, Counter>,
+    uncounted: PerCpuArray<MapData, u64>,
+}
+
+impl CounterMap {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self { map: typed(ebpf, "COUNTERS")?, uncounted: typed(ebpf, "UNCOUNTED")? })
+    }
+
+    /// All counters, summed over the CPUs. Times and tokens are left out: they have no sum.
+    pub fn list(&self) -> Result<Vec<(CounterKey, Counter)>, KernelError> {
+        let mut found = Vec::new();
+        for entry in &self.map {
+            let (key, values) = entry.map_err(failed("COUNTERS", "list"))?;
+            found.push((key, values.iter().fold(Counter::default(), add)));
+        }
+        Ok(found)
+    }
+
+    /// Events that the kernel could make no counter for.
+    pub fn uncounted(&self) -> Result<u64, KernelError> {
+        let values = self.uncounted.get(&0, 0).map_err(failed("UNCOUNTED", "read"))?;
+        Ok(values.iter().sum())
+    }
+
+    /// Forgets a counter.
+    pub fn remove(&mut self, key: &CounterKey) -> Result<(), KernelError> {
+        match self.map.remove(key) {
+            Err(MapError::KeyNotFound) => Ok(()),
+            outcome => outcome.map_err(failed("COUNTERS", "remove an entry of")),
+        }
+    }
+}
+
+fn add(mut sum: Counter, cpu: &Counter) -> Counter {
+    sum.events += cpu.events;
+    sum.packets += cpu.packets;
+    sum.bytes += cpu.bytes;
+    sum.recorded += cpu.recorded;
+    sum.suppressed += cpu.suppressed;
+    sum.lost += cpu.lost;
+    sum
+}
+
+pub(super) fn typed<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, LoadError>
+where
+    T: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let taken = ebpf.take_map(map).ok_or(LoadError::NoMap { map, source: None })?;
+    T::try_from(taken).map_err(|source| LoadError::NoMap { map, source: Some(source) })
+}
+
+fn failed(map: &'static str, operation: &'static str) -> impl FnOnce(MapError) -> KernelError {
+    move |source| KernelError::Map { map, operation, source }
+}

@@ -1,0 +1,38 @@
+//! What the kernel holds, as it was read back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enforcer_common::abi::{
+    endpoint::{Endpoint, Hub, HubKey, Network},
+    event::Hook,
+    policy::{Policy, PublishedKey, Rule, RuleKey},
+};
+
+use super::{inventory::Mac, link::PortSettings};
+
+/// Everything that control writes, read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Map `NETWORKS`.
+    pub networks: BTreeMap<u32, Network>,
+    /// Map `ENDPOINTS`.
+    pub endpoints: BTreeMap<u32, Endpoint>,
+    /// Map `HUBS`.
+    pub hubs: BTreeMap<HubKey, Hub>,
+    /// Map `POLICIES`, those that exist.
+    pub policies: BTreeMap<u32, Policy>,
+    /// Map `RULES`.
+    pub rules: BTreeMap<RuleKey, Rule>,
+    /// Map `PUBLISHED`.
+    pub published: BTreeSet<PublishedKey>,
+    /// Keys of map `USAGE`.
+    pub usage: BTreeSet<u32>,
+    /// Programs of ours that run first on their hook.
+    pub first: BTreeSet<(u32, Hook)>,
+    /// Programs that this process attached, whether or not the kernel still runs them.
+    pub held: BTreeSet<(u32, Hook)>,
+    /// Settings of bridge ports.
+    pub ports: BTreeMap<u32, PortSettings>,
+    /// Static FDB entries that this process made.
+    pub fdb: BTreeMap<u32, Mac>,
+}

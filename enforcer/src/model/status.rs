@@ -1,0 +1,149 @@
+//! What `enforcer status` tells: measured by the daemon when it is asked, never remembered.
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon's answer to "status".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the daemon.
+    pub version: String,
+    /// Version of the layouts it shares with the kernel.
+    pub abi: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Whether policy is enforced.
+    pub health: Health,
+    /// The engine, in one line: its version, or why it cannot be asked.
+    pub docker: String,
+    /// Guest networks of the config.
+    pub networks: Vec<NetworkStatus>,
+    /// Ports of guest bridges.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Programs as the kernel reports them.
+    pub programs: Vec<ProgramStatus>,
+    /// What was denied, and what became of the records of it.
+    pub counters: Vec<CounterStatus>,
+}
+
+/// Whether policy is enforced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The worst of everything.
+    pub state: HealthState,
+    /// Why it is not better; empty when everything is enforced.
+    pub reasons: Vec<String>,
+}
+
+/// Grades of [`Health`], from worst to best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// A guest could do what policy forbids, or nobody knows.
+    #[default]
+    NotEnforcing,
+    /// Policy holds, but something is missing: the engine, a network, a second layer, records.
+    Degraded,
+    /// Everything is as the config has it.
+    Enforcing,
+}
+
+impl HealthState {
+    /// The word that tables and JSON use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotEnforcing => "not_enforcing",
+            Self::Degraded => "degraded",
+            Self::Enforcing => "enforcing",
+        }
+    }
+}
+
+/// One guest network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Name in the config and in Docker.
+    pub name: String,
+    /// Name of its bridge.
+    pub bridge: String,
+    /// The bridge's ifindex; `None`: there is no such bridge.
+    pub ifindex: Option<u32>,
+    /// Guests on it.
+    pub guests: u32,
+    /// Whether policy is enforced on it.
+    pub state: HealthState,
+}
+
+/// One port of a guest bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Container's name; empty: not identified.
+    pub container: String,
+    /// Guest network.
+    pub network: String,
+    /// Host-side interface.
+    pub interface: String,
+    /// Its ifindex.
+    pub ifindex: u32,
+    /// `guest`, `hub`, `other` or `unknown`.
+    pub role: String,
+    /// MAC address of the container's interface.
+    pub mac: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Flows by state, as the kernel counts them.
+    pub flows: FlowCounts,
+}
+
+/// Flows of an endpoint by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// Half-open, towards the endpoint.
+    pub inbound_half_open: u32,
+    /// Established, towards the endpoint.
+    pub inbound_established: u32,
+    /// Half-open, opened by the endpoint.
+    pub outbound_half_open: u32,
+    /// Established, opened by the endpoint.
+    pub outbound_established: u32,
+    /// Closed and lingering.
+    pub closing: u32,
+}
+
+/// One program on one interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// Name of the program: `from_guest`, `to_guest`, `from_bridge` or `to_bridge`.
+    pub program: String,
+    /// Interface that it belongs on.
+    pub interface: String,
+    /// The kernel's id of the program, 0 when it is not loaded.
+    pub id: u32,
+    /// Kind of hook: `tcx` or `clsact`.
+    pub hook: String,
+    /// Whether the kernel has it there now.
+    pub attached: bool,
+}
+
+/// One counter of denials, or of flows opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterStatus {
+    /// Container or network that it is about.
+    pub endpoint: String,
+    /// Program that counted.
+    pub hook: String,
+    /// Reason of the denial, or `flow_opened`.
+    pub reason: String,
+    /// Frames denied, or flows opened.
+    pub events: u64,
+    /// Packets as on the wire.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records written.
+    pub recorded: u64,
+    /// Records withheld by the rate limit.
+    pub suppressed: u64,
+    /// Records lost because the ring was full.
+    pub lost: u64,
+}

@@ -1,0 +1,46 @@
+//! The second layer, in the bridge itself: should the packet path ever be absent from a port, its
+//! isolation still stands between guests.
+
+use rtnetlink::{
+    Handle, LinkBridgePort, LinkMessageBuilder,
+    packet_route::{
+        link::InfoBridgePort,
+        neighbour::{NeighbourFlags, NeighbourState},
+    },
+};
+
+use super::NetlinkError;
+use crate::model::{inventory::Mac, link::PortSettings};
+
+/// Applies settings to a port of a bridge.
+pub async fn set(handle: &Handle, ifindex: u32, port: PortSettings) -> Result<(), NetlinkError> {
+    let message = [
+        InfoBridgePort::Isolated(port.isolated),
+        InfoBridgePort::Learning(port.learning),
+        InfoBridgePort::UnicastFlood(port.unicast_flood),
+        InfoBridgePort::MulticastFlood(port.multicast_flood),
+    ]
+    .into_iter()
+    .fold(LinkBridgePort::new(ifindex), LinkMessageBuilder::<LinkBridgePort>::append_info_data)
+    .build();
+    handle
+        .link()
+        .set_port(message)
+        .execute()
+        .await
+        .map_err(NetlinkError::request("set the bridge port", ifindex))
+}
+
+/// Tells the bridge behind which port a MAC address is: with learning off, nobody else does.
+pub async fn set_mac(handle: &Handle, ifindex: u32, mac: Mac) -> Result<(), NetlinkError> {
+    handle
+        .neighbours()
+        .add_bridge(ifindex, &mac)
+        .state(NeighbourState::Noarp)
+        // NTF_MASTER: the bridge's table, not the device's own.
+        .flags(NeighbourFlags::Controller)
+        .replace()
+        .execute()
+        .await
+        .map_err(NetlinkError::request("add a static FDB entry", ifindex))
+}

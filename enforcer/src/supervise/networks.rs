@@ -1,0 +1,65 @@
+//! Sees to it that the guest networks exist in Docker, as often as an engine appears.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::{
+    config::Config,
+    docker::{client::Engine, inventory::EngineState, networks},
+};
+
+/// Networks are looked at again this often: somebody may have removed one.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// A running task.
+pub(super) struct Ensuring {
+    /// What is wrong with the networks; empty: nothing, or not known yet.
+    pub(super) problems: watch::Receiver<Vec<String>>,
+    /// The task.
+    pub(super) task: JoinHandle<()>,
+}
+
+pub(super) fn ensure(config: Arc<Config>, engine: watch::Receiver<EngineState>) -> Ensuring {
+    let (publish, problems) = watch::channel(Vec::new());
+    Ensuring { problems, task: tokio::spawn(run(config, engine, publish)) }
+}
+
+async fn run(
+    config: Arc<Config>,
+    mut engine: watch::Receiver<EngineState>,
+    publish: watch::Sender<Vec<String>>,
+) {
+    let connected = |state: &EngineState| matches!(state, EngineState::Connected { .. });
+    while engine.wait_for(connected).await.is_ok() {
+        let found = look(&config).await;
+        publish.send_if_modified(|known| {
+            let changed = *known != found;
+            if changed {
+                for problem in &found {
+                    tracing::error!("{problem}");
+                }
+                *known = found;
+            }
+            changed
+        });
+        // A change of state is a reason to look early; so is nothing for a while.
+        let _ = timeout(PERIOD, engine.changed()).await;
+    }
+}
+
+async fn look(config: &Config) -> Vec<String> {
+    let engine = match Engine::connect(&config.docker_socket).await {
+        Ok(engine) => engine,
+        Err(error) => return vec![error.to_string()],
+    };
+    match networks::ensure(&engine, &config.networks).await {
+        Ok(created) => {
+            for network in created {
+                tracing::info!(network, "created");
+            }
+            Vec::new()
+        }
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,215 @@
+//! Puts the audit path together: ring, decode, enrich, queue; and the look at what was lost.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use enforcer_common::abi::counter::{Counter, CounterKey};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use super::{SuperviseError, start};
+use crate::{
+    audit::{
+        decode,
+        enrich::Names,
+        loss::{self, Ledger, LossKey},
+        record::{Body, Cause, Clock, Daemon},
+        stdout::{self, Draft, Queue, Writer},
+    },
+    kernel::{
+        KernelError,
+        maps::CounterMap,
+        monotonic_ns,
+        ring::{EventRing, Reader},
+    },
+    model::owner::Owners,
+};
+
+/// How often losses are told.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for a reader of the stream when the daemon stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The running audit path.
+pub(super) struct Records {
+    reader: Reader,
+    writer: Arc<Writer>,
+    ticker: JoinHandle<()>,
+    shared: Arc<Shared>,
+    queue: Queue,
+}
+
+/// What the status report needs of it.
+#[derive(Clone)]
+pub(super) struct RecordsHandle {
+    shared: Arc<Shared>,
+    writer: Arc<Writer>,
+}
+
+struct Shared {
+    counters: Mutex<CounterMap>,
+    names: Mutex<Names>,
+    ledger: Mutex<Ledger>,
+    owners: watch::Receiver<Arc<Owners>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Clock {
+    Clock { wall: SystemTime::now(), mono_ns: monotonic_ns() }
+}
+
+impl Records {
+    pub(super) fn start(
+        ring: EventRing,
+        counters: CounterMap,
+        owners: watch::Receiver<Arc<Owners>>,
+    ) -> Result<Self, SuperviseError> {
+        let (queue, writer) = stdout::start(std::io::stdout()).map_err(start("the writer"))?;
+        let shared = Arc::new(Shared {
+            counters: Mutex::new(counters),
+            names: Mutex::default(),
+            ledger: Mutex::default(),
+            owners,
+        });
+        // An empty queue holds it.
+        let _ = queue.try_send(daemon("start"));
+        let reader = {
+            let (shared, queue) = (Arc::clone(&shared), queue.clone());
+            ring.read(move |bytes| shared.take(bytes, &queue)).map_err(start("the reader"))?
+        };
+        let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone()));
+        Ok(Self { reader, writer: Arc::new(writer), ticker, shared, queue })
+    }
+
+    pub(super) fn handle(&self) -> RecordsHandle {
+        RecordsHandle { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.writer) }
+    }
+
+    /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
+    pub(super) async fn stop(self) {
+        let Self { reader, writer, ticker, shared, queue } = self;
+        ticker.abort();
+        let _ = ticker.await;
+        let rest = tokio::task::spawn_blocking(move || {
+            drop(reader);
+            shared.tell_losses(&queue);
+            let _ = queue.try_send(daemon("stop"));
+            drop(queue);
+            while !writer.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        if timeout(LAST_WORDS, rest).await.is_err() {
+            tracing::warn!("nobody reads the records: the last ones are lost");
+        }
+    }
+}
+
+impl RecordsHandle {
+    /// Whether records can be written.
+    pub(super) fn are_written(&self) -> bool {
+        !self.writer.is_finished()
+    }
+
+    /// The kernel's counters, and whose each is.
+    pub(super) fn counters(&self) -> Result<Vec<(String, CounterKey, Counter)>, KernelError> {
+        let counters = lock(&self.shared.counters).list()?;
+        let names = lock(&self.shared.names);
+        let name = |key: &CounterKey| {
+            let subject = names.subject(key.owner);
+            let title =
+                if subject.container.is_empty() { subject.network } else { subject.container };
+            if title.is_empty() { format!("#{}", key.owner) } else { title }
+        };
+        Ok(counters.into_iter().map(|(key, counter)| (name(&key), key, counter)).collect())
+    }
+}
+
+impl Shared {
+    /// One event. Runs on the ring's thread: nothing here waits.
+    fn take(&self, bytes: &[u8], queue: &Queue) {
+        match decode::decode(bytes) {
+            Ok(decoded) => {
+                let now = now();
+                let mut names = lock(&self.names);
+                names.update(&self.owners.borrow(), now.mono_ns);
+                let event = &decoded.event;
+                let draft = Draft {
+                    time: now.rfc3339(event.time_ns),
+                    mono_ns: event.time_ns,
+                    body: names.enrich(&decoded),
+                };
+                let counter = CounterKey {
+                    owner: event.owner,
+                    reason: event.reason,
+                    hook: event.hook,
+                    reserved: 0,
+                };
+                queue.send(draft, LossKey { counter, cause: Cause::Queue });
+            }
+            Err(_not_understood) => {
+                queue.count(LossKey { counter: CounterKey::default(), cause: Cause::Decode });
+            }
+        }
+    }
+
+    /// Queues a record of each loss that was not told yet.
+    fn tell_losses(&self, queue: &Queue) {
+        let mut losses = queue.losses();
+        let counters = lock(&self.counters);
+        match counters.list() {
+            Ok(counters) => losses.extend(loss::of_kernel(&counters)),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no counters"),
+        }
+        if let Ok(count) = counters.uncounted() {
+            let counter = CounterKey::default();
+            losses.insert(LossKey { counter, cause: Cause::Uncounted }, count);
+        }
+        drop(counters);
+        let now = now();
+        let mut names = lock(&self.names);
+        names.update(&self.owners.borrow(), now.mono_ns);
+        let mut ledger = lock(&self.ledger);
+        for (key, count) in ledger.untold(&losses) {
+            let body = Body::Loss(loss::record(&names, key, count));
+            let time = now.rfc3339(now.mono_ns);
+            if queue.try_send(Draft { time, mono_ns: now.mono_ns, body }) {
+                ledger.tell(key, count);
+            }
+        }
+        for owner in names.forget(now.mono_ns) {
+            let mut counters = lock(&self.counters);
+            let keys = counters.list().unwrap_or_default();
+            for (key, _) in keys.iter().filter(|(key, _)| key.owner == owner) {
+                let _ = counters.remove(key);
+            }
+            queue.forget(owner);
+            ledger.forget(owner);
+        }
+    }
+}
+
+async fn tick(shared: Arc<Shared>, queue: Queue) {
+    let mut timer = tokio::time::interval(PERIOD);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        let (shared, queue) = (Arc::clone(&shared), queue.clone());
+        // Thousands of counters take a while to read.
+        let _ = tokio::task::spawn_blocking(move || shared.tell_losses(&queue)).await;
+    }
+}
+
+fn daemon(event: &str) -> Draft {
+    let now = now();
+    let daemon = Daemon {
+        event: event.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+    };
+    Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body: Body::Daemon(daemon) }
+}

@@ -1,0 +1,256 @@
+//! Answers "status": what the kernel holds is read when it is asked for, and compared with what the
+//! control loop wants.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use enforcer_common::abi::{ABI_VERSION, counter::Usage, endpoint::Role, event::Hook};
+use tokio::sync::watch;
+
+use super::records::RecordsHandle;
+use crate::{
+    audit::{
+        enrich::{mac, role_name},
+        loss::reason_name,
+    },
+    config::Config,
+    control::{path::PacketPath, reconcile::State},
+    docker::inventory::EngineState,
+    model::{
+        link::Links,
+        observed::Observed,
+        status::{
+            CounterStatus, EndpointStatus, FlowCounts, Health, HealthState, NetworkStatus,
+            ProgramStatus, StatusReport,
+        },
+    },
+};
+
+/// Where a report comes from.
+pub(super) struct Reporter {
+    pub(super) config: Arc<Config>,
+    pub(super) path: PacketPath,
+    pub(super) links: watch::Receiver<Arc<Links>>,
+    pub(super) state: watch::Receiver<Arc<State>>,
+    pub(super) engine: watch::Receiver<EngineState>,
+    pub(super) networks: watch::Receiver<Vec<String>>,
+    pub(super) records: RecordsHandle,
+}
+
+impl Reporter {
+    pub(super) async fn report(&self) -> StatusReport {
+        let links = Arc::clone(&self.links.borrow());
+        let state = Arc::clone(&self.state.borrow());
+        let mut health = Grader::default();
+        let observed = match self.path.observe(&links).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                health
+                    .note(HealthState::NotEnforcing, format!("the kernel does not tell: {error}"));
+                Observed::default()
+            }
+        };
+        if state.runs == 0 {
+            health.note(HealthState::NotEnforcing, "the daemon is starting".to_owned());
+        }
+        for failure in &state.failures {
+            health.note(HealthState::Degraded, failure.clone());
+        }
+        for problem in self.networks.borrow().iter() {
+            health.note(HealthState::Degraded, problem.clone());
+        }
+        if !self.records.are_written() {
+            health.note(HealthState::Degraded, "records cannot be written".to_owned());
+        }
+        let docker = self.docker(&mut health);
+        let view = View { state: &state, observed: &observed, links: &links };
+        let programs = self.programs(&view);
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            abi: ABI_VERSION,
+            pid: std::process::id(),
+            networks: self.network_list(&view, &mut health),
+            endpoints: self.endpoint_list(&view),
+            counters: self.counter_list(&mut health),
+            docker,
+            programs,
+            health: Health { state: health.state, reasons: health.reasons },
+        }
+    }
+
+    fn docker(&self, health: &mut Grader) -> String {
+        match &*self.engine.borrow() {
+            EngineState::Connected { version, api } => format!("{version} (API {api})"),
+            EngineState::Connecting => {
+                health.note(HealthState::Degraded, "not connected to Docker yet".to_owned());
+                "connecting".to_owned()
+            }
+            EngineState::Unreachable { error } => {
+                health.note(HealthState::Degraded, format!("Docker: {error}"));
+                format!("unreachable: {error}")
+            }
+        }
+    }
+
+    fn network_list(&self, view: &View<'_>, health: &mut Grader) -> Vec<NetworkStatus> {
+        let networks = self.config.networks.iter().map(|(name, network)| {
+            let found = view.state.desired.networks.iter().find(|(_, n)| n.name == *name);
+            let ifindex = found.map(|(ifindex, _)| *ifindex);
+            let ports = || {
+                let ports = view.state.desired.endpoints.iter();
+                ports.filter(move |(_, endpoint)| Some(endpoint.network) == ifindex)
+            };
+            let mut grade = Grader::default();
+            match ifindex {
+                None => grade.note(
+                    HealthState::Degraded,
+                    format!("network {name}: there is no bridge {}", network.bridge),
+                ),
+                Some(ifindex) if !view.bridge_is_policed(ifindex) => grade.note(
+                    HealthState::NotEnforcing,
+                    format!("network {name}: the programs of bridge {} do not run", network.bridge),
+                ),
+                Some(_) => {}
+            }
+            for (ifindex, endpoint) in ports() {
+                let interface = view.name(*ifindex);
+                if !view.port_is_policed(*ifindex) {
+                    let reason = format!("network {name}: {interface} is not policed");
+                    grade.note(HealthState::NotEnforcing, reason);
+                } else if endpoint.role == Role::Unknown {
+                    let reason = format!("network {name}: {interface} is not identified: denied");
+                    grade.note(HealthState::Degraded, reason);
+                }
+            }
+            let guests = ports().filter(|(_, endpoint)| endpoint.role == Role::Guest).count();
+            health.merge(&grade);
+            NetworkStatus {
+                name: name.clone(),
+                bridge: network.bridge.clone(),
+                ifindex,
+                guests: u32::try_from(guests).unwrap_or(u32::MAX),
+                state: grade.state,
+            }
+        });
+        networks.collect()
+    }
+
+    fn endpoint_list(&self, view: &View<'_>) -> Vec<EndpointStatus> {
+        let usage: BTreeMap<u32, Usage> =
+            self.path.lock().maps.usage.list().unwrap_or_default().into_iter().collect();
+        let endpoints = view.state.desired.endpoints.iter().map(|(ifindex, endpoint)| {
+            // What the kernel has, not what it should have.
+            let held = view.observed.endpoints.get(ifindex);
+            let role = held.map_or(Role::Unknown, |held| Role::from_value(held.role));
+            let usage = held.and_then(|held| usage.get(&held.id)).copied().unwrap_or_default();
+            let network = view.state.desired.networks.get(&endpoint.network);
+            let ipv4 = endpoint.ipv4.map(|address| address.to_string());
+            let ipv6 = endpoint.ipv6.map(|address| address.to_string());
+            EndpointStatus {
+                container: endpoint.name.clone(),
+                network: network.map(|network| network.name.clone()).unwrap_or_default(),
+                interface: view.name(*ifindex),
+                ifindex: *ifindex,
+                role: role_name(role).to_owned(),
+                mac: mac(endpoint.mac),
+                addresses: ipv4.into_iter().chain(ipv6).collect(),
+                flows: FlowCounts {
+                    inbound_half_open: usage.inbound_half_open,
+                    inbound_established: usage.inbound_established,
+                    outbound_half_open: usage.outbound_half_open,
+                    outbound_established: usage.outbound_established,
+                    closing: usage.closing,
+                },
+            }
+        });
+        endpoints.collect()
+    }
+
+    fn programs(&self, view: &View<'_>) -> Vec<ProgramStatus> {
+        let desired = &view.state.desired;
+        let bridges = desired.networks.keys().map(|i| (*i, [Hook::FromBridge, Hook::ToBridge]));
+        let ports = desired.endpoints.keys().map(|i| (*i, [Hook::FromGuest, Hook::ToGuest]));
+        let loaded = self.path.lock();
+        let kind = if loaded.hooks.uses_tcx() { "tcx" } else { "clsact" };
+        bridges
+            .chain(ports)
+            .flat_map(|(ifindex, hooks)| hooks.map(|hook| (ifindex, hook)))
+            .map(|(ifindex, hook)| ProgramStatus {
+                program: hook.name().to_owned(),
+                interface: view.name(ifindex),
+                id: loaded.hooks.program_id(hook),
+                hook: kind.to_owned(),
+                attached: view.observed.first.contains(&(ifindex, hook)),
+            })
+            .collect()
+    }
+
+    fn counter_list(&self, health: &mut Grader) -> Vec<CounterStatus> {
+        let counters = self.records.counters().unwrap_or_else(|error| {
+            health.note(HealthState::Degraded, error.to_string());
+            Vec::new()
+        });
+        let counters = counters.into_iter().map(|(endpoint, key, counter)| CounterStatus {
+            endpoint,
+            hook: Hook::from_value(key.hook).map_or("", Hook::name).to_owned(),
+            reason: reason_name(key.reason),
+            events: counter.events,
+            packets: counter.packets,
+            bytes: counter.bytes,
+            recorded: counter.recorded,
+            suppressed: counter.suppressed,
+            lost: counter.lost,
+        });
+        counters.collect()
+    }
+}
+
+/// What one report is made of.
+struct View<'a> {
+    state: &'a State,
+    observed: &'a Observed,
+    links: &'a Links,
+}
+
+impl View<'_> {
+    fn name(&self, ifindex: u32) -> String {
+        self.links.get(&ifindex).map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
+    }
+
+    fn runs(&self, ifindex: u32, hooks: [Hook; 2]) -> bool {
+        hooks.iter().all(|hook| self.observed.first.contains(&(ifindex, *hook)))
+    }
+
+    fn bridge_is_policed(&self, ifindex: u32) -> bool {
+        self.observed.networks.contains_key(&ifindex)
+            && self.runs(ifindex, [Hook::FromBridge, Hook::ToBridge])
+    }
+
+    fn port_is_policed(&self, ifindex: u32) -> bool {
+        self.observed.endpoints.contains_key(&ifindex)
+            && self.runs(ifindex, [Hook::FromGuest, Hook::ToGuest])
+    }
+}
+
+/// Collects what is wrong; the worst of it is the grade.
+struct Grader {
+    state: HealthState,
+    reasons: Vec<String>,
+}
+
+impl Default for Grader {
+    fn default() -> Self {
+        Self { state: HealthState::Enforcing, reasons: Vec::new() }
+    }
+}
+
+impl Grader {
+    fn note(&mut self, state: HealthState, reason: String) {
+        self.state = self.state.min(state);
+        self.reasons.push(reason);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.state = self.state.min(other.state);
+        self.reasons.extend_from_slice(&other.reasons);
+    }
+}

@@ -1,0 +1,19 @@
+//! `demo`: hands over to the demo of the tests crate.
+
+use anyhow::Result;
+
+use crate::workspace::{Workspace, become_command, require_root};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Passed on to the demo
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    require_root("demo", "makes network namespaces of its own and loads eBPF programs")?;
+    let mut cargo = workspace.cargo(["run", "--quiet", "--release"]);
+    cargo.args(["--package", "enforcer-tests", "--bin", "demo", "--"]).args(&arguments.rest);
+    become_command(&mut cargo)
+}

@@ -1,0 +1,158 @@
+//! `test`: every test in the order of CI, each stage with a budget of minutes to keep CI's limit.
+
+use std::{
+    env,
+    process::Command,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    toolchain::Toolchain,
+    vm,
+    workspace::{Workspace, require_root, succeed, succeed_watched},
+};
+
+/// Set by `./x` to the second at which it began, so that its set-up counts as well.
+const STARTED: &str = "ENFORCER_X_STARTED";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only this stage
+    #[arg(long)]
+    stage: Option<String>,
+    /// Go on after a stage that failed
+    #[arg(long)]
+    keep_going: bool,
+}
+
+struct Stage {
+    name: &'static str,
+    minutes: u64,
+    run: fn(&Workspace, &mut Closing) -> Result<()>,
+}
+
+const STAGES: [Stage; 5] = [
+    Stage { name: "build", minutes: 12, run: build },
+    Stage { name: "checks", minutes: 5, run: checks },
+    Stage { name: "namespaces", minutes: 8, run: namespaces },
+    Stage { name: "dockerd", minutes: 10, run: dockerd },
+    Stage { name: "kernels", minutes: 10, run: kernels },
+];
+
+/// The lines with which test runners close, to be repeated where a reader looks: at the end.
+#[derive(Default)]
+struct Closing(Vec<String>);
+
+impl Closing {
+    fn run(&mut self, command: &mut Command) -> Result<()> {
+        succeed_watched(command, |line| {
+            if line.starts_with("test result: ") && !line.contains(" 0 passed; 0 failed; 0 ignored")
+            {
+                self.0.push(line.to_owned());
+            }
+        })
+    }
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    require_root("test", "makes network namespaces and loads eBPF programs")?;
+    let only = arguments.stage.as_deref();
+    let stages: Vec<&Stage> =
+        STAGES.iter().filter(|stage| only.is_none_or(|name| name == stage.name)).collect();
+    if stages.is_empty() {
+        let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+        bail!("no such stage; there are: {}", names.join(", "));
+    }
+
+    let mut closing = Closing::default();
+    let mut spent = Vec::new();
+    let mut failed = Vec::new();
+    let mut before = set_up_time();
+    for stage in stages {
+        println!("\n== {} ({} min)", stage.name, stage.minutes);
+        let start = Instant::now();
+        if let Err(error) = (stage.run)(workspace, &mut closing) {
+            println!("{} failed: {error:#}", stage.name);
+            failed.push(stage.name);
+        }
+        spent.push((stage, before + start.elapsed()));
+        before = Duration::ZERO;
+        if !failed.is_empty() && !arguments.keep_going {
+            break;
+        }
+    }
+
+    println!("\n== summary");
+    for (stage, time) in spent {
+        let over =
+            if time > Duration::from_secs(60 * stage.minutes) { "  OVER BUDGET" } else { "" };
+        let minutes = time.as_secs_f64() / 60.0;
+        println!("{:<12}{minutes:>5.1} of {:>2} min{over}", stage.name, stage.minutes);
+    }
+    for line in closing.0 {
+        println!("{line}");
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn set_up_time() -> Duration {
+    let started = env::var(STARTED).ok().and_then(|seconds| seconds.parse().ok());
+    started
+        .and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+        .and_then(|started| SystemTime::now().duration_since(started).ok())
+        .unwrap_or_default()
+}
+
+/// Everything that later stages run, so that their minutes are the tests' own.
+fn build(workspace: &Workspace, _: &mut Closing) -> Result<()> {
+    succeed(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
+    succeed(&mut workspace.cargo([
+        "test",
+        "--no-run",
+        "--release",
+        "--package",
+        "enforcer-tests",
+    ]))?;
+    succeed(&mut workspace.cargo(["test", "--no-run"]))?;
+    vm::build_test_binary(workspace).map(drop)
+}
+
+fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    succeed(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
+    let mut host = workspace.cargo(["clippy", "--workspace", "--exclude", "enforcer-ebpf"]);
+    succeed(host.args(["--all-targets", "--", "-Dwarnings"]))?;
+    let toolchain = Toolchain::find(&workspace.target).map_err(anyhow::Error::msg)?;
+    let mut kernel = toolchain.cargo("clippy", &workspace.target);
+    let context = "the lints of the eBPF crate, which need clippy of its own tool chain";
+    succeed(kernel.current_dir(&workspace.root).args(["--", "-Dwarnings"])).context(context)?;
+    let mut doc =
+        workspace.cargo(["doc", "--no-deps", "--workspace", "--exclude", "enforcer-ebpf"]);
+    succeed(doc.arg("--lib").env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    closing.run(&mut workspace.cargo(["test"]))?;
+    integration(workspace, closing, "prog")
+}
+
+fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    integration(workspace, closing, "netns")
+}
+
+fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    integration(workspace, closing, "dockerd")
+}
+
+fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    let test = vm::build_test_binary(workspace)?;
+    closing.0.extend(vm::under_each_kernel(workspace, &test, &vm::KERNELS.map(str::to_owned))?);
+    Ok(())
+}
+
+/// One file of the tests crate. One test at a time: they measure, and the machine is small.
+fn integration(workspace: &Workspace, closing: &mut Closing, file: &str) -> Result<()> {
+    let mut cargo = workspace.cargo(["test", "--release", "--package", "enforcer-tests"]);
+    closing.run(cargo.args(["--test", file, "--", "--test-threads=1"]))
+}

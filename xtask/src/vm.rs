@@ -1,0 +1,107 @@
+//! `vm`: runs one static binary as the only program of a virtual machine, under Debian's kernels.
+//! The binary says `RESULT ok` when all went well; nothing else counts as success.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::{Workspace, output, succeed, succeed_watched};
+
+mod initramfs;
+mod kernel;
+
+use kernel::Kernel;
+
+/// The kernel series that are tested: the oldest supported one and the one of Debian 13.
+pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
+
+/// The host's own triple, named so that `crt-static` does not reach proc macros.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Emulation is slow, a hung kernel slower.
+const SECONDS: &str = "180";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A kernel series; may be repeated
+    #[arg(long = "kernel", default_values_t = KERNELS.map(str::to_owned))]
+    kernels: Vec<String>,
+    /// The static binary [default: `vmtest` of the tests crate, built now]
+    binary: Option<PathBuf>,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let binary = match &arguments.binary {
+        Some(binary) => binary.clone(),
+        None => build_test_binary(workspace)?,
+    };
+    for line in under_each_kernel(workspace, &binary, &arguments.kernels)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Builds `vmtest`, linked statically: the virtual machine holds no library.
+pub(crate) fn build_test_binary(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer-tests"]);
+    cargo
+        .args(["--bin", "vmtest", "--target", STATIC_TARGET])
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    succeed(&mut cargo)?;
+    Ok(workspace.target.join(STATIC_TARGET).join("release/vmtest"))
+}
+
+/// Runs `binary` under each kernel; one closing line for each.
+pub(crate) fn under_each_kernel(
+    workspace: &Workspace,
+    binary: &Path,
+    series: &[String],
+) -> Result<Vec<String>> {
+    let directory = workspace.target.join("vm");
+    fs::create_dir_all(&directory)?;
+    let mut lines = Vec::new();
+    for series in series {
+        let kernel = Kernel::fetch(series, &directory)?;
+        let image = directory.join(format!("initramfs-{series}.gz"));
+        initramfs::write(&image, &kernel, binary)?;
+        let tests = boot(&kernel, &image).with_context(|| format!("under {}", kernel.package))?;
+        lines.push(format!("kernel {series}: {tests}"));
+    }
+    Ok(lines)
+}
+
+/// Boots once and returns the last line of the binary's test runner.
+fn boot(kernel: &Kernel, image: &Path) -> Result<String> {
+    let mut qemu = Command::new("timeout");
+    qemu.args([SECONDS, "qemu-system-x86_64", "-nographic", "-no-reboot"])
+        // Emulated even where KVM is offered: inside another virtual machine it may hang.
+        .args(["-accel", "tcg,thread=multi"])
+        .args(["-cpu", "max", "-smp", "2", "-m", "1024", "-nic", "none"])
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", "console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,bpf"])
+        .stdin(std::process::Stdio::null());
+    let mut passed = false;
+    let mut tests = "RESULT ok".to_owned();
+    succeed_watched(&mut qemu, |line| {
+        passed |= line == "RESULT ok";
+        if line.starts_with("test result: ") {
+            line.clone_into(&mut tests);
+        }
+    })?;
+    if !passed {
+        bail!("the test binary did not say RESULT ok");
+    }
+    Ok(tests)
+}
+
+/// Text that `apt-cache` prints about `package`.
+fn apt_cache(verb: &str, package: &str) -> Result<String> {
+    output(Command::new("apt-cache").args([verb, package]))
+}

@@ -1,0 +1,107 @@
+//! The virtual machine's only file system: busybox, kernel modules, the test binary.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::kernel::Kernel;
+use crate::workspace::succeed;
+
+/// What the data path and its tests use; each after what it depends on, which is added.
+const MODULES: [&str; 7] = [
+    "veth",
+    "bridge",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_meta_bridge",
+    "nft_reject_bridge",
+];
+
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Everything is mounted that a Debian host has mounted; the test binary alone judges.
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs securityfs /sys/kernel/security
+while read -r module; do insmod \"/modules/$module\"; done < /modules/order
+ip link set lo up
+uname -r
+/test
+echo \"exit status $?\"
+poweroff -f
+";
+
+/// Packs `binary` and the modules of `kernel` into a compressed archive at `image`.
+pub(crate) fn write(image: &Path, kernel: &Kernel, binary: &Path) -> Result<()> {
+    let root = image.with_extension("root");
+    let _absent = fs::remove_dir_all(&root);
+    for directory in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
+        fs::create_dir_all(root.join(directory))?;
+    }
+    fs::copy(BUSYBOX, root.join("bin/busybox"))
+        .with_context(|| format!("{BUSYBOX} is missing: apt-get install busybox-static"))?;
+    succeed(Command::new("strip").arg("-o").arg(root.join("test")).arg(binary))?;
+    let init = root.join("init");
+    fs::write(&init, INIT)?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+
+    let mut order = Vec::new();
+    for name in MODULES {
+        add_module(name, kernel, &root.join("modules"), &mut order)?;
+    }
+    fs::write(root.join("modules/order"), order.join("\n") + "\n")?;
+
+    let pack = "set -e; cd \"$1\"; find . | cpio --quiet -o -H newc | gzip -1 > \"$2\"";
+    succeed(Command::new("sh").args(["-c", pack, "sh"]).arg(&root).arg(image))?;
+    fs::remove_dir_all(&root)?;
+    Ok(())
+}
+
+/// Adds a module after those that it depends on, decompressed: busybox cannot.
+fn add_module(name: &str, kernel: &Kernel, into: &Path, order: &mut Vec<String>) -> Result<()> {
+    let file = format!("{name}.ko");
+    if order.contains(&file) {
+        return Ok(());
+    }
+    let Some(path) = kernel.modules.get(name) else {
+        bail!("{} has no module {name}", kernel.package);
+    };
+    let bytes = decompressed(path)?;
+    for dependency in dependencies(&bytes) {
+        add_module(&dependency.replace('-', "_"), kernel, into, order)?;
+    }
+    fs::write(into.join(&file), bytes)?;
+    order.push(file);
+    Ok(())
+}
+
+fn decompressed(path: &PathBuf) -> Result<Vec<u8>> {
+    if path.extension().is_some_and(|extension| extension == "ko") {
+        return Ok(fs::read(path)?);
+    }
+    let output = Command::new("xz").arg("-dc").arg(path).output().context("cannot run xz")?;
+    if !output.status.success() {
+        bail!("xz cannot read {}", path.display());
+    }
+    Ok(output.stdout)
+}
+
+/// The `depends=a,b` entry of a module's information section.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    let entry = module.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"depends="));
+    let names = String::from_utf8_lossy(entry.unwrap_or_default()).into_owned();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
