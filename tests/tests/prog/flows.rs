@@ -246,3 +246,21 @@ fn p32_super_packets_count_their_segments() -> Result<()> {
     assert_eq!((flow.packets_out, flow.bytes_out), (90, 2 * frame.len() as u64));
     Ok(())
 }
+
+#[test]
+fn n4_every_flow_that_policy_allows_opens() -> Result<()> {
+    const FLOWS: u16 = 20_000;
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::with_flows(u32::from(FLOWS) * 2)?;
+    let quotas = Quotas { outbound_half_open: u32::from(FLOWS), ..policy(1).quotas };
+    rig.policy(POLICY, Policy { quotas, ..policy(1) })?;
+    let mut denied = 0;
+    for port in 1..=FLOWS {
+        denied += u32::from(rig.from_a(&syn(port))? != ALLOW);
+    }
+    let internal = rig.counter(A_ID, DropReason::Internal as u16, Hook::FromGuest)?.events;
+    assert_eq!((denied, internal), (0, 0), "denied, and of these internal");
+    Ok(())
+}
