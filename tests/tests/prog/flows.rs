@@ -248,6 +248,7 @@ fn p32_super_packets_count_their_segments() -> Result<()> {
 }
 
 #[test]
+#[ignore = "not proven yet: Linux 6.18 allocates timers without locks, which may fail"]
 fn n4_every_flow_that_policy_allows_opens() -> Result<()> {
     const FLOWS: u16 = 20_000;
     if !can_run() {
