@@ -11,7 +11,7 @@ use enforcer_common::{
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
         flow::{FlowKey, FlowRecord},
-        policy::{Policy, PublishedKey, Rule, RuleKey},
+        policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
     packet::Packet,
 };
@@ -80,7 +80,7 @@ pub static HUBS: HashMap<HubKey, Hub, 1024, ON_DEMAND> = HashMap::new();
 
 /// Policies by number. Written by the daemon.
 #[btf_map]
-pub static POLICIES: Array<Policy, 512> = Array::new();
+pub static POLICIES: Array<Policy, { POLICY_SLOTS as usize }> = Array::new();
 
 /// Destinations that policies open. Written by the daemon.
 #[btf_map]

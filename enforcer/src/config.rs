@@ -16,7 +16,7 @@ use std::{
     path::PathBuf,
 };
 
-use enforcer_common::abi::policy::Quotas;
+use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
 pub use self::{
     parse::parse,
@@ -32,8 +32,8 @@ pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
 /// Size of the flow table when the config names none: about 200 MB when full.
 pub const DEFAULT_MAX_FLOWS: u32 = 1 << 20;
-/// Most guest networks: each has a policy for guests and one for hubs, and map `POLICIES` holds 64.
-pub const MAX_NETWORKS: usize = 31;
+/// Most guest networks: each has a policy for guests and one for hubs, and slot 0 stays empty.
+pub const MAX_NETWORKS: usize = (POLICY_SLOTS as usize - 1) / 2;
 
 /// Limits for each guest where the config names none.
 ///

@@ -11,6 +11,7 @@ mod run;
 mod test;
 #[path = "../../enforcer/build/toolchain.rs"]
 mod toolchain;
+mod verifier;
 mod vm;
 mod workspace;
 
@@ -31,6 +32,8 @@ enum Verb {
     Run(run::Arguments),
     /// Every test, in the order of CI (root)
     Test(test::Arguments),
+    /// Compare what the kernel's verifier walks with a committed table (root)
+    Verifier(verifier::Arguments),
     /// Run a static test binary under Debian's kernels in virtual machines
     Vm(vm::Arguments),
 }
@@ -52,6 +55,7 @@ fn verb() -> anyhow::Result<()> {
         Verb::Demo(arguments) => demo::run(&workspace, &arguments),
         Verb::Run(arguments) => run::run(&workspace, &arguments),
         Verb::Test(arguments) => test::run(&workspace, &arguments),
+        Verb::Verifier(arguments) => verifier::run(&workspace, &arguments),
         Verb::Vm(arguments) => vm::run(&workspace, &arguments),
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     toolchain::Toolchain,
-    vm,
+    verifier, vm,
     workspace::{Workspace, require_root, succeed, succeed_watched},
 };
 
@@ -134,6 +134,7 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
         workspace.cargo(["doc", "--no-deps", "--workspace", "--exclude", "enforcer-ebpf"]);
     succeed(doc.arg("--lib").env("RUSTDOCFLAGS", "-Dwarnings"))?;
     closing.run(&mut workspace.cargo(["test"]))?;
+    verifier::check(workspace)?;
     integration(workspace, closing, "prog")
 }
 

@@ -2,6 +2,9 @@
 
 use super::pod;
 
+/// Slots of map `POLICIES`.
+pub const POLICY_SLOTS: u32 = 512;
+
 /// Value of map `POLICIES` (an array; the key is the policy number).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

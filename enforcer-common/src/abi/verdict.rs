@@ -111,7 +111,7 @@ drop_reasons! {
     NoFamily = 32, "no_family";
     /// A map entry that must exist is missing, or a helper failed.
     Internal = 33, "internal";
-    /// A broadcast of the host or a hub that asks for another endpoint's address: counted, never recorded.
+    /// A broadcast or multicast of the host or a hub that is not for this endpoint: counted, never recorded.
     NotAddressed = 34, "not_addressed";
 }
 

@@ -48,8 +48,19 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
         Role::Other => return Err(DropReason::RoleOther),
         Role::Guest | Role::Hub => {}
     }
+    let payload = match parsed {
+        Ok(payload) => payload,
+        Err(_) if is_host_multicast(frame) => return Err(DropReason::NotAddressed),
+        Err(reason) => {
+            origin(frame.skb, role)?;
+            return Err(reason);
+        }
+    };
+    let neighbour = payload == Payload::Arp || payload == Payload::Neighbour;
+    if !neighbour && is_host_multicast(frame) {
+        return Err(DropReason::NotAddressed);
+    }
     let origin = origin(frame.skb, role)?;
-    let payload = parsed?;
     match (payload, origin) {
         // Neighbour messages do not cross a router.
         (Payload::Arp, Origin::Beyond) => Err(DropReason::Arp),
@@ -65,6 +76,13 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
             }
         }
     }
+}
+
+/// What the host's own stack, or the veth's, sends to everybody (MLD, mDNS, router solicitations):
+/// no guest is served it, and nobody did anything wrong.
+#[inline(always)]
+fn is_host_multicast(frame: &Frame) -> bool {
+    frame.skb.ingress_ifindex() == 0 && frame.packet.destination_mac[0] & 1 != 0
 }
 
 #[inline(always)]

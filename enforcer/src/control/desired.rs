@@ -12,7 +12,7 @@ use std::{
 use enforcer_common::{
     abi::{
         endpoint::{Hub, HubKey, Role},
-        policy::{Quotas, RuleKey},
+        policy::{POLICY_SLOTS, Quotas, RuleKey},
     },
     packet,
 };
@@ -26,8 +26,6 @@ use crate::{
     },
 };
 
-/// Slots of map `POLICIES`.
-const POLICIES: u32 = 512;
 /// A hub talks to every guest: it may have this many times a guest's flows.
 const HUB_QUOTA_FACTOR: u32 = 16;
 
@@ -83,7 +81,7 @@ impl Scope<'_> {
         let network = self.network();
         // A policy number that the map has no slot for is left at 0, which allows nothing.
         let (guest_policy, hub_policy) =
-            if 2 * index + 2 < POLICIES { (2 * index + 1, 2 * index + 2) } else { (0, 0) };
+            if 2 * index + 2 < POLICY_SLOTS { (2 * index + 1, 2 * index + 2) } else { (0, 0) };
         for (number, role, quotas) in [
             (guest_policy, "guest", self.config.quotas),
             (hub_policy, "hub", hub_quotas(self.config.quotas)),

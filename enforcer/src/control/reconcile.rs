@@ -161,24 +161,32 @@ impl Reconciler {
                     link.port = Some(*settings);
                 }
             }
-            failures = self.apply(actions).await;
+            let steps = actions.len();
+            let gone;
+            (failures, gone) = self.apply(actions).await;
+            if gone == steps {
+                // Only interfaces that have left: the next look at the links settles that.
+                break;
+            }
         }
         Ok((self.path.observe(&links).await?, failures))
     }
 
-    async fn apply(&self, actions: Vec<plan::Action>) -> Vec<String> {
+    /// Returns what failed, and how many steps came too late for their interface.
+    async fn apply(&self, actions: Vec<plan::Action>) -> (Vec<String>, usize) {
         let mut path = self.path.clone();
         let task = tokio::task::spawn_blocking(move || apply::apply(actions, &mut path));
-        let failures = task.await.unwrap_or_default();
-        failures
+        let (late, failures): (Vec<_>, Vec<_>) =
+            task.await.unwrap_or_default().into_iter().partition(|f| f.error.is_gone());
+        let failures = failures
             .into_iter()
-            .filter(|failure| !failure.error.is_gone())
             .map(|failure| {
                 let error = &failure.error as &dyn std::error::Error;
                 tracing::warn!(error, action = ?failure.action, "a step failed");
                 format!("{:?}: {}", failure.action, failure.error)
             })
-            .collect()
+            .collect();
+        (failures, late.len())
     }
 
     /// Asked anew each time: the number of a namespace that is gone is given to another one.
