@@ -25,7 +25,9 @@ fuzz_target!(|data: &[u8]| {
         now += u64::from(chunk[1]) * SECOND;
         let from_endpoint = chunk[0] & 1 != 0;
         let from_initiator = from_endpoint == outbound;
-        let word = |at: usize| u32::from_be_bytes([chunk[at], chunk[at + 1], chunk[at + 2], chunk[at + 3]]);
+        let word = |at: usize| {
+            u32::from_be_bytes([chunk[at], chunk[at + 1], chunk[at + 2], chunk[at + 3]])
+        };
         let packet = Packet {
             protocol,
             tcp_flags: chunk[2],

@@ -159,7 +159,8 @@ fn p21_crossing_syns_give_no_new_right() {
 
 #[test]
 fn p22_the_tuple_of_a_closed_inbound_flow_opens_nothing() {
-    let close: [(&str, fn(&mut Slot)); 3] = [
+    type Close = fn(&mut Slot);
+    let close: [(&str, Close); 3] = [
         ("FIN", |slot| {
             assert_eq!(slot.tcp(PEER, segment(FIN | ACK, 1100, 5100, 0)), Outcome::Pass);
             assert_eq!(slot.tcp(ENDPOINT, segment(FIN | ACK, 5100, 1101, 0)), Outcome::Pass);

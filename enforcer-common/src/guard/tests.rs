@@ -49,10 +49,11 @@ fn packet(family: packet::Family, source: [u8; 16], destination: [u8; 16]) -> Pa
 
 #[test]
 fn p07_only_the_own_mac_and_addresses_are_a_source() {
+    type Row<'a> = (&'a Endpoint, packet::Family, [u8; 16], Result<(), DropReason>);
     let own = endpoint();
     let only4 = Endpoint { ipv6: [0; 16], link_local: [0; 16], ..own };
     let only6 = Endpoint { ipv4: [0; 4], ..own };
-    let rows: &[(&Endpoint, packet::Family, [u8; 16], Result<(), DropReason>)] = &[
+    let rows: &[Row<'_>] = &[
         (&own, IPV4, v4("10.1.2.3"), Ok(())),
         (&own, IPV6, v6("fd00::3"), Ok(())),
         (&own, IPV6, v6("fe80::3"), Ok(())),

@@ -165,6 +165,7 @@ const GROUP: [u8; 6] = [0x33, 0x33, 0xff, 0, 0, 1];
 const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn p05_neighbour_messages_of_a_guest_and_of_a_hub() {
     let mine = Some(DropReason::Ndp);
     let group = "ff02::1:ff00:1";

@@ -57,22 +57,26 @@ fn n1_n4_flows_of_both_families_open_answer_and_close() -> Result<()> {
         let open = Usage { outbound_established: 1, ..Usage::default() };
         let closing = Usage { closing: 1, ..Usage::default() };
 
-        assert_eq!(rig.to_a(UPLINK, &theirs(ACK, 1, 1))?, DENY, "no flow yet");
-        assert_eq!(rig.from_a(&mine(SYN, 99, 0))?, ALLOW);
+        assert_eq!(rig.sent_to_a(UPLINK, &theirs(ACK, 1, 1))?, DENY, "no flow yet");
+        assert_eq!(rig.sent_by_a(&mine(SYN, 99, 0))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?, half);
-        assert_eq!(rig.to_a(UPLINK, &theirs(ACK, 499, 100))?, DENY, "data before the handshake");
-        assert_eq!(rig.to_a(UPLINK, &theirs(SYN_ACK, 499, 100))?, ALLOW);
+        assert_eq!(
+            rig.sent_to_a(UPLINK, &theirs(ACK, 499, 100))?,
+            DENY,
+            "data before the handshake"
+        );
+        assert_eq!(rig.sent_to_a(UPLINK, &theirs(SYN_ACK, 499, 100))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?, half);
-        assert_eq!(rig.from_a(&mine(ACK, 100, 500))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&mine(ACK, 100, 500))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?, open);
-        assert_eq!(rig.from_a(&mine(FIN_ACK, 100, 500))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&mine(FIN_ACK, 100, 500))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?, open, "half closed");
-        assert_eq!(rig.to_a(UPLINK, &theirs(FIN_ACK, 500, 101))?, ALLOW);
+        assert_eq!(rig.sent_to_a(UPLINK, &theirs(FIN_ACK, 500, 101))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?, closing);
-        assert_eq!(rig.from_a(&mine(ACK, 101, 501))?, ALLOW, "the last ACK");
+        assert_eq!(rig.sent_by_a(&mine(ACK, 101, 501))?, ALLOW, "the last ACK");
         let flow = rig.flows()?[0];
         assert_eq!((flow.packets_out, flow.packets_in, flow.rule), (4, 2, 42));
-        assert_eq!(rig.from_a(&mine(SYN, 9000, 0))?, ALLOW, "the port is used again");
+        assert_eq!(rig.sent_by_a(&mine(SYN, 9000, 0))?, ALLOW, "the port is used again");
         assert_eq!(rig.usage(A_ID)?, half);
         assert_eq!(rig.counter(A_ID, FLOW_OPENED, Hook::FromGuest)?.events, 2);
 
@@ -81,16 +85,16 @@ fn n1_n4_flows_of_both_families_open_answer_and_close() -> Result<()> {
             |flags, sequence, ack| into(&host_in, &segment(50000, 8888, flags, sequence, ack));
         let answer =
             |flags, sequence, ack| out(&host_out, &segment(8888, 50000, flags, sequence, ack));
-        assert_eq!(rig.from_a(&answer(SYN_ACK, 7, 100))?, DENY);
-        assert_eq!(rig.to_a(0, &host(SYN, 99, 0))?, ALLOW);
-        assert_eq!(rig.from_a(&answer(ACK, 8, 100))?, DENY);
-        assert_eq!(rig.from_a(&answer(SYN_ACK, 7, 100))?, ALLOW);
-        assert_eq!(rig.to_a(0, &host(ACK, 100, 8))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&answer(SYN_ACK, 7, 100))?, DENY);
+        assert_eq!(rig.sent_to_a(0, &host(SYN, 99, 0))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&answer(ACK, 8, 100))?, DENY);
+        assert_eq!(rig.sent_by_a(&answer(SYN_ACK, 7, 100))?, ALLOW);
+        assert_eq!(rig.sent_to_a(0, &host(ACK, 100, 8))?, ALLOW);
         assert_eq!(rig.usage(A_ID)?.inbound_established, 1);
-        assert_eq!(rig.from_a(&answer(SYN, 7, 0))?, DENY);
-        assert_eq!(rig.to_a(0, &host(RST, 100, 0))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&answer(SYN, 7, 0))?, DENY);
+        assert_eq!(rig.sent_to_a(0, &host(RST, 100, 0))?, ALLOW);
         assert_eq!((rig.usage(A_ID)?.inbound_established, rig.usage(A_ID)?.closing), (0, 1));
-        assert_eq!(rig.from_a(&answer(SYN, 7, 0))?, DENY, "P22");
+        assert_eq!(rig.sent_by_a(&answer(SYN, 7, 0))?, DENY, "P22");
     }
     Ok(())
 }
@@ -103,8 +107,8 @@ fn n7_the_kernel_reaps_what_is_over() -> Result<()> {
     let mut rig = Rig::new()?;
     let (from, to) = (v4(A, GATEWAY), v4(GATEWAY, A));
     for port in 1..=50 {
-        rig.to_a(0, &into(&to, &segment(port, 8888, SYN, 99, 0)))?;
-        assert_eq!(rig.from_a(&out(&from, &segment(8888, port, RST | ACK, 0, 100)))?, ALLOW);
+        rig.sent_to_a(0, &into(&to, &segment(port, 8888, SYN, 99, 0)))?;
+        assert_eq!(rig.sent_by_a(&out(&from, &segment(8888, port, RST | ACK, 0, 100)))?, ALLOW);
     }
     assert_eq!(rig.usage(A_ID)?, Usage { closing: 50, ..Usage::default() });
     let start = Instant::now();
@@ -141,24 +145,24 @@ fn f06_quotas_are_exact() -> Result<()> {
     rig.policy(POLICY, quotas(all))?;
     let ports = |count: u32| (1..=count).map(|port| u16::try_from(port).unwrap_or(0));
     for port in ports(N) {
-        assert_eq!(rig.from_a(&syn(port))?, ALLOW);
+        assert_eq!(rig.sent_by_a(&syn(port))?, ALLOW);
     }
     rig.events()?;
-    assert_eq!(rig.from_a(&syn(100))?, DENY);
+    assert_eq!(rig.sent_by_a(&syn(100))?, DENY);
     assert_eq!(rig.only_reason()?, Some(DropReason::QuotaHalfOpen));
-    assert_eq!(rig.from_a(&syn(1))?, ALLOW, "one that is open already");
+    assert_eq!(rig.sent_by_a(&syn(1))?, ALLOW, "one that is open already");
     // Inbound has its own.
     let (from, to) = (v4(A, GATEWAY), v4(GATEWAY, A));
     for port in ports(N + 1) {
-        assert_eq!(rig.to_a(0, &into(&to, &segment(port, 8888, SYN, 99, 0)))?, ALLOW);
-        rig.from_a(&out(&from, &segment(8888, port, SYN_ACK, 7, 100)))?;
+        assert_eq!(rig.sent_to_a(0, &into(&to, &segment(port, 8888, SYN, 99, 0)))?, ALLOW);
+        rig.sent_by_a(&out(&from, &segment(8888, port, SYN_ACK, 7, 100)))?;
     }
-    assert_eq!(rig.to_a(0, &into(&to, &segment(100, 8888, SYN, 99, 0)))?, DENY);
+    assert_eq!(rig.sent_to_a(0, &into(&to, &segment(100, 8888, SYN, 99, 0)))?, DENY);
     for port in ports(N) {
-        assert_eq!(rig.to_a(0, &into(&to, &segment(port, 8888, ACK, 100, 8)))?, ALLOW);
+        assert_eq!(rig.sent_to_a(0, &into(&to, &segment(port, 8888, ACK, 100, 8)))?, ALLOW);
     }
     rig.events()?;
-    assert_eq!(rig.to_a(0, &into(&to, &segment(8, 8888, ACK, 100, 8)))?, DENY);
+    assert_eq!(rig.sent_to_a(0, &into(&to, &segment(8, 8888, ACK, 100, 8)))?, DENY);
     assert_eq!(rig.only_reason()?, Some(DropReason::QuotaEstablished));
     let usage = rig.usage(A_ID)?;
     assert_eq!((usage.inbound_half_open, usage.inbound_established), (1, N));
@@ -166,7 +170,7 @@ fn f06_quotas_are_exact() -> Result<()> {
     // Above its quota a closed flow is forgotten at once.
     rig.policy(POLICY, quotas(Quotas { closing: 2, ..all }))?;
     for port in ports(N) {
-        assert_eq!(rig.to_a(0, &into(&to, &segment(port, 8888, RST, 100, 0)))?, ALLOW);
+        assert_eq!(rig.sent_to_a(0, &into(&to, &segment(port, 8888, RST, 100, 0)))?, ALLOW);
     }
     let usage = rig.usage(A_ID)?;
     assert_eq!((usage.inbound_established, usage.closing), (0, 2));
@@ -186,26 +190,26 @@ fn n1_a_new_epoch_decides_live_flows_anew() -> Result<()> {
     }
     let mut rig = Rig::new()?;
     let frame = datagram(WORLD, ALLOWED_PORT);
-    assert_eq!(rig.from_a(&frame)?, ALLOW);
+    assert_eq!(rig.sent_by_a(&frame)?, ALLOW);
     rig.policy(POLICY, policy(2))?;
-    assert_eq!(rig.from_a(&frame)?, ALLOW, "still allowed");
+    assert_eq!(rig.sent_by_a(&frame)?, ALLOW, "still allowed");
     assert_eq!(rig.flows()?[0].epoch, 2);
     rig.map("RULES")?.insert(rule(POLICY), Rule { id: 77 }, 0)?;
     rig.policy(POLICY, policy(3))?;
-    assert_eq!((rig.from_a(&frame)?, rig.flows()?[0].rule), (ALLOW, 77));
+    assert_eq!((rig.sent_by_a(&frame)?, rig.flows()?[0].rule), (ALLOW, 77));
     rig.map::<RuleKey, Rule>("RULES")?.remove(&rule(POLICY))?;
     rig.policy(POLICY, policy(4))?;
     rig.events()?;
-    assert_eq!(rig.from_a(&frame)?, DENY);
+    assert_eq!(rig.sent_by_a(&frame)?, DENY);
     assert_eq!(rig.only_reason()?, Some(DropReason::Policy));
     assert_eq!(rig.usage(A_ID)?, Usage::default());
     assert!(rig.flows()?.is_empty());
     // What the host opened needs no rule: it goes on.
     let host = into(&v4(GATEWAY, A), &segment(50000, 8888, SYN, 99, 0));
-    assert_eq!(rig.to_a(0, &host)?, ALLOW);
+    assert_eq!(rig.sent_to_a(0, &host)?, ALLOW);
     rig.policy(POLICY, policy(5))?;
     let answer = out(&v4(A, GATEWAY), &segment(8888, 50000, SYN_ACK, 7, 100));
-    assert_eq!((rig.from_a(&answer)?, rig.flows()?[0].epoch), (ALLOW, 5));
+    assert_eq!((rig.sent_by_a(&answer)?, rig.flows()?[0].epoch), (ALLOW, 5));
     Ok(())
 }
 
@@ -217,12 +221,12 @@ fn f03_another_policy_of_the_same_epoch_decides_live_flows_anew() -> Result<()> 
     }
     let mut rig = Rig::new()?;
     let frame = datagram(WORLD, ALLOWED_PORT);
-    assert_eq!(rig.from_a(&frame)?, ALLOW);
+    assert_eq!(rig.sent_by_a(&frame)?, ALLOW);
     // Policy 6 exists, is in its first epoch, and allows nothing.
     rig.policy(6, policy(1))?;
     let a: Endpoint = rig.map("ENDPOINTS")?.get(&GUEST, 0)?;
     rig.map("ENDPOINTS")?.insert(GUEST, Endpoint { policy: 6, ..a }, 0)?;
-    assert_eq!(rig.from_a(&frame)?, DENY);
+    assert_eq!(rig.sent_by_a(&frame)?, DENY);
     Ok(())
 }
 
@@ -259,7 +263,7 @@ fn n4_every_flow_that_policy_allows_opens() -> Result<()> {
     rig.policy(POLICY, Policy { quotas, ..policy(1) })?;
     let mut denied = 0;
     for port in 1..=FLOWS {
-        denied += u32::from(rig.from_a(&syn(port))? != ALLOW);
+        denied += u32::from(rig.sent_by_a(&syn(port))? != ALLOW);
     }
     let internal = rig.counter(A_ID, DropReason::Internal as u16, Hook::FromGuest)?.events;
     assert_eq!((denied, internal), (0, 0), "denied, and of these internal");

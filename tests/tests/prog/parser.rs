@@ -217,10 +217,7 @@ fn p16_headers_outside_linear_memory_are_judged_alike() -> Result<()> {
         for linear in [14, 34, 40, 54, 60, 74, 100] {
             match seen(&mut rig, linear) {
                 Ok(split) => assert_eq!(split, whole, "{linear} bytes linear of {frame:02x?}"),
-                Err(error) => {
-                    eprintln!("skipped: this kernel makes no such frame: {error:#}");
-                    return Ok(());
-                }
+                Err(error) => eprintln!("skipped: {linear} bytes linear: {error:#}"),
             }
         }
     }

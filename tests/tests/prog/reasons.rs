@@ -1,6 +1,6 @@
 //! Each reason to deny has a frame that is denied for it: one counter up by one, one record.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use enforcer_common::abi::{
     counter::Usage,
     endpoint::{Endpoint, Network},
@@ -12,12 +12,12 @@ use enforcer_tests::frames::{BROADCAST, Ipv4, ethernet, ethertype, tagged};
 
 use crate::{
     frame::{
-        A, A_MAC, A6, B, B_MAC, BRIDGE_MAC, GATEWAY, GATEWAY6, WORLD, arp, datagram, forbidden,
-        into, message6, out, patched, ping, segment, syn, v4, v6,
+        A, A_MAC, A6, B, B_MAC, BRIDGE_MAC, GATEWAY, GATEWAY6, WORLD, WORLD6, arp, datagram,
+        forbidden, into, message6, out, patched, ping, segment, syn, v4, v6,
     },
     rig::{
-        BRIDGE, DENY, FROM_HOST, GUEST, ID, Meta, NEITHER, OTHER_GUEST, POLICY, Rig, UNKNOWN,
-        UPLINK, can_run, policy,
+        BRIDGE, DENY, FROM_GUEST, FROM_HOST, GUEST, ID, Meta, NEITHER, OTHER_GUEST, POLICY, Rig,
+        UNKNOWN, UPLINK, can_run, policy,
     },
 };
 
@@ -30,6 +30,7 @@ struct Case {
     before: fn(&mut Rig) -> Result<()>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "one of the functions of a case")]
 fn nothing(_: &mut Rig) -> Result<()> {
     Ok(())
 }
@@ -65,11 +66,10 @@ fn raw4(header: &Ipv4) -> Vec<u8> {
     ethernet(BRIDGE_MAC, A_MAC, ethertype::IPV4, &header.packet(&[0; 40]))
 }
 
-#[expect(clippy::too_many_lines, reason = "one line of the table for each reason")]
-fn case(reason: DropReason) -> Option<Case> {
+fn case(reason: DropReason) -> Case {
     let tcp = Ipv4::new(A, WORLD, 6);
     let inbound = into(&v4(GATEWAY, A), &segment(50000, 8888, 2, 99, 0));
-    Some(match reason {
+    match reason {
         DropReason::UnknownInterface => from(UNKNOWN, syn(1)),
         DropReason::RoleOther => from(NEITHER, syn(1)),
         DropReason::Truncated => from_a(raw4(&Ipv4 { total_length: Some(900), ..tcp })),
@@ -95,7 +95,7 @@ fn case(reason: DropReason) -> Option<Case> {
         DropReason::TcpFlags => from_a(out(&v4(A, WORLD), &segment(1, 8081, 0, 1, 0))),
         DropReason::NoFlow => from_a(out(&v4(A, WORLD), &segment(1, 8081, 16, 1, 0))),
         DropReason::FlowState => Case {
-            before: |rig| rig.from_a(&syn(1)).map(drop),
+            before: |rig| rig.sent_by_a(&syn(1)).map(drop),
             ..from_a(out(&v4(A, WORLD), &segment(1, 8081, 16, 1000, 1)))
         },
         DropReason::Policy => from_a(forbidden()),
@@ -109,15 +109,15 @@ fn case(reason: DropReason) -> Option<Case> {
         DropReason::QuotaEstablished => Case {
             before: |rig| {
                 rig.policy(POLICY, limited(9, 0))?;
-                rig.to_a(0, &into(&v4(GATEWAY, A), &segment(50000, 8888, 2, 99, 0)))?;
-                rig.from_a(&out(&v4(A, GATEWAY), &segment(8888, 50000, 18, 7, 100))).map(drop)
+                rig.sent_to_a(0, &into(&v4(GATEWAY, A), &segment(50000, 8888, 2, 99, 0)))?;
+                rig.sent_by_a(&out(&v4(A, GATEWAY), &segment(8888, 50000, 18, 7, 100))).map(drop)
             },
             ..to_a(0, into(&v4(GATEWAY, A), &segment(50000, 8888, 16, 100, 8)))
         },
         DropReason::FlowTableFull => Case {
             before: |rig| {
                 for port in 1..=16 {
-                    rig.from_a(&syn(port))?;
+                    rig.sent_by_a(&syn(port))?;
                 }
                 Ok(())
             },
@@ -135,9 +135,7 @@ fn case(reason: DropReason) -> Option<Case> {
         DropReason::NotAddressed => {
             to_a(0, arp((BROADCAST, BRIDGE_MAC), 1, (BRIDGE_MAC, GATEWAY), B))
         }
-        #[expect(unreachable_patterns, reason = "a new reason fails the test, not the build")]
-        _ => return None,
-    })
+    }
 }
 
 #[test]
@@ -146,7 +144,7 @@ fn n8_each_reason_has_a_frame_a_counter_and_a_record() -> Result<()> {
         return Ok(());
     }
     for reason in DropReason::ALL {
-        let case = case(*reason).with_context(|| format!("no frame for {reason:?}"))?;
+        let case = case(*reason);
         let mut rig =
             Rig::with_flows(if *reason == DropReason::FlowTableFull { 16 } else { 4096 })?;
         (case.before)(&mut rig)?;
@@ -194,21 +192,21 @@ fn f04_what_is_missing_denies() -> Result<()> {
     for epoch in [0, 1] {
         rig.policy(POLICY, policy(epoch))?;
         let code = if epoch == 0 { DENY } else { -1 };
-        assert_eq!(rig.from_a(&syn(7))?, code);
-        assert_eq!(rig.to_a(0, &inbound)?, code);
+        assert_eq!(rig.sent_by_a(&syn(7))?, code);
+        assert_eq!(rig.sent_to_a(0, &inbound)?, code);
     }
     // A policy number beyond the array.
     let a: Endpoint = rig.map("ENDPOINTS")?.get(&GUEST, 0)?;
     rig.endpoint(GUEST, Endpoint { policy: u32::MAX, ..a })?;
-    assert_eq!((rig.from_a(&syn(8))?, rig.to_a(0, &inbound)?), (DENY, DENY));
+    assert_eq!((rig.sent_by_a(&syn(8))?, rig.sent_to_a(0, &inbound)?), (DENY, DENY));
     rig.endpoint(GUEST, a)?;
-    assert_eq!(rig.from_a(&syn(8))?, -1, "positive control");
+    assert_eq!(rig.sent_by_a(&syn(8))?, -1, "positive control");
     rig.map::<u32, Usage>("USAGE")?.remove(&(GUEST + ID))?;
-    assert_eq!(rig.from_a(&syn(9))?, DENY, "no usage entry");
+    assert_eq!(rig.sent_by_a(&syn(9))?, DENY, "no usage entry");
     rig.map("USAGE")?.insert(GUEST + ID, Usage::default(), 0)?;
     rig.map::<u32, Network>("NETWORKS")?.remove(&BRIDGE)?;
-    assert_eq!(rig.from_a(&syn(10))?, DENY, "no network");
-    assert_eq!(rig.from_a(&arp((BROADCAST, A_MAC), 1, (A_MAC, A), GATEWAY))?, DENY);
+    assert_eq!(rig.sent_by_a(&syn(10))?, DENY, "no network");
+    assert_eq!(rig.sent_by_a(&arp((BROADCAST, A_MAC), 1, (A_MAC, A), GATEWAY))?, DENY);
     let bridge = Meta { ifindex: BRIDGE, ingress: BRIDGE, ..Meta::default() };
     assert_eq!(rig.run(Hook::FromBridge, &syn(1), bridge)?.code, DENY);
     Ok(())
@@ -230,9 +228,36 @@ fn n1_only_the_protocol_that_a_rule_names_passes() -> Result<()> {
         (syn(3), None),
     ];
     for (frame, expected) in rows {
-        let code = rig.from_a(&frame)?;
+        let code = rig.sent_by_a(&frame)?;
         assert_eq!(code, if expected.is_none() { -1 } else { DENY });
         assert_eq!(rig.only_reason()?, expected);
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "not proven yet: the host routes a neighbour message with a global destination"]
+fn n1_a_neighbour_message_to_the_world_is_denied() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let rig = Rig::new()?;
+    assert_eq!(rig.sent_by_a(&message6(GATEWAY6, 135, GATEWAY6))?, -1, "positive control");
+    assert_eq!(rig.sent_by_a(&message6(WORLD6, 135, GATEWAY6))?, DENY);
+    assert_eq!(rig.sent_by_a(&message6(WORLD6, 136, A6))?, DENY);
+    Ok(())
+}
+
+#[test]
+#[ignore = "not proven yet: each guest's ARP broadcast is on record as an attack on every other"]
+fn a1_a_legal_broadcast_is_no_attack_on_others() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::new()?;
+    let frame = arp((BROADCAST, B_MAC), 1, (B_MAC, B), GATEWAY);
+    let meta = Meta { ifindex: GUEST, ingress: OTHER_GUEST, mark: FROM_GUEST, ..Meta::default() };
+    assert_eq!(rig.run(Hook::ToGuest, &frame, meta)?.code, DENY);
+    assert_eq!(rig.events()?, [], "counted, not recorded");
     Ok(())
 }

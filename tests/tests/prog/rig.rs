@@ -214,13 +214,13 @@ impl Rig {
     }
 
     /// From A.
-    pub fn from_a(&self, frame: &[u8]) -> Result<i32> {
+    pub fn sent_by_a(&self, frame: &[u8]) -> Result<i32> {
         let meta = Meta { ifindex: GUEST, ingress: GUEST, ..Meta::default() };
         Ok(self.run(Hook::FromGuest, frame, meta)?.code)
     }
 
     /// To A, from the host (0) or an interface, with the stamp that belongs to it.
-    pub fn to_a(&self, ingress: u32, frame: &[u8]) -> Result<i32> {
+    pub fn sent_to_a(&self, ingress: u32, frame: &[u8]) -> Result<i32> {
         let port = matches!(ingress, GUEST..=NEITHER);
         let mark = if port { FROM_GUEST } else { FROM_HOST };
         let meta = Meta { ifindex: GUEST, ingress, mark, ..Meta::default() };
@@ -233,10 +233,10 @@ impl Rig {
             self.ebpf.map("COUNTERS").context("COUNTERS")?,
         )?;
         let mut sums = Vec::new();
-        for entry in map.iter() {
+        for entry in &map {
             let (key, values) = entry?;
             let mut sum = Counter::default();
-            for value in values.iter() {
+            for value in &*values {
                 ensure!(
                     value.events == value.recorded + value.suppressed + value.lost,
                     "{key:?} does not add up: {value:?}"

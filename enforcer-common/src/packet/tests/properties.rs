@@ -129,3 +129,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn p20_what_fuzzing_found_is_read_the_same() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/corpus/packet");
+    let mut frames = 0;
+    for entry in std::fs::read_dir(corpus).expect("the corpus") {
+        let frame = std::fs::read(entry.expect("an entry").path()).expect("a frame");
+        let mut packet = Packet::default();
+        if let Ok(payload) = parse(frame.as_slice(), &mut packet) {
+            agrees(&frame, payload, &packet).expect("agreement");
+        }
+        frames += 1;
+    }
+    assert!(frames > 10);
+}
