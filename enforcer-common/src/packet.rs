@@ -98,7 +98,7 @@ pub struct Packet {
 ///
 /// On an error `packet` holds what was read until then, for the record of the denial.
 #[inline(always)]
-pub fn parse<B: Bytes>(bytes: &B, packet: &mut Packet) -> Result<Payload, DropReason> {
+pub fn parse<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) -> Result<Payload, DropReason> {
     ethernet::parse(bytes, packet)?;
     match packet.ethertype {
         ethernet::IPV4 => {

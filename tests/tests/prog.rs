@@ -1,0 +1,17 @@
+//! The real eBPF object, run frame by frame with `BPF_PROG_TEST_RUN` in a network namespace of the
+//! test's own. Nothing is attached and no frame leaves. Needs root; without it, it says so and passes.
+
+#[path = "prog/flood.rs"]
+mod flood;
+#[path = "prog/flows.rs"]
+mod flows;
+#[path = "prog/frame.rs"]
+mod frame;
+#[path = "prog/parser.rs"]
+mod parser;
+#[path = "prog/reasons.rs"]
+mod reasons;
+#[path = "prog/rig.rs"]
+mod rig;
+#[path = "prog/stamps.rs"]
+mod stamps;

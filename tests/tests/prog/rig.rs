@@ -1,0 +1,336 @@
+//! The loaded object, its maps filled with the cast, and one call for each frame.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun as _, TestRunOptions,
+    maps::{Array, HashMap, PerCpuHashMap, RingBuf},
+    programs::SchedClassifier,
+};
+use enforcer_common::{
+    abi::{
+        counter::{Counter, CounterKey, Usage},
+        endpoint::{Endpoint, Hub, HubKey, Network, Role},
+        event::{Event, Hook},
+        flow::FlowRecord,
+        policy::{Policy, PublishedKey, Quotas, Rule, RuleKey},
+        verdict::DropReason,
+    },
+    packet::{IPV4, IPV6, TCP, UDP, widen},
+};
+
+use crate::frame::{
+    A, A_MAC, A6, ALLOWED_PORT, B, B_MAC, BRIDGE_MAC, GATEWAY, GATEWAY6, HUB, HUB_MAC, WORLD,
+    WORLD6,
+};
+
+/// Interfaces; the ids of their endpoints and networks are these plus [`ID`].
+pub const GUEST: u32 = 11;
+pub const OTHER_GUEST: u32 = 12;
+pub const HUB_PORT: u32 = 13;
+pub const UNKNOWN: u32 = 14;
+pub const NEITHER: u32 = 15;
+pub const BRIDGE: u32 = 20;
+pub const STRANGER: u32 = 30;
+pub const UPLINK: u32 = 31;
+pub const ID: u32 = 100;
+
+pub const FROM_GUEST: u32 = 0x1000_0000;
+pub const FROM_HOST: u32 = 0x2000_0000;
+pub const MASK: u32 = 0x3000_0000;
+
+pub const POLICY: u32 = 5;
+pub const ALLOW: i32 = -1;
+pub const DENY: i32 = 2;
+
+/// Metadata of a frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta {
+    pub ifindex: u32,
+    pub ingress: u32,
+    pub mark: u32,
+    pub segments: u32,
+}
+
+/// What a program said and did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub code: i32,
+    pub mark: u32,
+}
+
+/// Value of map FLOWS.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Flow {
+    record: FlowRecord,
+    timer: [u64; 2],
+}
+// SAFETY: integers only, no padding.
+unsafe impl Pod for Flow {}
+
+/// See the module.
+pub struct Rig {
+    pub ebpf: Ebpf,
+}
+
+/// Whether the test can run; says why not.
+pub fn can_run() -> bool {
+    // SAFETY: takes nothing.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+/// A network namespace for this thread and its children, gone with them.
+fn enter_namespace() -> Result<()> {
+    // SAFETY: changes only this thread.
+    ensure!(unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0, "unshare");
+    for index in [GUEST, OTHER_GUEST, HUB_PORT, UNKNOWN, NEITHER, BRIDGE, STRANGER, UPLINK] {
+        let line = format!("link add name i{index} index {index} type veth peer name p{index}");
+        let status = Command::new("ip").args(line.split(' ')).status().context("ip")?;
+        ensure!(status.success(), "ip {line}");
+    }
+    Ok(())
+}
+
+impl Rig {
+    pub fn new() -> Result<Self> {
+        Self::with_flows(4096)
+    }
+
+    pub fn with_flows(max: u32) -> Result<Self> {
+        enter_namespace()?;
+        let object = enforcer::kernel::object::embedded()?;
+        let mut ebpf = EbpfLoader::new().map_max_entries("FLOWS", max).load(object)?;
+        for hook in Hook::ALL {
+            let program: &mut SchedClassifier =
+                ebpf.program_mut(hook.name()).context(hook.name())?.try_into()?;
+            program.load()?;
+        }
+        let mut rig = Self { ebpf };
+        rig.fill()?;
+        Ok(rig)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let plain = Endpoint { network: BRIDGE, policy: POLICY, ..Endpoint::default() };
+        let a = Endpoint {
+            ipv4: A.octets(),
+            ipv6: A6.octets(),
+            link_local: [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xa],
+            mac: A_MAC,
+            role: Role::Guest as u8,
+            ..plain
+        };
+        let b = Endpoint { ipv4: B.octets(), mac: B_MAC, role: Role::Guest as u8, ..plain };
+        let hub = Endpoint { ipv4: HUB.octets(), mac: HUB_MAC, role: Role::Hub as u8, ..plain };
+        self.endpoint(GUEST, a)?;
+        self.endpoint(OTHER_GUEST, b)?;
+        self.endpoint(HUB_PORT, hub)?;
+        self.endpoint(UNKNOWN, Endpoint { role: Role::Unknown as u8, ..a })?;
+        self.endpoint(NEITHER, Endpoint { role: Role::Other as u8, ..a })?;
+        self.map("NETWORKS")?.insert(BRIDGE, network(), 0)?;
+        let key = HubKey {
+            network: BRIDGE,
+            address: widen(HUB.octets()),
+            family: IPV4,
+            reserved: [0; 3],
+        };
+        self.map("HUBS")?.insert(key, Hub { mac: HUB_MAC, reserved: [0; 2] }, 0)?;
+        self.policy(POLICY, policy(1))?;
+        for (family, address) in
+            [(IPV4, widen(WORLD.octets())), (IPV4, widen(HUB.octets())), (IPV6, WORLD6.octets())]
+        {
+            for protocol in [TCP, UDP] {
+                let key = RuleKey { policy: POLICY, address, port: ALLOWED_PORT, protocol, family };
+                self.map("RULES")?.insert(key, Rule { id: 42 }, 0)?;
+            }
+        }
+        let key = PublishedKey { endpoint: GUEST + ID, port: 8888, protocol: TCP, reserved: 0 };
+        self.map("PUBLISHED")?.insert(key, 1_u32, 0)?;
+        Ok(())
+    }
+
+    /// A map of plain values.
+    pub fn map<K: Pod, V: Pod>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<HashMap<&mut aya::maps::MapData, K, V>> {
+        Ok(HashMap::try_from(self.ebpf.map_mut(name).context(name)?)?)
+    }
+
+    /// Puts an endpoint in place; its id follows from the interface.
+    pub fn endpoint(&mut self, ifindex: u32, endpoint: Endpoint) -> Result<()> {
+        self.endpoint_as(ifindex, Endpoint { id: ifindex + ID, ..endpoint })
+    }
+
+    /// Puts an endpoint in place, with the usage entry of its id.
+    pub fn endpoint_as(&mut self, ifindex: u32, endpoint: Endpoint) -> Result<()> {
+        self.map("USAGE")?.insert(endpoint.id, Usage::default(), 0)?;
+        self.map("ENDPOINTS")?.insert(ifindex, endpoint, 0)?;
+        Ok(())
+    }
+
+    pub fn policy(&mut self, number: u32, policy: Policy) -> Result<()> {
+        let mut policies =
+            Array::<_, Policy>::try_from(self.ebpf.map_mut("POLICIES").context("POLICIES")?)?;
+        policies.set(number, policy, 0)?;
+        Ok(())
+    }
+
+    /// Runs a program over a frame.
+    pub fn run(&self, hook: Hook, frame: &[u8], meta: Meta) -> Result<Seen> {
+        self.repeat(hook, frame, meta, 1)
+    }
+
+    /// Runs a program over the same frame again and again; the last outcome.
+    pub fn repeat(&self, hook: Hook, frame: &[u8], meta: Meta, times: u32) -> Result<Seen> {
+        self.raw(hook, frame, &context(meta), times)
+    }
+
+    /// Runs a program with a context of one's own.
+    pub fn raw(&self, hook: Hook, frame: &[u8], context: &[u8; 192], times: u32) -> Result<Seen> {
+        let program: &SchedClassifier =
+            self.ebpf.program(hook.name()).context(hook.name())?.try_into()?;
+        let (mut after, mut data) = ([0_u8; 192], vec![0; frame.len() + 64]);
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut data),
+                ctx_in: Some(context),
+                ctx_out: Some(&mut after),
+                repeat: times,
+                ..TestRunOptions::default()
+            })
+            .with_context(|| format!("test run of {} bytes", frame.len()))?;
+        data.truncate(frame.len());
+        ensure!(data == frame, "the program changed the frame");
+        let mark = u32::from_ne_bytes(after[8..12].try_into()?);
+        Ok(Seen { code: result.return_value.cast_signed(), mark })
+    }
+
+    /// From A.
+    pub fn sent_by_a(&self, frame: &[u8]) -> Result<i32> {
+        let meta = Meta { ifindex: GUEST, ingress: GUEST, ..Meta::default() };
+        Ok(self.run(Hook::FromGuest, frame, meta)?.code)
+    }
+
+    /// To A, from the host (0) or an interface, with the stamp that belongs to it.
+    pub fn sent_to_a(&self, ingress: u32, frame: &[u8]) -> Result<i32> {
+        let port = matches!(ingress, GUEST..=NEITHER);
+        let mark = if port { FROM_GUEST } else { FROM_HOST };
+        let meta = Meta { ifindex: GUEST, ingress, mark, ..Meta::default() };
+        Ok(self.run(Hook::ToGuest, frame, meta)?.code)
+    }
+
+    /// All counters, summed over the CPUs.
+    pub fn counters(&self) -> Result<Vec<(CounterKey, Counter)>> {
+        let map = PerCpuHashMap::<_, CounterKey, Counter>::try_from(
+            self.ebpf.map("COUNTERS").context("COUNTERS")?,
+        )?;
+        let mut sums = Vec::new();
+        for entry in &map {
+            let (key, values) = entry?;
+            let mut sum = Counter::default();
+            for value in &*values {
+                ensure!(
+                    value.events == value.recorded + value.suppressed + value.lost,
+                    "{key:?} does not add up: {value:?}"
+                );
+                sum.events += value.events;
+                sum.packets += value.packets;
+                sum.bytes += value.bytes;
+                sum.recorded += value.recorded;
+                sum.suppressed += value.suppressed;
+                sum.lost += value.lost;
+            }
+            sums.push((key, sum));
+        }
+        Ok(sums)
+    }
+
+    /// One counter; absent is zero.
+    pub fn counter(&self, owner: u32, reason: u16, hook: Hook) -> Result<Counter> {
+        let key = CounterKey { owner, reason, hook: hook as u8, reserved: 0 };
+        let all = self.counters()?;
+        Ok(all.iter().find(|(other, _)| *other == key).map(|(_, sum)| *sum).unwrap_or_default())
+    }
+
+    /// Takes what is in the ring.
+    pub fn events(&mut self) -> Result<Vec<Event>> {
+        let mut ring = RingBuf::try_from(self.ebpf.map_mut("EVENTS").context("EVENTS")?)?;
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            ensure!(item.len() == size_of::<Event>(), "an event of {} bytes", item.len());
+            // SAFETY: as long as an event, which is plain integers.
+            events.push(unsafe { item.as_ptr().cast::<Event>().read_unaligned() });
+        }
+        Ok(events)
+    }
+
+    /// The reason of the only event since the last call; `None`: no denial.
+    pub fn only_reason(&mut self) -> Result<Option<DropReason>> {
+        let events = self.events()?;
+        let denials: Vec<_> = events.iter().filter(|event| event.reason != 0).collect();
+        ensure!(denials.len() <= 1, "more than one denial: {denials:?}");
+        Ok(denials.first().and_then(|event| DropReason::from_value(event.reason)))
+    }
+
+    pub fn usage(&mut self, id: u32) -> Result<Usage> {
+        Ok(self.map::<u32, Usage>("USAGE")?.get(&id, 0)?)
+    }
+
+    /// All flows.
+    pub fn flows(&mut self) -> Result<Vec<FlowRecord>> {
+        let flows = self.map::<[u8; 44], Flow>("FLOWS")?;
+        let records: Result<Vec<_>, _> =
+            flows.iter().map(|entry| entry.map(|(_, flow)| flow.record)).collect();
+        Ok(records?)
+    }
+}
+
+pub fn network() -> Network {
+    Network {
+        id: BRIDGE + ID,
+        gateway4: GATEWAY.octets(),
+        subnet4: [10, 7, 0, 0],
+        prefix4: 24,
+        gateway6: GATEWAY6.octets(),
+        gateway_link_local: [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        subnet6: [0xfd, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        prefix6: 64,
+        mac: BRIDGE_MAC,
+    }
+}
+
+pub fn policy(epoch: u32) -> Policy {
+    Policy {
+        epoch,
+        quotas: Quotas {
+            inbound_half_open: 100,
+            inbound_established: 100,
+            outbound_half_open: 100,
+            outbound_established: 100,
+            closing: 100,
+        },
+    }
+}
+
+/// A `__sk_buff` with these fields.
+pub fn context(meta: Meta) -> [u8; 192] {
+    let mut context = [0; 192];
+    for (at, value) in [
+        (8, meta.mark),
+        (36, meta.ingress),
+        (40, meta.ifindex),
+        (164, meta.segments),
+        (176, if meta.segments > 0 { 1448 } else { 0 }),
+    ] {
+        context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    context
+}
