@@ -67,6 +67,11 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
 }
 
 /// The target directory around `OUT_DIR`: checks, tests and release builds share one eBPF build.
+/// Cargo has no variable for it; it lays out `target/[TRIPLE/]PROFILE/build/PACKAGE/out`.
 fn target_dir(out_dir: &Path) -> &Path {
-    out_dir.ancestors().find(|path| path.join("CACHEDIR.TAG").is_file()).unwrap_or(out_dir)
+    let around = out_dir.ancestors().nth(4).unwrap_or(out_dir);
+    match around.parent() {
+        Some(parent) if around.file_name() == env::var_os("TARGET").as_deref() => parent,
+        _ => around,
+    }
 }
