@@ -138,7 +138,13 @@ fn p04_arp_for_a_guest() {
 }
 
 fn message(solicitation: bool, target: &str) -> NeighbourMessage {
-    NeighbourMessage { solicitation, router: false, target: v6(target), link_layer: Some(OWN) }
+    NeighbourMessage {
+        solicitation,
+        router: false,
+        target: v6(target),
+        has_link_layer: true,
+        link_layer: OWN,
+    }
 }
 
 fn ndp(
@@ -335,10 +341,10 @@ fn p05_neighbour_messages_of_a_guest_and_of_a_hub() {
     for (name, from, to, mac, message, hub, guest, as_hub) in rows {
         assert_eq!(ndp(Role::Guest, from, to, mac, &message, hub).err(), guest, "guest {name}");
         assert_eq!(ndp(Role::Hub, from, to, mac, &message, hub).err(), as_hub, "hub {name}");
-        let spoofed = NeighbourMessage { link_layer: Some(OTHER), ..message };
+        let spoofed = NeighbourMessage { has_link_layer: true, link_layer: OTHER, ..message };
         assert!(ndp(Role::Guest, from, to, mac, &spoofed, hub).is_err(), "{name}, another's MAC");
     }
-    let detection = NeighbourMessage { link_layer: None, ..message(true, "fd00::3") };
+    let detection = NeighbourMessage { has_link_layer: false, ..message(true, "fd00::3") };
     assert_eq!(ndp(Role::Guest, "::", "ff02::1:ff00:3", GROUP, &detection, NO_HUB), Ok(()));
     let router = NeighbourMessage { router: true, ..message(false, "fd00::3") };
     for role in [Role::Guest, Role::Hub] {

@@ -2,19 +2,16 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use enforcer_common::abi::{
     counter::{Counter, CounterKey, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
-    flow::FlowKey,
+    flow::{FlowKey, FlowRecord},
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
 use super::{KernelError, load::LoadError};
-
-/// Size of a value of map `FLOWS`: the record and the kernel's timer.
-const FLOW_VALUE: usize = 96;
 
 /// The maps that control writes and reads.
 pub struct Maps {
@@ -32,7 +29,9 @@ pub struct Maps {
     pub usage: Table<u32, Usage>,
     /// Policies by number.
     pub policies: Array<MapData, Policy>,
-    flows: HashMap<MapData, FlowKey, [u8; FLOW_VALUE]>,
+    flows: HashMap<MapData, FlowKey, FlowRecord>,
+    /// Only held: the kernel stops a timer when no file descriptor of its map is left.
+    _reaper: Map,
 }
 
 impl Maps {
@@ -46,6 +45,7 @@ impl Maps {
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
             flows: typed(ebpf, "FLOWS")?,
+            _reaper: ebpf.take_map("REAPER").ok_or(LoadError::NoMap("REAPER"))?,
         })
     }
 
