@@ -5,7 +5,7 @@
 //!  HalfOpen --responder SYN-ACK--> Replied --initiator ACK--> Established
 //!  HalfOpen --responder datagram / echo reply--> Established
 //!  any --RST that fits, or FIN of both--> Closing --linger over--> Dead
-//!  Closing (by RST) --data of the initiator--> Established
+//!  Closing (by RST) --segment of the initiator--> Established, suspect until both have spoken
 //! ```
 
 mod state;

@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// How far ahead of the last acknowledgement sequence numbers are remembered, bytes.
+const TRACKED_WINDOW: u32 = 1 << 16;
+
 /// Whether a segment with these flags opens a connection: SYN without ACK.
 #[inline(always)]
 pub(super) fn is_opening(flags: TcpFlags) -> bool {
@@ -103,16 +106,12 @@ fn segment(state: FlowState, from_initiator: bool, packet: &Packet) -> Step {
             Step::Move(if fin { open.with_fin(true) } else { open })
         }
         (Phase::Established, _) if fin => Step::Move(state.with_fin(from_initiator)),
-        (Phase::Established, _) if state.is_suspect() && packet.payload_len > 0 => {
-            Step::Move(state.revived())
+        (Phase::Established, _) if state.is_suspect() => {
+            Step::Move(state.with_sign_of_life(from_initiator))
         }
         (Phase::Established, _) => Step::Pass { refresh: true },
-        // The RST was not believed by the side that goes on sending.
-        (Phase::Closing, true) if state.is_reset() && packet.payload_len > 0 => {
-            Step::Move(state.revived())
-        }
-        // It still acknowledges: it did not believe the RST, or they crossed.
-        (Phase::Closing, true) if state.is_reset() => Step::Move(state.revived().with_suspicion()),
+        // The side that opened it goes on: it did not believe the RST, or they crossed.
+        (Phase::Closing, true) if state.is_reset() => Step::Move(state.revived()),
         (Phase::Closing, _) => Step::Pass { refresh: false },
     }
 }
@@ -120,7 +119,7 @@ fn segment(state: FlowState, from_initiator: bool, packet: &Packet) -> Step {
 /// Remembers the sequence numbers of a segment that passed, in a flow that was in `state`.
 #[inline(always)]
 pub fn track(flow: &mut FlowRecord, state: FlowState, from_endpoint: bool, packet: &Packet) {
-    let (own, _) = sides(from_endpoint);
+    let (own, other) = sides(from_endpoint);
     let flags = packet.tcp_flags;
     let controls = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
     let end = packet.sequence.wrapping_add(packet.payload_len).wrapping_add(controls);
@@ -129,7 +128,10 @@ pub fn track(flow: &mut FlowRecord, state: FlowState, from_endpoint: bool, packe
     if flags & RST != 0 || (flags & SYN != 0 && !shaking_hands) {
         return;
     }
-    if flags & SYN != 0 || is_after(end, flow.sequence_end[own]) {
+    // Numbers far ahead of what the other side acknowledged are no base to believe a RST on.
+    let near = flow.acknowledged[other] == 0
+        || end.wrapping_sub(flow.acknowledged[other]) <= TRACKED_WINDOW;
+    if flags & SYN != 0 || (near && is_after(end, flow.sequence_end[own])) {
         flow.sequence_end[own] = end;
     }
     let acknowledgement = packet.acknowledgement;

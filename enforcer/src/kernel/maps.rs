@@ -45,7 +45,9 @@ impl Maps {
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
             flows: typed(ebpf, "FLOWS")?,
-            _reaper: ebpf.take_map("REAPER").ok_or(LoadError::NoMap("REAPER"))?,
+            _reaper: ebpf
+                .take_map("REAPER")
+                .ok_or(LoadError::NoMap { map: "REAPER", source: None })?,
         })
     }
 

@@ -214,7 +214,6 @@ fn n1_a_new_epoch_decides_live_flows_anew() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not proven yet: an epoch is compared, the policy it belongs to is not"]
 fn f03_another_policy_of_the_same_epoch_decides_live_flows_anew() -> Result<()> {
     if !can_run() {
         return Ok(());
@@ -252,7 +251,6 @@ fn p32_super_packets_count_their_segments() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not proven yet: Linux 6.18 allocates timers without locks, which may fail"]
 fn n4_every_flow_that_policy_allows_opens() -> Result<()> {
     const FLOWS: u16 = 20_000;
     if !can_run() {
