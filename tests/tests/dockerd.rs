@@ -3,12 +3,27 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
-#[path = "dockerd/enforcing.rs"]
-mod enforcing;
+#[path = "dockerd/promises.rs"]
+mod promises;
+#[path = "dockerd/rows.rs"]
+mod rows;
+#[path = "dockerd/shared.rs"]
+mod shared;
+#[path = "dockerd/zz_end.rs"]
+mod zz_end;
 
-use enforcer_tests::harness::run;
+use enforcer_tests::harness::{artifacts, run};
 
 /// Whether tests can run here; says why not.
 fn can_run() -> bool {
     run::obstacle().inspect(|why| eprintln!("skipped: {why}")).is_none()
+}
+
+/// Whether tests of the daemon can run here; says why not.
+fn can_enforce() -> bool {
+    if artifacts::enforcer().is_none() {
+        eprintln!("skipped: no enforcer binary; build it or set ENFORCER_BIN");
+        return false;
+    }
+    can_run()
 }

@@ -164,7 +164,8 @@ fn with_options(s: &Scene, to: std::net::Ipv4Addr, m: &[u8]) -> Vec<Vec<u8>> {
 }
 
 fn lengths(book: &mut Book) {
-    const REASONS: &[DropReason] = &[Malformed, Truncated, EtherType];
+    // A header length that lies makes options of what follows.
+    const REASONS: &[DropReason] = &[Malformed, Truncated, EtherType, IpOptions];
     book.frames("P20", "lengths and versions that lie", Point::Host, REASONS, |s, m| {
         let to = s.host.ipv4;
         let payload = udp(&s.ends(to), 5000, 53, m);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use enforcer_common::abi::verdict::DropReason::{
-    self, GuestToGuest, L2Destination, Malformed, NoFlow, Policy, Truncated,
+    self, Arp, GuestToGuest, L2Destination, Malformed, NoFlow, Policy, Truncated,
 };
 
 use super::{Book, Point, Step, Through};
@@ -15,7 +15,9 @@ use crate::{
 };
 
 const POLICY: &[DropReason] = &[Policy, NoFlow];
-const PEER: &[DropReason] = &[L2Destination, GuestToGuest, Policy];
+/// What A sends to B itself; by a socket it does not get past ARP.
+const NEIGHBOUR: &[DropReason] = &[L2Destination, GuestToGuest];
+const PEER: &[DropReason] = &[Arp, L2Destination, GuestToGuest];
 
 pub(super) fn add(book: &mut Book) {
     host_services(book);
@@ -90,6 +92,26 @@ fn doors(book: &mut Book) {
     .classic(Through::Nothing)
     // What is denied is A's ARP request for B, as often as the kernel asks.
     .inexact();
+    book.frames("P15", "AF_PACKET to B", Point::Peer, NEIGHBOUR, |s, m| {
+        let ends = s.ends(s.b.ipv4);
+        let ping = icmp(8, 0, [0, 1, 0, 1], m);
+        vec![
+            s.to_peer(&Tcp::new(23003, 22, flag::SYN).packet(&ends, m)),
+            s.to_peer(&udp_packet(&ends, 5000, 5353, m)),
+            s.to_peer(&Ipv4 { protocol: 1, ..s.ip(s.b.ipv4) }.packet(&ping)),
+        ]
+    })
+    .classic(Through::Nothing);
+    book.frames("P15", "AF_PACKET to B by way of the host", Point::Peer, NEIGHBOUR, |s, m| {
+        let ends = s.ends(s.b.ipv4);
+        let ping = icmp(8, 0, [0, 1, 0, 1], m);
+        vec![
+            s.via_host(&Tcp::new(23003, 22, flag::SYN).packet(&ends, m)),
+            s.via_host(&udp_packet(&ends, 5000, 5353, m)),
+            s.via_host(&Ipv4 { protocol: 1, ..s.ip(s.b.ipv4) }.packet(&ping)),
+        ]
+    })
+    .classic(Through::Nothing);
     let marker = book.marker();
     let packet = Tcp::new(23000, 80, flag::SYN).packet(&book.scene.ends(book.scene.world), &marker);
     let world = book.scene.world;

@@ -11,7 +11,7 @@ use enforcer_tests::{
     attacks::{Attack, Scene, catalogue},
     harness::{
         dockerd::Options,
-        enforcer::{Enforcer, Mode},
+        enforcer::{Enforcer, Mode, Settings},
         proof::{Observation, judge, observe},
         residue::Snapshot,
         run,
@@ -63,13 +63,13 @@ fn demonstrate(absent: bool) -> Result<()> {
         None
     } else {
         say("starting enforcer");
-        Some(Enforcer::start(&base.run, &base.host, &base.docker_socket())?)
+        Some(Enforcer::start(&base, &Settings::default())?)
     };
     say("starting guests A and B");
     let rig = base.with_guests()?;
     if let Some(daemon) = &daemon {
         for guest in [&rig.a, &rig.b] {
-            daemon.wait_identified(&rig.host, &guest.name)?;
+            daemon.wait_identified(&rig.host, &guest.name, "guest")?;
         }
     }
     say("attacking from A, and using what is allowed");

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::{
     artifacts,
-    netns::{Namespace, die_with_parent, output},
-    run::{Run, wait_for},
-    topology::{BRIDGE, GATEWAY, HUB_PORT, NETWORK},
+    netns::{Namespace, die_with_parent},
+    run::wait_for,
+    topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, SUBNET},
 };
 
 /// What protects the guests.
@@ -64,11 +64,12 @@ pub struct Enforcer {
 
 impl Enforcer {
     /// Starts it inside the host's namespaces and waits until `status` answers.
-    pub fn start(run: &Run, host: &Namespace, docker_socket: &std::path::Path) -> Result<Self> {
+    pub fn start(base: &Base, settings: &Settings) -> Result<Self> {
+        let (run, host) = (&base.run, &base.host);
         let binary = artifacts::enforcer().context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
-        fs::write(&config, config_text(docker_socket, &dir.join("run")))?;
+        fs::write(&config, config_text(&base.docker_socket(), &dir.join("run"), settings))?;
         let log = dir.join("log");
         let mut command = host.command(&binary);
         command
@@ -101,8 +102,7 @@ impl Enforcer {
     pub fn status(&self, host: &Namespace) -> Result<Value> {
         let mut command = host.command(&self.binary);
         command.args(["status", "--json", "--config"]).arg(&self.config);
-        let text = run_status(&mut command)?;
-        serde_json::from_str(&text).context("status is not JSON")
+        run_status(&mut command)
     }
 
     /// Denials by reason, over all endpoints and hooks.
@@ -118,10 +118,10 @@ impl Enforcer {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until the daemon knows a guest as an endpoint.
-    pub fn wait_identified(&self, host: &Namespace, name: &str) -> Result<()> {
+    /// Waits until the daemon knows a container as an endpoint of this role.
+    pub fn wait_identified(&self, host: &Namespace, name: &str, role: &str) -> Result<()> {
         wait_for(&format!("{name} identified"), Duration::from_secs(10), || {
-            Ok(names_guest(&self.status(host)?, name).then_some(()))
+            Ok(knows(&self.status(host)?, name, role).then_some(()))
         })
     }
 
@@ -172,25 +172,61 @@ impl Drop for Enforcer {
     }
 }
 
-fn run_status(command: &mut Command) -> Result<String> {
-    output(command, "enforcer status")
+/// What the daemon of a test is told, beyond the network's name, bridge and hub.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The network's IPv6 subnet.
+    pub subnet6: Option<String>,
+    /// Most established flows towards a guest.
+    pub inbound_established: Option<u32>,
+    /// A container that is a hub: its name, and its port that guests may reach.
+    pub hub: Option<(String, u16)>,
 }
 
-fn config_text(docker_socket: &std::path::Path, run_dir: &std::path::Path) -> String {
-    format!(
-        r#"docker_socket = "{}"
+/// The answer counts, not the exit code: that one is 0 only when everything is enforced.
+fn run_status(command: &mut Command) -> Result<Value> {
+    let output = command.stdin(Stdio::null()).output().context("enforcer status")?;
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("enforcer status: {}", String::from_utf8_lossy(&output.stderr).trim())
+    })
+}
+
+fn config_text(
+    docker_socket: &std::path::Path,
+    run_dir: &std::path::Path,
+    settings: &Settings,
+) -> String {
+    let mut text = format!(
+        r#"[docker]
+socket = "{}"
+
+[daemon]
 run_dir = "{}"
 
 [networks.{NETWORK}]
 bridge = "{BRIDGE}"
 create = true
-subnet4 = "10.99.0.0/24"
-gateway4 = "{GATEWAY}"
-hubs = [{{ at = "gateway", port = {HUB_PORT}, protocol = "tcp" }}]
+subnet = "{SUBNET}"
+gateway = "{GATEWAY}"
 "#,
         docker_socket.display(),
         run_dir.display()
-    )
+    );
+    if let Some(subnet) = &settings.subnet6 {
+        text.push_str(&format!("subnet6 = \"{subnet}\"\n"));
+    }
+    text.push_str(&format!(
+        "\n[[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\nprotocol = \"tcp\"\n"
+    ));
+    if let Some((name, port)) = &settings.hub {
+        text.push_str(&format!(
+            "\n[[networks.{NETWORK}.hub]]\ncontainer = \"{name}\"\nport = {port}\n"
+        ));
+    }
+    if let Some(most) = settings.inbound_established {
+        text.push_str(&format!("\n[networks.{NETWORK}.quotas]\ninbound_established = {most}\n"));
+    }
+    text
 }
 
 /// Finds every object with a `reason` and `events` below `counters`, wherever status puts it.
@@ -217,16 +253,14 @@ fn collect_counts(value: &Value, counts: &mut Counts) {
     }
 }
 
-/// Whether status lists an endpoint of this name with the role of a guest.
-fn names_guest(value: &Value, name: &str) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(|item| names_guest(item, name)),
-        Value::Object(fields) => {
+/// Whether status lists an endpoint of this name and role.
+fn knows(status: &Value, name: &str, role: &str) -> bool {
+    let endpoints = status.get("endpoints").and_then(Value::as_array);
+    endpoints.is_some_and(|endpoints| {
+        endpoints.iter().any(|endpoint| {
             let is =
-                |key: &str, wanted: &str| fields.get(key).and_then(Value::as_str) == Some(wanted);
-            ((is("name", name) || is("container", name)) && is("role", "guest"))
-                || fields.values().any(|field| names_guest(field, name))
-        }
-        _ => false,
-    }
+                |key: &str, wanted: &str| endpoint.get(key).and_then(Value::as_str) == Some(wanted);
+            is("container", name) && is("role", role)
+        })
+    })
 }

@@ -239,7 +239,9 @@ impl fmt::Display for Complaint {
     }
 }
 
-fn rise(before: &Counts, after: &Counts) -> Counts {
+/// How much each counter rose.
+#[must_use]
+pub fn rise(before: &Counts, after: &Counts) -> Counts {
     let mut rise = Counts::new();
     for (reason, now) in after {
         let then = before.get(reason).copied().unwrap_or_default();

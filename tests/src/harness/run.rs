@@ -77,6 +77,21 @@ fn on_path(tool: &str) -> bool {
         .any(|dir| dir.join(tool).exists())
 }
 
+/// Does something on a thread that lasts as long as the process: what it starts with
+/// `PR_SET_PDEATHSIG` ends with the thread that started it.
+pub fn on_lasting_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (give, take) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = give.send(work());
+        loop {
+            std::thread::park();
+        }
+    });
+    take.recv().context("the thread panicked")?
+}
+
 /// Polls until `ready` gives a value.
 pub fn wait_for<T>(
     what: &str,

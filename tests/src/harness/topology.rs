@@ -30,6 +30,8 @@ use crate::{
 pub const NETWORK: &str = "guests";
 /// Its bridge.
 pub const BRIDGE: &str = "guests0";
+/// Its IPv4 subnet.
+pub const SUBNET: &str = "10.99.0.0/24";
 /// The host's address on it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 /// The host's address towards the world.
@@ -91,7 +93,7 @@ impl Base {
         docker.create_network(&Network {
             name: NETWORK.into(),
             bridge: BRIDGE.into(),
-            subnet4: ("10.99.0.0/24".into(), GATEWAY.to_string()),
+            subnet4: (SUBNET.into(), GATEWAY.to_string()),
             subnet6: None,
         })?;
         serve(&host, &world)?;
