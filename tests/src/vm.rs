@@ -63,9 +63,10 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     tally.test("unprotected, every attack arrives", || checks::open(&world));
 
     let started = Instant::now();
-    let mut daemon = Daemon::start(&runtime, &world)?;
+    let daemon = Daemon::start(&runtime, &world)?;
     tally.note("the kernel loads every program", started, Ok(()));
     tally.test("the table of verified instructions", || checks::verified(&daemon));
+    tally.test("TCX, or clsact where there is none", || checks::mechanism(&daemon));
     tally.test("the programs run first on every port", || checks::attached(&world, &daemon));
     tally.test("guest to host: the allowed port works", || checks::allowed(&world));
     tally.test("guest to host: another port is denied", || checks::denied(&world, &daemon));
@@ -74,8 +75,8 @@ fn run_all(tally: &mut Tally) -> Result<()> {
         checks::closed(&world, &daemon)
     });
     tally.test("host to guest: a connection works", || checks::inbound(&world));
-    tally.test("host to guest: a bulk transfer is intact", || checks::bulk(&world));
-    tally.test("programs that were moved aside come back", || checks::moved(&world, &mut daemon));
+    tally.test("host to guest: a bulk transfer is intact", || checks::bulk(&world, &daemon));
+    tally.test("programs that were moved aside come back", || checks::moved(&world, &daemon));
     tally.test("attaching anew leaves no gap", || checks::no_gap(&world, &daemon));
     tally.test("a filter of a killed daemon is replaced", || checks::leftover(&world, &daemon));
 

@@ -148,7 +148,8 @@ fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let test = vm::build_test_binary(workspace)?;
-    closing.0.extend(vm::under_each_kernel(workspace, &test, &vm::KERNELS.map(str::to_owned))?);
+    let kernels = vm::KERNELS.map(str::to_owned);
+    closing.0.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ const TABLE: &str = "docs/verifier-instructions.toml";
 
 const HEADER: &str = "\
 # Instructions that the kernel's verifier walks for each program; a million is its limit.
-# `cargo xtask verifier` compares, `cargo xtask verifier --write` writes this file.
+# `cargo xtask verifier` and `cargo xtask vm` compare; with `--write` they write their kernels' columns.
 ";
 
 /// Stamps as the daemon would choose them: the verifier prunes what constants rule out.
@@ -25,32 +25,46 @@ const GLOBALS: [(&str, u32); 3] =
 /// Growth in percent that passes unremarked: kernels and compilers differ a little.
 const TOLERATED: u32 = 10;
 
+/// The kernel's limit, and the part of it in percent that a program may reach.
+const LIMIT: u32 = 1_000_000;
+const REACHED: u32 = 80;
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Write the table instead of comparing
+    /// Write this kernel's column of the table instead of comparing
     #[arg(long)]
     write: bool,
 }
 
 /// Verified instructions by name of the program.
-type Table = BTreeMap<String, u32>;
+pub(crate) type Counts = BTreeMap<String, u32>;
+
+/// The committed table: by program, then by kernel series.
+type Table = BTreeMap<String, BTreeMap<String, u32>>;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     require_root("verifier", "loads eBPF programs")?;
     let counted = count(workspace)?;
+    let series = running_series(workspace)?;
     if arguments.write {
-        fs::write(workspace.root.join(TABLE), HEADER.to_owned() + &toml::to_string(&counted)?)?;
-        return Ok(());
+        return write(workspace, &series, &counted);
     }
-    compare(workspace, &counted)
+    compare(workspace, &series, &counted)
 }
 
 /// As `cargo xtask verifier`, for CI.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
-    compare(workspace, &count(workspace)?)
+    compare(workspace, &running_series(workspace)?, &count(workspace)?)
 }
 
-fn count(workspace: &Workspace) -> Result<Table> {
+fn running_series(workspace: &Workspace) -> Result<String> {
+    let release = output(workspace.command("uname").arg("-r"))?;
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    let (major, minor) = (parts.next(), parts.next());
+    Ok(format!("{}.{}", major.unwrap_or_default(), minor.unwrap_or_default()))
+}
+
+fn count(workspace: &Workspace) -> Result<Counts> {
     let bytes = fs::read(object(workspace)?)?;
     let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
     let mut loader = EbpfLoader::new();
@@ -59,7 +73,7 @@ fn count(workspace: &Workspace) -> Result<Table> {
         loader.override_global(name, value, true);
     }
     let mut ebpf = loader.load(&bytes)?;
-    let mut table = Table::new();
+    let mut table = Counts::new();
     for (name, program) in ebpf.programs_mut() {
         let program: &mut SchedClassifier = program.try_into()?;
         program.load().with_context(|| format!("the kernel refuses {name}"))?;
@@ -75,29 +89,57 @@ fn object(workspace: &Workspace) -> Result<PathBuf> {
     Ok(toolchain.output_dir(&workspace.target).join(TARGET).join("bpf/enforcer-ebpf"))
 }
 
-fn compare(workspace: &Workspace, counted: &Table) -> Result<()> {
+fn read(workspace: &Workspace) -> Result<Table> {
     let path = workspace.root.join(TABLE);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {TABLE}"))?;
-    let table: Table = toml::from_str(&text).with_context(|| format!("{TABLE} is no table"))?;
-    let kernel = output(workspace.command("uname").arg("-r"))?;
-    println!("verified instructions under {}", kernel.trim());
+    toml::from_str(&text).with_context(|| format!("{TABLE} is no table"))
+}
+
+/// Writes the column of one kernel series; the others stay.
+pub(crate) fn write(workspace: &Workspace, series: &str, counted: &Counts) -> Result<()> {
+    let mut table = read(workspace).unwrap_or_default();
+    table.retain(|program, _| counted.contains_key(program));
+    for (program, count) in counted {
+        table.entry(program.clone()).or_default().insert(series.to_owned(), *count);
+    }
+    let mut text = HEADER.to_owned();
+    for (program, row) in &table {
+        let cells: Vec<_> = row.iter().map(|(series, n)| format!("\"{series}\" = {n}")).collect();
+        text += &format!("{program} = {{ {} }}\n", cells.join(", "));
+    }
+    Ok(fs::write(workspace.root.join(TABLE), text)?)
+}
+
+/// Compares what a kernel counted with its column. A kernel without one has only the limit.
+pub(crate) fn compare(workspace: &Workspace, series: &str, counted: &Counts) -> Result<()> {
+    let table = read(workspace)?;
+    let has_column = table.values().any(|row| row.contains_key(series));
+    let then = |name: &str| table.get(name).and_then(|row| row.get(series)).copied();
+    println!("verified instructions under {series}");
     for (name, now) in counted {
-        println!("{name:<16}{now:>8}  table {:>8}", table.get(name).copied().unwrap_or_default());
+        let then = then(name).map_or("none".to_owned(), |then| then.to_string());
+        println!("{name:<16}{now:>8}  table {then:>8}");
+    }
+    if let Some((name, now)) = counted.iter().find(|(_, now)| **now > LIMIT / 100 * REACHED) {
+        bail!("{name} has {now} instructions to verify, over {REACHED} % of the kernel's limit");
+    }
+    if let Some(gone) = table.keys().find(|name| !counted.contains_key(*name)) {
+        bail!("{gone} is in {TABLE}, but was not counted");
     }
     let grown: Vec<&str> = counted
         .iter()
-        .filter(|(name, now)| !table.get(*name).is_some_and(|then| within(**now, *then)))
+        .filter(|(name, now)| has_column && !then(name).is_some_and(|then| within(**now, then)))
         .map(|(name, _)| name.as_str())
         .collect();
     if !grown.is_empty() {
         bail!(
-            "{} grew by more than {TOLERATED} %, or are not in {TABLE}; if that is meant: \
-             cargo xtask verifier --write",
+            "{} grew by more than {TOLERATED} % under {series}, or are not in {TABLE}; if that is \
+             meant: cargo xtask verifier --write; cargo xtask vm --write",
             grown.join(", ")
         );
     }
-    if let Some(gone) = table.keys().find(|name| !counted.contains_key(*name)) {
-        bail!("{gone} is in {TABLE}, but the object has no such program");
+    if !has_column {
+        println!("{TABLE} has no column for {series}: compared with the limit only");
     }
     Ok(())
 }

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::workspace::{Workspace, output, succeed, succeed_watched};
+use crate::{
+    verifier::{self, Counts},
+    workspace::{Workspace, output, succeed, succeed_watched},
+};
 
 mod initramfs;
 mod kernel;
@@ -30,8 +33,20 @@ pub(crate) struct Arguments {
     /// A kernel series; may be repeated
     #[arg(long = "kernel", default_values_t = KERNELS.map(str::to_owned))]
     kernels: Vec<String>,
+    /// Write these kernels' columns of the table of verified instructions instead of comparing
+    #[arg(long)]
+    write: bool,
     /// The static binary [default: `vmtest` of the tests crate, built now]
     binary: Option<PathBuf>,
+}
+
+/// What to do with the instructions that a kernel's verifier counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verified {
+    /// Compare them with the table.
+    Compare,
+    /// Write them into it.
+    Write,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -39,7 +54,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         Some(binary) => binary.clone(),
         None => build_test_binary(workspace)?,
     };
-    for line in under_each_kernel(workspace, &binary, &arguments.kernels)? {
+    let verified = if arguments.write { Verified::Write } else { Verified::Compare };
+    for line in under_each_kernel(workspace, &binary, &arguments.kernels, verified)? {
         println!("{line}");
     }
     Ok(())
@@ -47,12 +63,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
 
 /// Builds `vmtest`, linked statically: the virtual machine holds no library.
 pub(crate) fn build_test_binary(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer-tests"]);
+    let mut cargo = workspace.cargo(["build", "--package", "enforcer-tests"]);
     cargo
         .args(["--bin", "vmtest", "--target", STATIC_TARGET])
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     succeed(&mut cargo)?;
-    Ok(workspace.target.join(STATIC_TARGET).join("release/vmtest"))
+    Ok(workspace.target.join(STATIC_TARGET).join("debug/vmtest"))
 }
 
 /// Runs `binary` under each kernel; one closing line for each.
@@ -60,6 +76,7 @@ pub(crate) fn under_each_kernel(
     workspace: &Workspace,
     binary: &Path,
     series: &[String],
+    verified: Verified,
 ) -> Result<Vec<String>> {
     let directory = workspace.target.join("vm");
     fs::create_dir_all(&directory)?;
@@ -68,14 +85,19 @@ pub(crate) fn under_each_kernel(
         let kernel = Kernel::fetch(series, &directory)?;
         let image = directory.join(format!("initramfs-{series}.gz"));
         initramfs::write(&image, &kernel, binary)?;
-        let tests = boot(&kernel, &image).with_context(|| format!("under {}", kernel.package))?;
+        let (tests, counted) =
+            boot(&kernel, &image).with_context(|| format!("under {}", kernel.package))?;
+        match verified {
+            Verified::Compare => verifier::compare(workspace, series, &counted)?,
+            Verified::Write => verifier::write(workspace, series, &counted)?,
+        }
         lines.push(format!("kernel {series}: {tests}"));
     }
     Ok(lines)
 }
 
-/// Boots once and returns the last line of the binary's test runner.
-fn boot(kernel: &Kernel, image: &Path) -> Result<String> {
+/// Boots once; the last line of the binary's test runner, and what the verifier counted.
+fn boot(kernel: &Kernel, image: &Path) -> Result<(String, Counts)> {
     let mut qemu = Command::new("timeout");
     qemu.args([SECONDS, "qemu-system-x86_64", "-nographic", "-no-reboot"])
         // Emulated even where KVM is offered: inside another virtual machine it may hang.
@@ -89,16 +111,21 @@ fn boot(kernel: &Kernel, image: &Path) -> Result<String> {
         .stdin(std::process::Stdio::null());
     let mut passed = false;
     let mut tests = "RESULT ok".to_owned();
+    let mut counted = Counts::new();
     succeed_watched(&mut qemu, |line| {
         passed |= line == "RESULT ok";
         if line.starts_with("test result: ") {
             line.clone_into(&mut tests);
         }
+        counted.extend(line.strip_prefix("verified ").and_then(|rest| {
+            let (program, count) = rest.split_once(' ')?;
+            Some((program.to_owned(), count.parse().ok()?))
+        }));
     })?;
     if !passed {
         bail!("the test binary did not say RESULT ok");
     }
-    Ok(tests)
+    Ok((tests, counted))
 }
 
 /// Text that `apt-cache` prints about `package`.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io, os::fd::FromRawFd as _, os::fd::OwnedFd};
 use anyhow::{Context as _, Result};
 use aya::programs::{
     LinkOrder, SchedClassifier, TcAttachType, loaded_programs,
-    tc::{NlOptions, SchedClassifierLink, TcAttachOptions},
+    tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
 };
 
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -78,5 +78,15 @@ impl Foreign {
         };
         let id = self.program.attach_with_options(name, TcAttachType::Ingress, options)?;
         Ok(self.program.take_link(id)?)
+    }
+
+    /// Puts it where a killed daemon's filter would be.
+    pub(super) fn leave_behind(&mut self, name: &str, handle: TcHandle) -> Result<()> {
+        let options = NlOptions { priority: 1, handle, classid: None };
+        let options = TcAttachOptions::Netlink(options);
+        let id = self.program.attach_with_options(name, TcAttachType::Ingress, options)?;
+        // Nothing detaches it.
+        std::mem::forget(self.program.take_link(id)?);
+        Ok(())
     }
 }
