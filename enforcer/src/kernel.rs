@@ -1,6 +1,8 @@
 //! The eBPF side of the machine: load, attach, write maps, read what the kernel holds. The only
 //! place that knows aya; it decides nothing.
 
+#[cfg(feature = "bpf-log")]
+pub mod bpf_log;
 pub mod features;
 pub mod links;
 pub mod load;

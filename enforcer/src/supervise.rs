@@ -87,6 +87,11 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         tcx = features.tcx,
         "the packet path is loaded"
     );
+    #[cfg(feature = "bpf-log")]
+    loaded
+        .log
+        .read(|line| tracing::debug!(target: "bpf", line))
+        .map_err(start("the log reader"))?;
 
     let config = Arc::new(config);
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());

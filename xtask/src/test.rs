@@ -135,7 +135,10 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     succeed(doc.arg("--lib").env("RUSTDOCFLAGS", "-Dwarnings"))?;
     closing.run(&mut workspace.cargo(["test"]))?;
     verifier::check(workspace)?;
-    integration(workspace, closing, "prog")
+    integration(workspace, closing, "prog")?;
+    // Another build of the daemon and of its object, so only here and only for this.
+    let mut log = workspace.cargo(["test", "--package", "enforcer-tests", "--features", "bpf-log"]);
+    closing.run(log.args(["--test", "bpf_log"]))
 }
 
 fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {

@@ -34,6 +34,9 @@ pub struct Loaded {
     pub counters: CounterMap,
     /// Events.
     pub ring: EventRing,
+    /// Lines for a developer.
+    #[cfg(feature = "bpf-log")]
+    pub log: super::bpf_log::LogRing,
 }
 
 /// The object could not be loaded.
@@ -80,6 +83,10 @@ pub enum LoadError {
         #[source]
         source: ProgramError,
     },
+    /// The programs were built to log, and have no map for it.
+    #[cfg(feature = "bpf-log")]
+    #[error("the eBPF programs cannot log")]
+    Log(#[from] aya_log::Error),
     /// Something else.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -105,6 +112,8 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(bytes)
         .map_err(LoadError::Maps)?;
+    #[cfg(feature = "bpf-log")]
+    let log = super::bpf_log::LogRing::take(&mut ebpf)?;
     let mut ids = [0; 4];
     for (hook, id) in Hook::ALL.into_iter().zip(&mut ids) {
         *id = load_program(&mut ebpf, hook.name())?;
@@ -112,7 +121,14 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
     let ring = EventRing::take(&mut ebpf)?;
     let counters = CounterMap::take(&mut ebpf)?;
     let maps = Maps::take(&mut ebpf)?;
-    Ok(Loaded { hooks: Hooks::new(ebpf, ids, features.tcx), maps, counters, ring })
+    Ok(Loaded {
+        hooks: Hooks::new(ebpf, ids, features.tcx),
+        maps,
+        counters,
+        ring,
+        #[cfg(feature = "bpf-log")]
+        log,
+    })
 }
 
 fn load_program(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<u32, LoadError> {
