@@ -88,6 +88,7 @@ pub fn opens(payload: Payload, packet: &Packet) -> Result<(), DropReason> {
 }
 
 /// What a packet does to the live flow it belongs to.
+#[must_use]
 #[inline(always)]
 pub fn step(
     flow: &FlowRecord,

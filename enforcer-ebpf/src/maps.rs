@@ -99,7 +99,7 @@ pub static USAGE: HashMap<u32, Usage, 8192, ON_DEMAND> = HashMap::new();
 
 /// Denials and opened flows by owner, reason and hook. Written by the packet path.
 #[btf_map]
-pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131072, ON_DEMAND> = PerCpuHashMap::new();
+pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131_072, ON_DEMAND> = PerCpuHashMap::new();
 
 /// Records for the daemon.
 #[btf_map]

@@ -105,6 +105,8 @@ impl Through {
 pub enum Scenario {
     /// A injects a segment with a valid sequence number into a live connection of host and B.
     InjectIntoLiveFlow,
+    /// A answers the world as B, in the world's live connection with B's published port.
+    AnswerAsPeer,
     /// A forges a RST with a valid sequence number in that connection.
     ResetLiveFlow,
     /// A sends a SYN on the tuple of an inbound connection that ended by FIN.

@@ -3,12 +3,22 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
+#[path = "dockerd/ipv6.rs"]
+mod ipv6;
+#[path = "dockerd/passing.rs"]
+mod passing;
 #[path = "dockerd/promises.rs"]
 mod promises;
 #[path = "dockerd/rows.rs"]
 mod rows;
 #[path = "dockerd/shared.rs"]
 mod shared;
+#[path = "dockerd/side_by_side.rs"]
+mod side_by_side;
+#[path = "dockerd/traffic.rs"]
+mod traffic;
+#[path = "dockerd/unrelated.rs"]
+mod unrelated;
 #[path = "dockerd/zz_end.rs"]
 mod zz_end;
 

@@ -141,8 +141,9 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     closing.run(log.args(["--test", "bpf_log"]))
 }
 
+/// What a virtual machine runs under other kernels, here under this one.
 fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
-    integration(workspace, closing, "netns")
+    closing.run(&mut workspace.cargo(["run", "--package", "enforcer-tests", "--bin", "vmtest"]))
 }
 
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {

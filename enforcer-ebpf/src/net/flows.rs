@@ -31,8 +31,7 @@ pub fn fill_key(
 ) {
     let (source_port, destination_port) = match payload {
         Payload::EchoRequest | Payload::EchoReply => {
-            // The identifier is 16 bits wide; see `packet::Packet::sequence`.
-            let identifier = packet.sequence as u16;
+            let identifier = packet.echo_identifier();
             (identifier, identifier)
         }
         _ => (packet.source_port, packet.destination_port),

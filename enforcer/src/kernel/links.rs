@@ -145,16 +145,14 @@ impl Hooks {
         let _ = tc::qdisc_add_clsact(name);
         let direction = if is_ingress(hook) { TcAttachType::Ingress } else { TcAttachType::Egress };
         let [one, other] = HANDLES;
-        let (link, old) = match self.add_filter(name, direction, hook, one) {
-            Ok(link) => (link, other),
-            Err(_) => match self.add_filter(name, direction, hook, other) {
-                Ok(link) => (link, one),
-                // Both are there: a daemon was killed between the two steps.
-                Err(_) => {
-                    remove_filter(name, direction, one);
-                    (self.add_filter(name, direction, hook, one)?, other)
-                }
-            },
+        let (link, old) = if let Ok(link) = self.add_filter(name, direction, hook, one) {
+            (link, other)
+        } else if let Ok(link) = self.add_filter(name, direction, hook, other) {
+            (link, one)
+        } else {
+            // Both are there: a daemon was killed between the two steps.
+            remove_filter(name, direction, one);
+            (self.add_filter(name, direction, hook, one)?, other)
         };
         remove_filter(name, direction, old);
         Ok(link)

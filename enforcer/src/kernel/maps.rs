@@ -175,7 +175,7 @@ fn add(mut sum: Counter, cpu: &Counter) -> Counter {
 
 pub(super) fn typed<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, LoadError>
 where
-    T: TryFrom<aya::maps::Map, Error = MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
     let taken = ebpf.take_map(map).ok_or(LoadError::NoMap { map, source: None })?;
     T::try_from(taken).map_err(|source| LoadError::NoMap { map, source: Some(source) })

@@ -48,6 +48,14 @@ pub(super) fn add(book: &mut Book) {
         Step::Scenario(Scenario::InjectIntoLiveFlow),
     )
     .classic(Through::Nothing);
+    // To conntrack it belongs to an established connection, whoever sent it.
+    book.add(
+        "P07",
+        "an answer to the world as B",
+        Point::World,
+        SOURCE,
+        Step::Scenario(Scenario::AnswerAsPeer),
+    );
     book.add(
         "P23",
         "RST into a live connection of B",

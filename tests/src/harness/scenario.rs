@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::topology::{BRIDGE, NOTEBOOK_PORT, PUBLISHED_PORT, Rig, UPLINK};
 use crate::{
@@ -28,6 +28,7 @@ pub fn perform(rig: &Rig, attack: &Attack, scenario: Scenario) -> Result<Outcome
     let scene = rig.scene()?;
     match scenario {
         Scenario::InjectIntoLiveFlow => inject(rig, &scene, &attack.marker),
+        Scenario::AnswerAsPeer => answer_as_peer(rig, &scene, &attack.marker),
         Scenario::ResetLiveFlow => reset(rig, &scene, &attack.marker),
         Scenario::SynAfterFin => syn_after_close(rig, &scene, &attack.marker, false),
         Scenario::SynAfterReset => syn_after_close(rig, &scene, &attack.marker, true),
@@ -121,6 +122,39 @@ fn inject(rig: &Rig, scene: &Scene, marker: &[u8]) -> Result<Outcome> {
     let sent = send(rig, &ethernet(scene.b.mac, scene.a.mac, ethertype::IPV4, &packet))?;
     let read = flow.read_at_peer(rig)?;
     flow.close(rig);
+    Ok(Outcome { sent, reached: u64::from(read.data == hex::encode(marker)) })
+}
+
+/// The world visits B's published port; A sends it what B would send next.
+fn answer_as_peer(rig: &Rig, scene: &Scene, marker: &[u8]) -> Result<Outcome> {
+    let capture: Capturing = rig.b.actor.call(&Request::Capture {
+        interface: "eth0".into(),
+        filter: Filter { port: Some(NOTEBOOK_PORT), ..Filter::default() },
+        outgoing: false,
+        keep: 64,
+    })?;
+    let visit = rig.world.actor.hold((UPLINK, PUBLISHED_PORT + 1), 3000)?;
+    let id = visit.id.context("the world could not visit B")?;
+    rig.world.actor.call::<Sent>(&Request::Write { id, data: hex::encode(b"x") })?;
+    let echo: Received =
+        rig.world.actor.call(&Request::Read { id, length: 1, timeout_ms: 3000 })?;
+    ensure!(echo.data == hex::encode(b"x"), "B does not echo: {echo:?}");
+    let captured: Captured =
+        rig.b.actor.call(&Request::CaptureEnd { id: capture.id, settle_ms: 100 })?;
+    let last = captured.frames.last().context("saw nothing of the connection")?;
+    let theirs = next_segment(&hex::decode(last)?).context("not TCP")?;
+    let forged = Tcp {
+        source: theirs.destination,
+        destination: theirs.source,
+        sequence: theirs.acknowledgement,
+        acknowledgement: theirs.sequence,
+        ..theirs
+    };
+    let packet = forged.packet(&Ip::V4(Ipv4::new(scene.b.ipv4, scene.world, 0)), marker);
+    let sent = send(rig, &ethernet(scene.host.mac, scene.a.mac, ethertype::IPV4, &packet))?;
+    let read: Received =
+        rig.world.actor.call(&Request::Read { id, length: marker.len(), timeout_ms: 300 })?;
+    rig.world.actor.call::<()>(&Request::Close { id, reset: true })?;
     Ok(Outcome { sent, reached: u64::from(read.data == hex::encode(marker)) })
 }
 

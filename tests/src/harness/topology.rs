@@ -34,6 +34,10 @@ pub const BRIDGE: &str = "guests0";
 pub const SUBNET: &str = "10.99.0.0/24";
 /// The host's address on it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+/// Its IPv6 subnet, where it has one.
+pub const SUBNET6: &str = "fd00:99::/64";
+/// The host's IPv6 address on it.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x99, 0, 0, 0, 0, 0, 1);
 /// The host's address towards the world.
 pub const UPLINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// The world's address.
@@ -73,7 +77,8 @@ pub struct Rig {
 
 /// A rig before its guests, so that a daemon can be there first.
 pub struct Base {
-    docker: Dockerd,
+    /// The engine.
+    pub docker: Dockerd,
     /// The host.
     pub host: Namespace,
     world: Namespace,
@@ -84,6 +89,15 @@ pub struct Base {
 impl Base {
     /// Namespaces, uplink, dockerd, guest network and the host's services.
     pub fn start(options: Options) -> Result<Self> {
+        Self::start_with(options, None)
+    }
+
+    /// The same with IPv6 on the guest network.
+    pub fn start_ipv6(options: Options) -> Result<Self> {
+        Self::start_with(options, Some((SUBNET6.into(), GATEWAY6.to_string())))
+    }
+
+    fn start_with(options: Options, subnet6: Option<(String, String)>) -> Result<Self> {
         let run = Run::start()?;
         let world = Namespace::create(&run, "world")?;
         let host = Namespace::create(&run, "host")?;
@@ -94,7 +108,7 @@ impl Base {
             name: NETWORK.into(),
             bridge: BRIDGE.into(),
             subnet4: (SUBNET.into(), GATEWAY.to_string()),
-            subnet6: None,
+            subnet6,
         })?;
         serve(&host, &world)?;
         Ok(Self { docker, host, world, run })
