@@ -14,4 +14,6 @@ pub mod attacks;
 #[cfg(feature = "harness")]
 pub mod harness;
 #[cfg(feature = "vm")]
+pub mod prog;
+#[cfg(feature = "vm")]
 pub mod vm;

@@ -5,13 +5,11 @@
 mod flood;
 #[path = "prog/flows.rs"]
 mod flows;
-#[path = "prog/frame.rs"]
-mod frame;
 #[path = "prog/parser.rs"]
 mod parser;
 #[path = "prog/reasons.rs"]
 mod reasons;
-#[path = "prog/rig.rs"]
-mod rig;
 #[path = "prog/stamps.rs"]
 mod stamps;
+
+use enforcer_tests::prog::{frame, rig};

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod demo;
 mod run;
@@ -24,6 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Measure
+    Bench(bench::Arguments),
     /// Build the eBPF programs and the `enforcer` binary that embeds them
     Build(build::Arguments),
     /// Show guests kept apart: a throw-away host, attacked before and after (root)
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
 fn verb() -> anyhow::Result<()> {
     let workspace = workspace::Workspace::find()?;
     match Arguments::parse().verb {
+        Verb::Bench(arguments) => bench::run(&workspace, &arguments),
         Verb::Build(arguments) => build::run(&workspace, &arguments),
         Verb::Demo(arguments) => demo::run(&workspace, &arguments),
         Verb::Run(arguments) => run::run(&workspace, &arguments),

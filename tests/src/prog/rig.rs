@@ -20,52 +20,74 @@ use enforcer_common::{
     packet::{IPV4, IPV6, TCP, UDP, widen},
 };
 
-use crate::frame::{
+use super::frame::{
     A, A_MAC, A6, ALLOWED_PORT, B, B_MAC, BRIDGE_MAC, GATEWAY, GATEWAY6, HUB, HUB_MAC, WORLD,
     WORLD6,
 };
 
-/// Interfaces; the ids of their endpoints and networks are these plus [`ID`].
+/// Guest A's port. The ids of endpoints and networks are their interfaces plus [`ID`].
 pub const GUEST: u32 = 11;
+/// Guest B's port.
 pub const OTHER_GUEST: u32 = 12;
+/// The hub's port.
 pub const HUB_PORT: u32 = 13;
+/// A port of the bridge without identity.
 pub const UNKNOWN: u32 = 14;
+/// A port of the bridge that is neither a guest's nor a hub's.
 pub const NEITHER: u32 = 15;
+/// The guest bridge.
 pub const BRIDGE: u32 = 20;
+/// An interface that is none of ours.
 pub const STRANGER: u32 = 30;
+/// Where the world is.
 pub const UPLINK: u32 = 31;
+/// What is added to an interface to make an id.
 pub const ID: u32 = 100;
 
+/// The stamp of what a guest sent.
 pub const FROM_GUEST: u32 = 0x1000_0000;
+/// The stamp of what the host sent or forwards.
 pub const FROM_HOST: u32 = 0x2000_0000;
+/// The bits of both stamps.
 pub const MASK: u32 = 0x3000_0000;
 
+/// The number of the policy of every endpoint.
 pub const POLICY: u32 = 5;
+/// `TCX_NEXT`.
 pub const ALLOW: i32 = -1;
+/// `TCX_DROP`.
 pub const DENY: i32 = 2;
 
 /// Metadata of a frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meta {
+    /// The interface that the program runs for.
     pub ifindex: u32,
+    /// The interface it came from; 0: this host.
     pub ingress: u32,
+    /// Its mark.
     pub mark: u32,
+    /// Segments of an aggregate; 0: it is none.
     pub segments: u32,
 }
 
 /// What a program said and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// The return code.
     pub code: i32,
+    /// The mark afterwards.
     pub mark: u32,
 }
 
 /// See the module.
 pub struct Rig {
+    /// The loaded object.
     pub ebpf: Ebpf,
 }
 
 /// Whether the test can run; says why not.
+#[must_use]
 pub fn can_run() -> bool {
     // SAFETY: takes nothing.
     let root = unsafe { libc::geteuid() } == 0;
@@ -88,10 +110,12 @@ fn enter_namespace() -> Result<()> {
 }
 
 impl Rig {
+    /// With a small flow table.
     pub fn new() -> Result<Self> {
         Self::with_flows(4096)
     }
 
+    /// With a flow table of so many entries.
     pub fn with_flows(max: u32) -> Result<Self> {
         enter_namespace()?;
         let object = enforcer::kernel::object::embedded()?;
@@ -169,6 +193,7 @@ impl Rig {
         Ok(())
     }
 
+    /// Puts a policy in place.
     pub fn policy(&mut self, number: u32, policy: Policy) -> Result<()> {
         let mut policies =
             Array::<_, Policy>::try_from(self.ebpf.map_mut("POLICIES").context("POLICIES")?)?;
@@ -274,6 +299,7 @@ impl Rig {
         Ok(denials.first().and_then(|event| DropReason::from_value(event.reason)))
     }
 
+    /// How many flows an endpoint has.
     pub fn usage(&mut self, id: u32) -> Result<Usage> {
         Ok(self.map::<u32, Usage>("USAGE")?.get(&id, 0)?)
     }
@@ -287,6 +313,8 @@ impl Rig {
     }
 }
 
+/// The guest network.
+#[must_use]
 pub fn network() -> Network {
     Network {
         id: BRIDGE + ID,
@@ -301,6 +329,8 @@ pub fn network() -> Network {
     }
 }
 
+/// A policy with generous quotas.
+#[must_use]
 pub fn policy(epoch: u32) -> Policy {
     Policy {
         epoch,
@@ -315,6 +345,7 @@ pub fn policy(epoch: u32) -> Policy {
 }
 
 /// A `__sk_buff` with these fields.
+#[must_use]
 pub fn context(meta: Meta) -> [u8; 192] {
     let mut context = [0; 192];
     for (at, value) in [

@@ -1,0 +1,178 @@
+//! The bpf system call for what the library has no words for: programs of a few instructions, made
+//! by hand, and test runs of any program by its descriptor.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+const MAP_CREATE: i32 = 0;
+const MAP_UPDATE: i32 = 2;
+const PROG_LOAD: i32 = 5;
+const TEST_RUN: i32 = 10;
+
+const PROG_ARRAY: u32 = 3;
+const CLASSIFIER: u32 = 3;
+const TAIL_CALL: u32 = 12;
+
+/// What a call of [`marked`] returns when it does not reach its program.
+pub const NOT_REACHED: u32 = 7;
+
+/// A number as the kernel reads descriptors in attributes.
+fn number(fd: RawFd) -> u32 {
+    fd.cast_unsigned()
+}
+
+/// An address as the kernel reads it in attributes.
+fn address<T>(values: &[T]) -> u64 {
+    values.as_ptr().addr() as u64
+}
+
+fn bpf<T>(command: i32, attributes: &mut T) -> io::Result<RawFd> {
+    // SAFETY: every caller passes the attributes of its command, a `repr(C)` prefix of `bpf_attr`,
+    // whose addresses point to slices that it keeps alive over the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(result).map_err(io::Error::other)
+}
+
+fn owned(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made it for us.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// An instruction: code, registers (source in the high half), offset, immediate.
+fn instruction(code: u8, registers: u8, offset: u16, immediate: u32) -> u64 {
+    u64::from(code)
+        | u64::from(registers) << 8
+        | u64::from(offset) << 16
+        | u64::from(immediate) << 32
+}
+
+fn set(register: u8, value: u32) -> u64 {
+    instruction(0xb7, register, 0, value)
+}
+
+fn exit() -> u64 {
+    instruction(0x95, 0, 0, 0)
+}
+
+fn load(instructions: &[u64]) -> Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        license: u64,
+    }
+    let mut attributes = Attributes {
+        kind: CLASSIFIER,
+        count: u32::try_from(instructions.len())?,
+        instructions: address(instructions),
+        license: address(b"GPL\0"),
+    };
+    bpf(PROG_LOAD, &mut attributes).map(owned).context("load a program made by hand")
+}
+
+/// The least a classifier can do: `TCX_NEXT`.
+pub fn empty() -> Result<OwnedFd> {
+    load(&[set(0, u32::MAX), exit()])
+}
+
+/// A program that sets the mark and goes on as `program`, which may clear it: in repeated runs the
+/// frame is the same one each time. The array lives as long as the program.
+pub fn marked(program: BorrowedFd<'_>, mark: u32) -> Result<OwnedFd> {
+    #[repr(C)]
+    struct Create {
+        kind: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        flags: u32,
+    }
+    #[repr(C)]
+    struct Update {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut create =
+        Create { kind: PROG_ARRAY, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+    let array = owned(bpf(MAP_CREATE, &mut create).context("create an array of programs")?);
+    let map = number(array.as_raw_fd());
+    let wrapper = load(&[
+        set(2, mark),
+        // Into the field `mark` of the context, which is in register 1.
+        instruction(0x63, 0x21, 8, 0),
+        // The address of the map, by its descriptor; two slots.
+        instruction(0x18, 0x12, 0, map),
+        0,
+        set(3, 0),
+        instruction(0x85, 0, 0, TAIL_CALL),
+        set(0, NOT_REACHED),
+        exit(),
+    ])?;
+    let program = [number(program.as_raw_fd())];
+    let mut update =
+        Update { map, padding: 0, key: address(&[0_u32]), value: address(&program), flags: 0 };
+    bpf(MAP_UPDATE, &mut update).context("put a program into the array")?;
+    // Emptied with its last descriptor: this one must stay as long as the process.
+    std::mem::forget(array);
+    Ok(wrapper)
+}
+
+/// What a test run said.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    /// The last return code.
+    pub code: i32,
+    /// Mean time of a run, as the kernel took it, cut to whole nanoseconds.
+    pub duration: Duration,
+}
+
+/// Runs any classifier over a frame.
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    context: &[u8; 192],
+    repeat: u32,
+) -> Result<Ran> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        program: u32,
+        code: u32,
+        size_in: u32,
+        size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        context_size_in: u32,
+        context_size_out: u32,
+        context_in: u64,
+        context_out: u64,
+    }
+    let mut attributes = Attributes {
+        program: number(program.as_raw_fd()),
+        size_in: u32::try_from(frame.len())?,
+        data_in: address(frame),
+        repeat,
+        context_size_in: 192,
+        context_in: address(context),
+        ..Attributes::default()
+    };
+    bpf(TEST_RUN, &mut attributes).with_context(|| format!("test run of {} bytes", frame.len()))?;
+    Ok(Ran {
+        code: attributes.code.cast_signed(),
+        duration: Duration::from_nanos(u64::from(attributes.duration)),
+    })
+}
