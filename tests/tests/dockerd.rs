@@ -19,6 +19,8 @@ mod side_by_side;
 mod traffic;
 #[path = "dockerd/unrelated.rs"]
 mod unrelated;
+#[path = "dockerd/wide.rs"]
+mod wide;
 #[path = "dockerd/zz_end.rs"]
 mod zz_end;
 
