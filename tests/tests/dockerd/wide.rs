@@ -28,7 +28,12 @@ fn p02_vlan_tags_on_a_bridge_that_filters_vlans() -> Result<()> {
     shared::with(|shared| {
         let filtering =
             |on| shared.rig.host.ip(&format!("link set {BRIDGE} type bridge vlan_filtering {on}"));
-        filtering(1)?;
+        if let Err(error) = filtering(1) {
+            let lacks = format!("{error:#}").contains("not supported");
+            ensure!(lacks, "{error:#}");
+            eprintln!("skipped: this kernel's bridges do not filter VLANs");
+            return Ok(());
+        }
         let mut complaints = Vec::new();
         for attack in catalogue(&shared.rig.scene()?) {
             if attack.row == "P02" {
