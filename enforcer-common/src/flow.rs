@@ -5,7 +5,7 @@
 //!  HalfOpen --responder SYN-ACK--> Replied --initiator ACK--> Established
 //!  HalfOpen --responder datagram / echo reply--> Established
 //!  any --RST that fits, or FIN of both--> Closing --linger over--> Dead
-//!  Closing (by RST) --data of the initiator--> Established
+//!  Closing (by RST) --segment of the initiator--> Established, suspect until both have spoken
 //! ```
 
 mod state;
@@ -88,6 +88,7 @@ pub fn opens(payload: Payload, packet: &Packet) -> Result<(), DropReason> {
 }
 
 /// What a packet does to the live flow it belongs to.
+#[must_use]
 #[inline(always)]
 pub fn step(
     flow: &FlowRecord,

@@ -81,17 +81,34 @@ pub fn ndp_from_endpoint(
     if !detection && !guard::is_own(endpoint, IPV6, &packet.source) {
         return Err(DropReason::SourceAddress);
     }
-    if message.link_layer.is_some_and(|mac| mac != endpoint.mac) {
+    if message.has_link_layer && message.link_layer != endpoint.mac {
         return Err(DropReason::Ndp);
     }
-    let multicast = packet.destination_mac[0] == 0x33 && packet.destination_mac[1] == 0x33;
-    let addressed = multicast || is_direct(endpoint, network, packet, hub);
+    let is_known = |address| hub.target_is_hub || may_resolve(endpoint, network, IPV6, address);
+    // Not beyond the link: the host would route a message that names another destination.
+    let to = &packet.destination;
     let allowed = if message.solicitation {
-        own_target || hub.target_is_hub || may_resolve(endpoint, network, IPV6, &message.target)
+        let asked = *to == solicited_node(&message.target) || *to == message.target;
+        asked && (own_target || is_known(&message.target))
     } else {
-        own_target && !message.router
+        own_target && !message.router && (*to == ALL_NODES || is_known(to))
+    };
+    let addressed = if to[0] == 0xff {
+        packet.destination_mac == [0x33, 0x33, to[12], to[13], to[14], to[15]]
+    } else {
+        is_direct(endpoint, network, packet, hub)
     };
     if allowed && addressed { Ok(()) } else { Err(DropReason::Ndp) }
+}
+
+/// All nodes on the link (RFC 4291 2.7.1).
+const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// The solicited-node multicast address of a target (RFC 4291 2.7.1).
+#[inline(always)]
+fn solicited_node(target: &[u8; 16]) -> [u8; 16] {
+    let [.., a, b, c] = *target;
+    [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]
 }
 
 /// Whether an endpoint may be sent this neighbour message, which the host or a hub made.

@@ -94,6 +94,16 @@ pub struct Packet {
     pub hop_limit: u8,
 }
 
+impl Packet {
+    /// The identifier of an echo request or reply.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the parser stored 16 bits")]
+    pub const fn echo_identifier(&self) -> u16 {
+        self.sequence as u16
+    }
+}
+
 /// Parses a frame into `packet`.
 ///
 /// On an error `packet` holds what was read until then, for the record of the denial.

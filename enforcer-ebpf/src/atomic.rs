@@ -18,14 +18,14 @@ pub unsafe fn fetch_add(word: *mut u32, value: u32) -> u32 {
     unsafe { atomic_xadd::<u32, u32, ORDER>(word, value) }
 }
 
-/// Subtracts.
+/// Subtracts; the value before.
 ///
 /// # Safety
 /// As for [`fetch_add`].
 #[inline(always)]
-pub unsafe fn subtract(word: *mut u32, value: u32) {
+pub unsafe fn fetch_sub(word: *mut u32, value: u32) -> u32 {
     // SAFETY: as promised by the caller.
-    unsafe { atomic_xsub::<u32, u32, ORDER>(word, value) };
+    unsafe { atomic_xsub::<u32, u32, ORDER>(word, value) }
 }
 
 /// Adds to a 64-bit total.

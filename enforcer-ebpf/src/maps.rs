@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, bpf_timer},
-    btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    btf_maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
     macros::btf_map,
 };
 use enforcer_common::{
@@ -10,7 +10,7 @@ use enforcer_common::{
         counter::{Counter, CounterKey, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
-        flow::{FlowKey, FlowRecord},
+        flow::{Check, FlowKey, FlowRecord},
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
     packet::Packet,
@@ -18,16 +18,20 @@ use enforcer_common::{
 
 /// Entries are made one by one: most hosts use a fraction of what a table may hold.
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+/// Size of [`FLOWS`] unless the loader is told another.
+const MAX_FLOWS: usize = 1 << 18;
 /// Size of [`EVENTS`].
 pub const RING_BYTES: usize = 4 << 20;
 
-/// Value of [`FLOWS`]: what is remembered, and the timer that ends it.
+/// The one value of [`REAPER`].
 #[repr(C)]
-pub struct Flow {
-    /// Read and written by the packet path; read by the daemon.
-    pub record: FlowRecord,
-    /// Deletes the entry when the flow is over, whether or not the daemon lives.
+pub struct Reaper {
+    /// Fires every tick.
     pub timer: bpf_timer,
+    /// 1 while the timer is armed; changed by compare-and-swap only.
+    pub armed: u32,
+    /// Padding.
+    pub reserved: u32,
 }
 
 /// Room for what does not fit the 512 bytes of a BPF stack. Programs run with softirqs off, so none
@@ -39,27 +43,9 @@ pub struct Scratch {
     /// The key of its flow.
     pub key: FlowKey,
     /// A new flow on its way into the table.
-    pub flow: NewFlow,
-}
-
-/// Bytes of a [`Flow`] whose timer was never armed; a per-CPU map may hold no timer.
-#[repr(C)]
-pub struct NewFlow {
-    /// What is remembered of the flow.
-    pub record: FlowRecord,
-    /// Zero: the kernel makes the timer when it is armed.
-    pub timer: [u64; 2],
-}
-
-const _: () = assert!(size_of::<NewFlow>() == size_of::<Flow>());
-
-impl NewFlow {
-    /// As the value of [`FLOWS`].
-    #[inline(always)]
-    pub fn as_flow(&self) -> &Flow {
-        // SAFETY: same layout; a timer of zeros is one that was never armed.
-        unsafe { &*core::ptr::from_ref(self).cast::<Flow>() }
-    }
+    pub flow: FlowRecord,
+    /// A check on its way into a queue.
+    pub check: Check,
 }
 
 /// One for each CPU. Written and read by one run of a program.
@@ -92,7 +78,20 @@ pub static PUBLISHED: HashMap<PublishedKey, u32, 65536, ON_DEMAND> = HashMap::ne
 
 /// Live flows of all endpoints; quotas keep one guest from filling it. Written by the packet path.
 #[btf_map]
-pub static FLOWS: HashMap<FlowKey, Flow, 1048576, ON_DEMAND> = HashMap::new();
+pub static FLOWS: HashMap<FlowKey, FlowRecord, MAX_FLOWS, ON_DEMAND> = HashMap::new();
+
+/// Flows that the reaper looks at in some seconds, in order of time. Twice the flows: those that
+/// ended in between leave their check behind.
+#[btf_map]
+pub static CHECKS_SOON: Queue<Check, { 2 * MAX_FLOWS }> = Queue::new();
+
+/// Flows that the reaper looks at in some minutes, in order of time.
+#[btf_map]
+pub static CHECKS_LATER: Queue<Check, MAX_FLOWS> = Queue::new();
+
+/// The timer that ends flows, whether or not the daemon lives. Written by the packet path.
+#[btf_map]
+pub static REAPER: Array<Reaper, 1> = Array::new();
 
 /// Flows by state for each endpoint id. The daemon makes the entry, the packet path counts.
 #[btf_map]
@@ -100,7 +99,7 @@ pub static USAGE: HashMap<u32, Usage, 8192, ON_DEMAND> = HashMap::new();
 
 /// Denials and opened flows by owner, reason and hook. Written by the packet path.
 #[btf_map]
-pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131072, ON_DEMAND> = PerCpuHashMap::new();
+pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131_072, ON_DEMAND> = PerCpuHashMap::new();
 
 /// Records for the daemon.
 #[btf_map]

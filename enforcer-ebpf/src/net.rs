@@ -4,12 +4,12 @@ mod bridge;
 mod conversation;
 mod count;
 mod emit;
-mod expire;
 mod flows;
 mod from_guest;
 mod icmp_error;
 mod neighbours;
 mod policy;
+mod reap;
 mod stamp;
 mod to_guest;
 

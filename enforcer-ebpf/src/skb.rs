@@ -72,11 +72,12 @@ impl Skb {
     /// `N` bytes wherever they are.
     #[inline(always)]
     fn read_paged<const N: usize>(self, offset: u32) -> Option<[u8; N]> {
+        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+        let len = N as u32;
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper writes `N` bytes into the array, or fails.
-        let result = unsafe {
-            bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32)
-        };
+        let result =
+            unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), len) };
         // SAFETY: written in full when the helper succeeds.
         (result == 0).then(|| unsafe { bytes.assume_init() })
     }

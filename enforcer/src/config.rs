@@ -30,8 +30,8 @@ pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
 /// The stamp's bits when the config names none: out of the way of Docker, kube-proxy
 /// (`0xc000`) and Tailscale (`0xff0000`).
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
-/// Size of the flow table when the config names none: about 200 MB when full.
-pub const DEFAULT_MAX_FLOWS: u32 = 1 << 20;
+/// Size of the flow table when the config names none: 44 MB at once, 50 MB more when full.
+pub const DEFAULT_MAX_FLOWS: u32 = 1 << 18;
 /// Most guest networks: each has a policy for guests and one for hubs, and slot 0 stays empty.
 pub const MAX_NETWORKS: usize = (POLICY_SLOTS as usize - 1) / 2;
 

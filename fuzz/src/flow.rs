@@ -68,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
             flow.last_seen_ns = now;
         }
         if is_tcp {
-            track(&mut flow, from_endpoint, &packet);
+            track(&mut flow, state, from_endpoint, &packet);
         } else {
             // P24: 30 s to answer, 180 s from the first answer on.
             assert!(now - asked_at <= 210 * SECOND, "answers keep the flow alive");

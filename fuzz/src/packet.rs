@@ -63,7 +63,7 @@ fn judge(frame: &[u8], payload: Payload, packet: &Packet) -> Result<(), DropReas
         Payload::Neighbour => {
             let message = neighbour_message(frame, packet)?;
             neighbour::ndp_from_endpoint(&endpoint, &network, packet, &message, hub)?;
-            assert!(message.link_layer.is_none_or(|mac| mac == OWN));
+            assert!(!message.has_link_layer || message.link_layer == OWN);
             assert!(message.solicitation || message.target == ADDRESS6, "another is claimed");
         }
         Payload::IcmpError => {

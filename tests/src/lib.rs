@@ -13,3 +13,5 @@ pub mod protocol;
 pub mod attacks;
 #[cfg(feature = "harness")]
 pub mod harness;
+#[cfg(feature = "vm")]
+pub mod vm;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::workspace::{Workspace, become_command, require_root};
+use crate::workspace::{Workspace, become_command, require_root, succeed};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -13,7 +13,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     require_root("demo", "makes network namespaces of its own and loads eBPF programs")?;
-    let mut cargo = workspace.cargo(["run", "--quiet", "--release"]);
+    succeed(&mut workspace.cargo(["build", "--package", "enforcer"]))?;
+    let mut cargo = workspace.cargo(["run"]);
     cargo.args(["--package", "enforcer-tests", "--bin", "demo", "--"]).args(&arguments.rest);
     become_command(&mut cargo)
 }

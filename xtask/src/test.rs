@@ -110,15 +110,15 @@ fn set_up_time() -> Duration {
 
 /// Everything that later stages run, so that their minutes are the tests' own.
 fn build(workspace: &Workspace, _: &mut Closing) -> Result<()> {
-    succeed(&mut workspace.cargo(["build", "--release", "--package", "enforcer"]))?;
+    // One profile for all of it: a second one would compile every dependency again.
+    succeed(&mut workspace.cargo(["build", "--workspace", "--exclude", "enforcer-ebpf"]))?;
     succeed(&mut workspace.cargo([
         "test",
         "--no-run",
-        "--release",
-        "--package",
-        "enforcer-tests",
+        "--workspace",
+        "--exclude",
+        "enforcer-ebpf",
     ]))?;
-    succeed(&mut workspace.cargo(["test", "--no-run"]))?;
     vm::build_test_binary(workspace).map(drop)
 }
 
@@ -154,6 +154,6 @@ fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 
 /// One file of the tests crate. One test at a time: they measure, and the machine is small.
 fn integration(workspace: &Workspace, closing: &mut Closing, file: &str) -> Result<()> {
-    let mut cargo = workspace.cargo(["test", "--release", "--package", "enforcer-tests"]);
+    let mut cargo = workspace.cargo(["test", "--package", "enforcer-tests"]);
     closing.run(cargo.args(["--test", file, "--", "--test-threads=1"]))
 }

@@ -2,6 +2,11 @@
 
 use super::pod;
 
+/// Value of [`Event::abi`]: [`super::ABI_VERSION`].
+#[expect(clippy::cast_possible_truncation, reason = "checked below")]
+pub const EVENT_ABI: u16 = super::ABI_VERSION as u16;
+const _: () = assert!(EVENT_ABI as u32 == super::ABI_VERSION);
+
 /// Value of [`Event::kind`].
 #[repr(u16)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +75,7 @@ impl Hook {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// [`super::ABI_VERSION`].
+    /// [`EVENT_ABI`].
     pub abi: u16,
     /// An [`EventKind`].
     pub kind: u16,

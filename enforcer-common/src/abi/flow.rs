@@ -24,7 +24,7 @@ pub struct FlowKey {
     pub reserved: [u8; 2],
 }
 
-/// What the packet path remembers of a flow, without the kernel's timer that follows it in the map.
+/// Value of map `FLOWS`: what the packet path remembers of a flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -32,6 +32,8 @@ pub struct FlowRecord {
     pub last_seen_ns: u64,
     /// First packet, monotonic ns.
     pub opened_ns: u64,
+    /// When the reaper looks at it next, monotonic ns: [`Check::due_ns`] of the one check that counts.
+    pub check_ns: u64,
     /// Packets the endpoint sent, GSO segments counted.
     pub packets_out: u64,
     /// Bytes the endpoint sent, Ethernet headers included.
@@ -54,5 +56,18 @@ pub struct FlowRecord {
     pub opener: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<FlowRecord>() == 80);
-pod!(FlowKey, FlowRecord);
+/// Element of the queues `CHECKS_SOON` and `CHECKS_LATER`: a flow that the reaper is to look at.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// When, monotonic ns. A check whose time is not [`FlowRecord::check_ns`] is out of date.
+    pub due_ns: u64,
+    /// The flow.
+    pub key: FlowKey,
+    /// Padding, 0.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<FlowRecord>() == 88);
+const _: () = assert!(size_of::<Check>() == 56);
+pod!(FlowKey, FlowRecord, Check);

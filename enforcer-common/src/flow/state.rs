@@ -35,6 +35,8 @@ const FIN_INITIATOR: u32 = 1 << 9;
 const FIN_RESPONDER: u32 = 1 << 10;
 const RESET: u32 = 1 << 11;
 const SUSPECT: u32 = 1 << 12;
+const SEEN_INITIATOR: u32 = 1 << 13;
+const SEEN_RESPONDER: u32 = 1 << 14;
 
 /// Phase, initiator and history of a flow, packed as in [`crate::abi::flow::FlowRecord::state`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl FlowState {
         self.0 & RESET != 0
     }
 
-    /// Whether a RST that did not fit the sequence numbers was seen, and nothing since.
+    /// Whether a RST was seen that perhaps ended it, and not both sides since.
     #[must_use]
     #[inline(always)]
     pub const fn is_suspect(self) -> bool {
@@ -133,14 +135,27 @@ impl FlowState {
     #[must_use]
     #[inline(always)]
     pub const fn with_suspicion(self) -> Self {
-        Self(self.0 | SUSPECT)
+        Self(self.0 & !(SEEN_INITIATOR | SEEN_RESPONDER) | SUSPECT)
     }
 
-    /// Alive again: what looked like the end was not.
+    /// After a segment of one side. Only both sides prove that a suspect flow lives: one that was
+    /// reset may still have segments of the other on the way.
+    #[must_use]
+    #[inline(always)]
+    pub const fn with_sign_of_life(self, from_initiator: bool) -> Self {
+        let both = SEEN_INITIATOR | SEEN_RESPONDER;
+        let word = self.0 | if from_initiator { SEEN_INITIATOR } else { SEEN_RESPONDER };
+        if word & both == both { Self(word & !(both | SUSPECT)) } else { Self(word) }
+    }
+
+    /// Perhaps alive again: the initiator goes on after a RST.
     #[must_use]
     #[inline(always)]
     pub const fn revived(self) -> Self {
-        Self(self.0 & !(RESET | SUSPECT)).with_phase(Phase::Established)
+        Self(self.0 & !RESET)
+            .with_phase(Phase::Established)
+            .with_suspicion()
+            .with_sign_of_life(true)
     }
 
     /// The limit it counts against.

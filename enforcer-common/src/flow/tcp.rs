@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// How far ahead of the last acknowledgement sequence numbers are remembered, bytes.
+const TRACKED_WINDOW: u32 = 1 << 16;
+
 /// Whether a segment with these flags opens a connection: SYN without ACK.
 #[inline(always)]
 pub(super) fn is_opening(flags: TcpFlags) -> bool {
@@ -62,7 +65,7 @@ fn syn_ack(state: FlowState, from_initiator: bool) -> Step {
 /// A RST always passes, its receiver judges it too; it closes the flow only when it fits.
 #[inline(always)]
 fn reset(flow: &FlowRecord, state: FlowState, from_endpoint: bool, packet: &Packet) -> Step {
-    let fits = reset_fits(flow, from_endpoint, packet);
+    let fits = reset_fits(flow, state, from_endpoint, packet);
     match state.phase() {
         Phase::Dead => Step::Deny(DropReason::NoFlow),
         Phase::Closing => Step::Pass { refresh: false },
@@ -78,13 +81,15 @@ fn reset(flow: &FlowRecord, state: FlowState, from_endpoint: bool, packet: &Pack
 /// the last it acknowledged or the end of what was sent to it. RFC 9293 3.10.7.3: before the
 /// handshake it believes one that acknowledges its SYN.
 #[inline(always)]
-fn reset_fits(flow: &FlowRecord, from_endpoint: bool, packet: &Packet) -> bool {
+fn reset_fits(flow: &FlowRecord, state: FlowState, from_endpoint: bool, packet: &Packet) -> bool {
     let (own, other) = sides(from_endpoint);
-    let expected =
-        packet.sequence == flow.acknowledged[other] || packet.sequence == flow.sequence_end[own];
-    let refuses_syn =
-        packet.tcp_flags & ACK != 0 && packet.acknowledgement == flow.sequence_end[other];
-    expected || refuses_syn
+    let from_initiator = state.is_outbound() == from_endpoint;
+    if state.phase() == Phase::HalfOpen && !from_initiator {
+        return packet.tcp_flags & ACK != 0 && packet.acknowledgement == flow.sequence_end[other];
+    }
+    // 0 stands for "not seen yet"; that a real number is 0 is rare and only delays the end.
+    let is = |known: u32| known != 0 && packet.sequence == known;
+    is(flow.acknowledged[other]) || is(flow.sequence_end[own])
 }
 
 /// A segment with neither SYN nor RST.
@@ -101,27 +106,32 @@ fn segment(state: FlowState, from_initiator: bool, packet: &Packet) -> Step {
             Step::Move(if fin { open.with_fin(true) } else { open })
         }
         (Phase::Established, _) if fin => Step::Move(state.with_fin(from_initiator)),
-        (Phase::Established, _) if state.is_suspect() => Step::Move(state.revived()),
-        (Phase::Established, _) => Step::Pass { refresh: true },
-        // The RST was not believed by the side that goes on sending.
-        (Phase::Closing, true) if state.is_reset() && packet.payload_len > 0 => {
-            Step::Move(state.revived())
+        (Phase::Established, _) if state.is_suspect() => {
+            Step::Move(state.with_sign_of_life(from_initiator))
         }
+        (Phase::Established, _) => Step::Pass { refresh: true },
+        // The side that opened it goes on: it did not believe the RST, or they crossed.
+        (Phase::Closing, true) if state.is_reset() => Step::Move(state.revived()),
         (Phase::Closing, _) => Step::Pass { refresh: false },
     }
 }
 
-/// Remembers the sequence numbers of a segment that passed.
+/// Remembers the sequence numbers of a segment that passed, in a flow that was in `state`.
 #[inline(always)]
-pub fn track(flow: &mut FlowRecord, from_endpoint: bool, packet: &Packet) {
-    let (own, _) = sides(from_endpoint);
+pub fn track(flow: &mut FlowRecord, state: FlowState, from_endpoint: bool, packet: &Packet) {
+    let (own, other) = sides(from_endpoint);
     let flags = packet.tcp_flags;
     let controls = u32::from(flags & SYN != 0) + u32::from(flags & FIN != 0);
     let end = packet.sequence.wrapping_add(packet.payload_len).wrapping_add(controls);
-    if flags & RST != 0 {
+    let shaking_hands = matches!(state.phase(), Phase::HalfOpen | Phase::Replied);
+    // Once the handshake is over a SYN is a stray one or a lie.
+    if flags & RST != 0 || (flags & SYN != 0 && !shaking_hands) {
         return;
     }
-    if flags & SYN != 0 || is_after(end, flow.sequence_end[own]) {
+    // Numbers far ahead of what the other side acknowledged are no base to believe a RST on.
+    let near = flow.acknowledged[other] == 0
+        || end.wrapping_sub(flow.acknowledged[other]) <= TRACKED_WINDOW;
+    if flags & SYN != 0 || (near && is_after(end, flow.sequence_end[own])) {
         flow.sequence_end[own] = end;
     }
     let acknowledgement = packet.acknowledgement;

@@ -43,7 +43,7 @@ impl Slot {
             _ => crate::packet::ICMP,
         };
         if payload == Payload::Tcp {
-            track(&mut record, outbound, packet);
+            track(&mut record, FlowState::open(outbound), outbound, packet);
         }
         Self { record, protocol, now: 0 }
     }
@@ -66,6 +66,7 @@ impl Slot {
         if !self.is_live() {
             return opens(payload, packet).map_or_else(Outcome::Deny, |()| Outcome::Ask);
         }
+        let before = self.state();
         let refreshed = match step(&self.record, self.state(), from_endpoint, payload, packet) {
             Step::Pass { refresh } => refresh,
             Step::Move(next) => {
@@ -79,7 +80,7 @@ impl Slot {
             self.record.last_seen_ns = self.now;
         }
         if payload == Payload::Tcp {
-            track(&mut self.record, from_endpoint, packet);
+            track(&mut self.record, before, from_endpoint, packet);
         }
         Outcome::Pass
     }

@@ -111,6 +111,11 @@ pub fn embedded_tuple<B: Bytes + ?Sized>(
     packet: &Packet,
 ) -> Result<Embedded, DropReason> {
     let inner = packet.transport_offset + HEADER_LEN;
+    // What lies behind the end of the packet is Ethernet padding.
+    let inner_header = if packet.family == IPV4 { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
+    if packet.payload_len < inner_header + 8 {
+        return Err(DropReason::Truncated);
+    }
     let (source, destination, protocol, transport) = if packet.family == IPV4 {
         let header = Ipv4Hdr::from_bytes(bytes.read(inner).ok_or(DropReason::Truncated)?);
         if header.vihl != 0x45 || u16::from_be_bytes(header.frags) & 0x1fff != 0 {
@@ -154,9 +159,12 @@ pub struct NeighbourMessage {
     pub router: bool,
     /// Target address.
     pub target: [u8; 16],
-    /// Link-layer address in its option: the source's in a solicitation, the target's in an
-    /// advertisement. `None`: the message has no such option.
-    pub link_layer: Option<[u8; 6]>,
+    /// Whether it has a link-layer address option.
+    pub has_link_layer: bool,
+    /// The address in that option: the source's in a solicitation, the target's in an
+    /// advertisement; zero without the option. Not an `Option`: on BPF its undefined half is an
+    /// undefined register, which the verifier refuses to see saved.
+    pub link_layer: [u8; 6],
 }
 
 /// Reads a neighbour message. At most one option is understood, the link-layer address or a nonce;
@@ -182,8 +190,8 @@ pub fn neighbour_message<B: Bytes + ?Sized>(
         return Err(DropReason::Truncated);
     }
     let options_len = message_len - OPTION_OFFSET;
-    let link_layer = if options_len == 0 {
-        None
+    let (has_link_layer, link_layer) = if options_len == 0 {
+        (false, [0; 6])
     } else {
         let option: [u8; 8] =
             bytes.read(packet.transport_offset + OPTION_OFFSET).ok_or(DropReason::Truncated)?;
@@ -192,8 +200,8 @@ pub fn neighbour_message<B: Bytes + ?Sized>(
             return Err(DropReason::Ndp);
         }
         match (kind, solicitation) {
-            (SOURCE_LINK_LAYER, true) | (TARGET_LINK_LAYER, false) => Some(mac),
-            (NONCE, true) => None,
+            (SOURCE_LINK_LAYER, true) | (TARGET_LINK_LAYER, false) => (true, mac),
+            (NONCE, true) => (false, [0; 6]),
             _ => return Err(DropReason::Ndp),
         }
     };
@@ -201,6 +209,7 @@ pub fn neighbour_message<B: Bytes + ?Sized>(
         solicitation,
         router: !solicitation && body[4] & 0x80 != 0,
         target,
+        has_link_layer,
         link_layer,
     })
 }

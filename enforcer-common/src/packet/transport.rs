@@ -101,7 +101,7 @@ fn check_ports(packet: &Packet) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The combinations that conntrack calls valid (`tcp_valid_flags`, nf_conntrack_proto_tcp.c);
+/// The combinations that conntrack calls valid (`tcp_valid_flags`, `nf_conntrack_proto_tcp.c`);
 /// PSH and the ECN bits do not matter.
 #[inline(always)]
 fn check_flags(all: TcpFlags) -> Result<(), DropReason> {

@@ -15,8 +15,8 @@ const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
 pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
     let key = CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
     let Some(counter) = entry(&key) else {
-        // SAFETY: this CPU's own slot; programs do not preempt one another on a CPU.
         if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {
+            // SAFETY: this CPU's own slot; programs do not preempt one another on a CPU.
             unsafe { *uncounted += 1 };
         }
         return None;

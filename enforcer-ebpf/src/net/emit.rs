@@ -5,7 +5,11 @@ use aya_ebpf::{
     helpers::generated::bpf_ringbuf_query,
 };
 use enforcer_common::{
-    abi::{ABI_VERSION, counter::FLOW_OPENED, event::EventKind, verdict::DropReason},
+    abi::{
+        counter::FLOW_OPENED,
+        event::{EVENT_ABI, EventKind},
+        verdict::DropReason,
+    },
     packet::Bytes as _,
 };
 
@@ -47,7 +51,7 @@ fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool)
     // SAFETY: the slot is as large and aligned as an `Event`, and every byte of it is written.
     unsafe {
         let event = slot.as_mut_ptr();
-        (*event).abi = ABI_VERSION as u16;
+        (*event).abi = EVENT_ABI;
         (*event).kind = kind as u16;
         (*event).owner = frame.owner;
         (*event).time_ns = now;

@@ -1,6 +1,6 @@
 //! The flow table: lookup, quotas, accounting, end.
 
-use aya_ebpf::bindings::{BPF_NOEXIST, bpf_timer};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use enforcer_common::{
     abi::{
         flow::{FlowKey, FlowRecord},
@@ -12,10 +12,10 @@ use enforcer_common::{
     packet::{Bytes as _, Packet, Payload, TCP},
 };
 
-use super::{Frame, conversation::Opening, expire};
+use super::{Frame, conversation::Opening, reap};
 use crate::{
     atomic,
-    maps::{FLOWS, Flow, NewFlow, SCRATCH, USAGE},
+    maps::{FLOWS, SCRATCH, USAGE},
 };
 
 const EEXIST: i32 = -17;
@@ -31,8 +31,7 @@ pub fn fill_key(
 ) {
     let (source_port, destination_port) = match payload {
         Payload::EchoRequest | Payload::EchoReply => {
-            // The identifier is 16 bits wide; see `packet::Packet::sequence`.
-            let identifier = packet.sequence as u16;
+            let identifier = packet.echo_identifier();
             (identifier, identifier)
         }
         _ => (packet.source_port, packet.destination_port),
@@ -63,7 +62,7 @@ pub fn fill_key(
 pub struct Found<'a> {
     pub key: &'a FlowKey,
     pub state: FlowState,
-    flow: *mut Flow,
+    flow: *mut FlowRecord,
 }
 
 impl<'a> Found<'a> {
@@ -88,7 +87,7 @@ impl<'a> Found<'a> {
         // SAFETY: the entry stays valid for this run of the program (RCU). Other CPUs may write
         // its words meanwhile; each word is read on its own and any mixture is a state that a
         // reordered packet could have made too.
-        unsafe { &(*self.flow).record }
+        unsafe { &*self.flow }
     }
 
     /// Counts a packet that passed; `refresh` when it keeps the flow alive.
@@ -106,7 +105,7 @@ impl<'a> Found<'a> {
         // SAFETY: the entry is valid for this run; plain words, written racily by design: see
         // `record`. Counters are atomic.
         unsafe {
-            let record = &raw mut (*self.flow).record;
+            let record = self.flow;
             let (packet_total, byte_total) = if from_endpoint {
                 (&raw mut (*record).packets_out, &raw mut (*record).bytes_out)
             } else {
@@ -118,7 +117,7 @@ impl<'a> Found<'a> {
                 (*record).last_seen_ns = now;
             }
             if payload == Payload::Tcp {
-                flow::track(&mut *record, from_endpoint, frame.packet);
+                flow::track(&mut *record, self.state, from_endpoint, frame.packet);
             }
         }
     }
@@ -132,15 +131,14 @@ impl<'a> Found<'a> {
         let (old_class, new_class) = (self.state.quota_class(), next.quota_class());
         let outbound = next.is_outbound();
         if old_class != new_class
-            && reserve(self.key.endpoint, policy, new_class, outbound).is_err()
+            && let Err(reason) = reserve(self.key.endpoint, policy, new_class, outbound)
         {
-            return if new_class == QuotaClass::Closing {
-                // Too many linger: this one is forgotten at once.
-                self.end();
-                Ok(())
-            } else {
-                Err(DropReason::QuotaEstablished)
-            };
+            if new_class != QuotaClass::Closing {
+                return Err(reason);
+            }
+            // Too many linger: this one is forgotten at once.
+            self.end();
+            return Ok(());
         }
         if !swap_state(self.flow, self.state, next) {
             // Another CPU moved it first; its packet counts, this one only passes.
@@ -153,12 +151,8 @@ impl<'a> Found<'a> {
             release(self.key.endpoint, old_class, outbound);
         }
         // SAFETY: as in `record`.
-        unsafe { (*self.flow).record.last_seen_ns = now };
-        let shortened = flow::timeout_ns(next, self.key.protocol)
-            < flow::timeout_ns(self.state, self.key.protocol);
-        if shortened {
-            expire::rearm(self.timer(), flow::timeout_ns(next, self.key.protocol));
-        }
+        unsafe { (*self.flow).last_seen_ns = now };
+        reap::hasten(self.key, self.flow, flow::timeout_ns(next, self.key.protocol), now);
         Ok(())
     }
 
@@ -167,8 +161,8 @@ impl<'a> Found<'a> {
     pub fn adopt(&self, epoch: u32, rule: u32) {
         // SAFETY: as in `record`.
         unsafe {
-            (*self.flow).record.epoch = epoch;
-            (*self.flow).record.rule = rule;
+            (*self.flow).epoch = epoch;
+            (*self.flow).rule = rule;
         }
     }
 
@@ -177,17 +171,11 @@ impl<'a> Found<'a> {
     pub fn end(&self) {
         end(self.key, self.flow, self.state);
     }
-
-    #[inline(always)]
-    fn timer(&self) -> *mut bpf_timer {
-        // SAFETY: only computes an address within the entry.
-        unsafe { &raw mut (*self.flow).timer }
-    }
 }
 
 /// Ends a flow; of several that try, one gives its quota back.
 #[inline(always)]
-pub fn end(key: &FlowKey, flow: *mut Flow, state: FlowState) {
+pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState) {
     if swap_state(flow, state, FlowState::DEAD) {
         release(key.endpoint, state.quota_class(), state.is_outbound());
         // Fails only when the entry is gone already.
@@ -201,14 +189,12 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<b
     let from_endpoint = opening.sender == Opener::Endpoint;
     let state = FlowState::open(from_endpoint);
     let endpoint = opening.key.endpoint;
-    reserve(endpoint, policy, QuotaClass::HalfOpen, from_endpoint)
-        .map_err(|()| DropReason::QuotaHalfOpen)?;
+    reserve(endpoint, policy, QuotaClass::HalfOpen, from_endpoint)?;
 
     let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
     // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
-    let new = unsafe { &mut *new_flow()? };
-    new.timer = [0; 2];
-    let record = &mut new.record;
+    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0).ok_or(DropReason::Internal)? };
+    let record = &mut scratch.flow;
     *record = FlowRecord {
         last_seen_ns: opening.now,
         opened_ns: opening.now,
@@ -224,64 +210,70 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<b
         (record.packets_in, record.bytes_in) = (packets, bytes);
     }
     if opening.key.protocol == TCP {
-        flow::track(record, from_endpoint, frame.packet);
+        flow::track(record, state, from_endpoint, frame.packet);
     }
-    if let Err(error) = FLOWS.insert(opening.key, new.as_flow(), u64::from(BPF_NOEXIST)) {
+    if let Err(error) = FLOWS.insert(opening.key, &*record, u64::from(BPF_NOEXIST)) {
         release(endpoint, QuotaClass::HalfOpen, from_endpoint);
         return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
     }
     let Some(flow) = FLOWS.get_ptr_mut(opening.key) else {
         return Err(DropReason::Internal);
     };
-    // SAFETY: only computes an address within the entry.
-    let timer = unsafe { &raw mut (*flow).timer };
-    if expire::arm(timer, flow::timeout_ns(state, opening.key.protocol)).is_err() {
-        // Without its timer nobody would reap it.
+    reap::ensure_ticking();
+    let left = flow::timeout_ns(state, opening.key.protocol);
+    if reap::schedule(opening.key, flow, left, opening.now, &mut scratch.check).is_err() {
+        // Nobody would reap it.
         end(opening.key, flow, state);
-        return Err(DropReason::Internal);
+        return Err(DropReason::FlowTableFull);
     }
     Ok(true)
 }
 
-/// Where a new flow is built.
 #[inline(always)]
-fn new_flow() -> Result<*mut NewFlow, DropReason> {
-    let scratch = SCRATCH.get_ptr_mut(0).ok_or(DropReason::Internal)?;
-    // SAFETY: only computes an address within the slot.
-    Ok(unsafe { &raw mut (*scratch).flow })
-}
-
-#[inline(always)]
-pub fn load_state(flow: *mut Flow) -> FlowState {
+pub fn load_state(flow: *mut FlowRecord) -> FlowState {
     // SAFETY: the entry is valid for this run; an aligned word is read at once.
-    FlowState::from_word(unsafe { (&raw const (*flow).record.state).read_volatile() })
+    FlowState::from_word(unsafe { (&raw const (*flow).state).read_volatile() })
 }
 
 #[inline(always)]
-fn swap_state(flow: *mut Flow, old: FlowState, new: FlowState) -> bool {
+fn swap_state(flow: *mut FlowRecord, old: FlowState, new: FlowState) -> bool {
     // SAFETY: the entry is valid for this run.
-    unsafe { atomic::replace(&raw mut (*flow).record.state, old.word(), new.word()) }
+    unsafe { atomic::replace(&raw mut (*flow).state, old.word(), new.word()) }
 }
 
 /// Takes one place of a class, if the quota has one left.
 #[inline(always)]
-fn reserve(endpoint: u32, policy: &Policy, class: QuotaClass, outbound: bool) -> Result<(), ()> {
-    let counter = usage(endpoint, class, outbound).ok_or(())?;
+fn reserve(
+    endpoint: u32,
+    policy: &Policy,
+    class: QuotaClass,
+    outbound: bool,
+) -> Result<(), DropReason> {
+    let counter = usage(endpoint, class, outbound).ok_or(DropReason::Internal)?;
     // SAFETY: `usage` returns a word of an entry that is valid for this run.
     unsafe {
         if atomic::fetch_add(counter, 1) < flow::limit(&policy.quotas, class, outbound) {
             return Ok(());
         }
-        atomic::subtract(counter, 1);
+        atomic::fetch_sub(counter, 1);
     }
-    Err(())
+    Err(match class {
+        QuotaClass::HalfOpen => DropReason::QuotaHalfOpen,
+        QuotaClass::Established | QuotaClass::Closing => DropReason::QuotaEstablished,
+        QuotaClass::None => DropReason::Internal,
+    })
 }
 
 #[inline(always)]
 fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
     if let Some(counter) = usage(endpoint, class, outbound) {
         // SAFETY: as in `reserve`.
-        unsafe { atomic::subtract(counter, 1) };
+        unsafe {
+            // A counter that was made anew while flows lived must not wrap round.
+            if atomic::fetch_sub(counter, 1) == 0 {
+                atomic::fetch_add(counter, 1);
+            }
+        }
     }
 }
 

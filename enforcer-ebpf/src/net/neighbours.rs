@@ -6,7 +6,7 @@ use enforcer_common::{
         verdict::DropReason,
     },
     neighbour::{self, HubFacts},
-    packet::{Arp, IPV4, IPV6, neighbour_message, widen},
+    packet::{Arp, IPV4, IPV6, NeighbourMessage, neighbour_message, widen},
 };
 
 use super::Frame;
@@ -26,7 +26,8 @@ pub fn arp_to(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
 
 #[inline(never)]
 pub fn ndp_from(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(), DropReason> {
-    let message = neighbour_message(&frame.skb, frame.packet)?;
+    let mut message = BLANK;
+    read_message(frame, &mut message)?;
     // A solicitation names the hub as its target, an advertisement as its destination.
     let named = if message.solicitation { message.target } else { frame.packet.destination };
     let hub = hub_facts(frame, endpoint, IPV6, named);
@@ -38,7 +39,25 @@ pub fn ndp_to(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
     if !enforcer_common::guard::has_family(endpoint, frame.packet) {
         return Err(DropReason::NoFamily);
     }
-    neighbour::ndp_to_endpoint(endpoint, &neighbour_message(&frame.skb, frame.packet)?)
+    let mut message = BLANK;
+    read_message(frame, &mut message)?;
+    neighbour::ndp_to_endpoint(endpoint, &message)
+}
+
+/// Every byte of it is defined: the verifier refuses to see an undefined register saved, which a
+/// value that is only made on success would leave.
+const BLANK: NeighbourMessage = NeighbourMessage {
+    solicitation: false,
+    router: false,
+    target: [0; 16],
+    has_link_layer: false,
+    link_layer: [0; 6],
+};
+
+#[inline(never)]
+fn read_message(frame: &Frame, message: &mut NeighbourMessage) -> Result<(), DropReason> {
+    *message = neighbour_message(&frame.skb, frame.packet)?;
+    Ok(())
 }
 
 #[inline(always)]

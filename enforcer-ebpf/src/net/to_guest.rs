@@ -52,7 +52,7 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
         Ok(payload) => payload,
         Err(_) if is_host_multicast(frame) => return Err(DropReason::NotAddressed),
         Err(reason) => {
-            origin(frame.skb, role)?;
+            origin(frame, role)?;
             return Err(reason);
         }
     };
@@ -60,7 +60,7 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
     if !neighbour && is_host_multicast(frame) {
         return Err(DropReason::NotAddressed);
     }
-    let origin = origin(frame.skb, role)?;
+    let origin = origin(frame, role)?;
     match (payload, origin) {
         // Neighbour messages do not cross a router.
         (Payload::Arp, Origin::Beyond) => Err(DropReason::Arp),
@@ -86,7 +86,8 @@ fn is_host_multicast(frame: &Frame) -> bool {
 }
 
 #[inline(always)]
-fn origin(skb: Skb, role: Role) -> Result<Origin, DropReason> {
+fn origin(frame: &Frame, role: Role) -> Result<Origin, DropReason> {
+    let skb = frame.skb;
     let ingress = skb.ingress_ifindex();
     // SAFETY: as in `to_guest`.
     let port = if ingress == 0 { None } else { unsafe { ENDPOINTS.get(ingress) } };
@@ -96,6 +97,10 @@ fn origin(skb: Skb, role: Role) -> Result<Origin, DropReason> {
         Some(port) => match (Role::from_value(port.role), role) {
             (Role::Hub, _) => (Origin::Hub, Stamp::FromGuest),
             (Role::Guest, Role::Hub) => (Origin::Guest, Stamp::FromGuest),
+            // The bridge floods a guest's legal broadcast (ARP for the gateway) to every port.
+            (Role::Guest, _) if frame.packet.destination_mac[0] & 1 != 0 => {
+                return Err(DropReason::NotAddressed);
+            }
             (Role::Guest, _) => return Err(DropReason::GuestToGuest),
             (Role::Other, _) => return Err(DropReason::RoleOther),
             (Role::Unknown, _) => return Err(DropReason::UnknownInterface),

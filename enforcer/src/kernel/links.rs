@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     programs::{
         ProgramError, SchedClassifier, TcAttachType,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions},
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
     },
 };
 use enforcer_common::abi::event::Hook;
@@ -20,8 +20,15 @@ use super::{
 /// One program on one interface; dropping it detaches.
 enum Attachment {
     Tcx(#[expect(dead_code, reason = "held for its Drop: the link lives as long as it")] OwnedFd),
-    Clsact(#[expect(dead_code, reason = "held for its Drop")] SchedClassifierLink),
+    Clsact(SchedClassifierLink),
 }
+
+/// Priority of our filters: none runs earlier.
+const FIRST: u16 = 1;
+
+/// Handles of our filters, "ef" as the major number: a new one is put in place beside the old one,
+/// which goes afterwards. Filters of others have other handles; the kernel counts up from 1.
+const HANDLES: [TcHandle; 2] = [TcHandle::new(0x6566, 1), TcHandle::new(0x6566, 2)];
 
 /// The loaded programs and where they sit.
 pub struct Hooks {
@@ -70,15 +77,20 @@ impl Hooks {
         if self.sits_first(ifindex, hook) {
             return Ok(());
         }
-        // Detached behind our back, or no longer the first. The kernel refuses the same program
-        // twice on a hook, so the old link goes first; meanwhile nothing stamps this port's frames.
-        self.attachments.remove(&(ifindex, hook));
+        // Detached behind our back, or no longer the first.
         let attachment = if self.tcx {
+            // The kernel refuses the same program twice on a hook, so the old link goes first;
+            // meanwhile nothing stamps this port's frames.
+            self.attachments.remove(&(ifindex, hook));
             self.attach_tcx(ifindex, hook)?
         } else {
             self.attach_clsact(ifindex, hook)?
         };
-        self.attachments.insert((ifindex, hook), attachment);
+        if let Some(Attachment::Clsact(old)) = self.attachments.insert((ifindex, hook), attachment)
+        {
+            // Its filter was removed above, and its handle may be the new one's by now.
+            std::mem::forget(old);
+        }
         Ok(())
     }
 
@@ -114,25 +126,59 @@ impl Hooks {
     /// before and after.
     fn attach_clsact(&mut self, ifindex: u32, hook: Hook) -> Result<Attachment, KernelError> {
         let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
-        let filter = |source| KernelError::AttachFilter { program: hook.name(), ifindex, source };
         let name = sys::interface_name(ifindex).map_err(failed)?;
-        // Exists already: as good. Anything else shows in the attach below.
-        let _ = tc::qdisc_add_clsact(&name);
-        let direction = if is_ingress(hook) { TcAttachType::Ingress } else { TcAttachType::Egress };
-        // A daemon that was killed left its filter, which knows maps that nobody fills.
-        let _ = tc::qdisc_detach_program(&name, direction, hook.name());
-        let options = TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() });
-        let program = self.program(hook).map_err(filter)?;
-        let id = program.attach_with_options(&name, direction, options).map_err(filter)?;
-        let link = program.take_link(id).map_err(filter)?;
+        let outcome = self.put_filter(&name, hook);
         match sys::interface_name(ifindex) {
-            Ok(after) if after == name => Ok(Attachment::Clsact(link)),
+            Ok(after) if after == name => outcome.map(Attachment::Clsact).map_err(|source| {
+                KernelError::AttachFilter { program: hook.name(), ifindex, source }
+            }),
             // Dropping the link takes the filter off the interface that has the name now.
             _ => Err(failed(io::Error::from_raw_os_error(libc::ENODEV))),
         }
     }
 
+    /// Puts a filter of ours first on an interface, and then removes the one that was there: this
+    /// daemon's, or that of a killed one, which knows maps that nobody fills. A frame may pass both
+    /// for a moment; none passes neither.
+    fn put_filter(&mut self, name: &str, hook: Hook) -> Result<SchedClassifierLink, ProgramError> {
+        // Exists already: as good. Anything else shows in the attach below.
+        let _ = tc::qdisc_add_clsact(name);
+        let direction = if is_ingress(hook) { TcAttachType::Ingress } else { TcAttachType::Egress };
+        let [one, other] = HANDLES;
+        let (link, old) = if let Ok(link) = self.add_filter(name, direction, hook, one) {
+            (link, other)
+        } else if let Ok(link) = self.add_filter(name, direction, hook, other) {
+            (link, one)
+        } else {
+            // Both are there: a daemon was killed between the two steps.
+            remove_filter(name, direction, one);
+            (self.add_filter(name, direction, hook, one)?, other)
+        };
+        remove_filter(name, direction, old);
+        Ok(link)
+    }
+
+    /// Among filters of one priority the kernel runs the newest first.
+    fn add_filter(
+        &mut self,
+        name: &str,
+        direction: TcAttachType,
+        hook: Hook,
+        handle: TcHandle,
+    ) -> Result<SchedClassifierLink, ProgramError> {
+        let options =
+            TcAttachOptions::Netlink(NlOptions { priority: FIRST, handle, classid: None });
+        let program = self.program(hook)?;
+        let id = program.attach_with_options(name, direction, options)?;
+        program.take_link(id)
+    }
+
     fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, ProgramError> {
         self.programs.program_mut(hook.name()).ok_or(ProgramError::NotLoaded)?.try_into()
     }
+}
+
+/// Removes a filter of ours; none there, or no interface, is as good.
+fn remove_filter(name: &str, direction: TcAttachType, handle: TcHandle) {
+    drop(SchedClassifierLink::attached(name, direction, FIRST, handle, None));
 }

@@ -100,6 +100,8 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
         .override_global("MARK_FROM_HOST", &from_host, true)
         .override_global("MARK_MASK", &options.mark_mask, true)
         .map_max_entries("FLOWS", options.max_flows)
+        .map_max_entries("CHECKS_SOON", options.max_flows.saturating_mul(2))
+        .map_max_entries("CHECKS_LATER", options.max_flows)
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(bytes)
         .map_err(LoadError::Maps)?;

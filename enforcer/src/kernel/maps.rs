@@ -2,19 +2,16 @@
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuHashMap},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use enforcer_common::abi::{
     counter::{Counter, CounterKey, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
-    flow::FlowKey,
+    flow::{FlowKey, FlowRecord},
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
 use super::{KernelError, load::LoadError};
-
-/// Size of a value of map `FLOWS`: the record and the kernel's timer.
-const FLOW_VALUE: usize = 96;
 
 /// The maps that control writes and reads.
 pub struct Maps {
@@ -32,7 +29,9 @@ pub struct Maps {
     pub usage: Table<u32, Usage>,
     /// Policies by number.
     pub policies: Array<MapData, Policy>,
-    flows: HashMap<MapData, FlowKey, [u8; FLOW_VALUE]>,
+    flows: HashMap<MapData, FlowKey, FlowRecord>,
+    /// Only held: the kernel stops a timer when no file descriptor of its map is left.
+    _reaper: Map,
 }
 
 impl Maps {
@@ -46,6 +45,9 @@ impl Maps {
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
             flows: typed(ebpf, "FLOWS")?,
+            _reaper: ebpf
+                .take_map("REAPER")
+                .ok_or(LoadError::NoMap { map: "REAPER", source: None })?,
         })
     }
 
@@ -173,7 +175,7 @@ fn add(mut sum: Counter, cpu: &Counter) -> Counter {
 
 pub(super) fn typed<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, LoadError>
 where
-    T: TryFrom<aya::maps::Map, Error = MapError>,
+    T: TryFrom<Map, Error = MapError>,
 {
     let taken = ebpf.take_map(map).ok_or(LoadError::NoMap { map, source: None })?;
     T::try_from(taken).map_err(|source| LoadError::NoMap { map, source: Some(source) })

@@ -23,6 +23,8 @@ pub async fn programs(
         .map_err(NetlinkError::request("list TC filters", ifindex))?;
     let mut found: Vec<(u32, u32)> = messages
         .iter()
+        // Other chains run only when a filter of the first one sends a frame there.
+        .filter(|message| !message.attributes.iter().any(in_other_chain))
         .filter_map(|message| {
             let program = message.attributes.iter().find_map(|attribute| match attribute {
                 TcAttribute::Options(options) => options.iter().find_map(|option| match option {
@@ -37,4 +39,8 @@ pub async fn programs(
         .collect();
     found.sort_by_key(|(priority, _)| *priority);
     Ok(found.into_iter().map(|(_, program)| program).collect())
+}
+
+fn in_other_chain(attribute: &TcAttribute) -> bool {
+    matches!(attribute, TcAttribute::Chain(chain) if *chain != 0)
 }

@@ -236,7 +236,6 @@ fn n1_only_the_protocol_that_a_rule_names_passes() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not proven yet: the host routes a neighbour message with a global destination"]
 fn n1_a_neighbour_message_to_the_world_is_denied() -> Result<()> {
     if !can_run() {
         return Ok(());
@@ -249,7 +248,6 @@ fn n1_a_neighbour_message_to_the_world_is_denied() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not proven yet: each guest's ARP broadcast is on record as an attack on every other"]
 fn a1_a_legal_broadcast_is_no_attack_on_others() -> Result<()> {
     if !can_run() {
         return Ok(());

@@ -60,16 +60,6 @@ pub struct Seen {
     pub mark: u32,
 }
 
-/// Value of map FLOWS.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Flow {
-    record: FlowRecord,
-    timer: [u64; 2],
-}
-// SAFETY: integers only, no padding.
-unsafe impl Pod for Flow {}
-
 /// See the module.
 pub struct Rig {
     pub ebpf: Ebpf,
@@ -105,7 +95,11 @@ impl Rig {
     pub fn with_flows(max: u32) -> Result<Self> {
         enter_namespace()?;
         let object = enforcer::kernel::object::embedded()?;
-        let mut ebpf = EbpfLoader::new().map_max_entries("FLOWS", max).load(object)?;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("FLOWS", max)
+            .map_max_entries("CHECKS_SOON", 2 * max)
+            .map_max_entries("CHECKS_LATER", max)
+            .load(object)?;
         for hook in Hook::ALL {
             let program: &mut SchedClassifier =
                 ebpf.program_mut(hook.name()).context(hook.name())?.try_into()?;
@@ -286,9 +280,9 @@ impl Rig {
 
     /// All flows.
     pub fn flows(&mut self) -> Result<Vec<FlowRecord>> {
-        let flows = self.map::<[u8; 44], Flow>("FLOWS")?;
+        let flows = self.map::<[u8; 44], FlowRecord>("FLOWS")?;
         let records: Result<Vec<_>, _> =
-            flows.iter().map(|entry| entry.map(|(_, flow)| flow.record)).collect();
+            flows.iter().map(|entry| entry.map(|(_, record)| record)).collect();
         Ok(records?)
     }
 }

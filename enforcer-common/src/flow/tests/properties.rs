@@ -72,6 +72,6 @@ proptest! {
             let outcome = step(&record, word, side, payload, &packet);
             prop_assert_eq!(Step::from_word(outcome.to_word()), outcome);
         }
-        track(&mut record, side, &packet);
+        track(&mut record, word, side, &packet);
     }
 }

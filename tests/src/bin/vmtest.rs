@@ -1,0 +1,14 @@
+//! The only program of a test machine (`cargo xtask vm`): says `RESULT ok` when the packet path
+//! does its work under the running kernel. Runs anywhere as root, in namespaces of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if enforcer_tests::vm::run() {
+        println!("RESULT ok");
+        ExitCode::SUCCESS
+    } else {
+        println!("RESULT fail");
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,85 @@
+//! One kernel's proof, without Docker and without tools: a bridge, namespaces as guests, the
+//! product's own loader and control loop, real frames. Attacks are tried before enforcer starts,
+//! while it runs and after it has stopped: what was blocked had arrived before.
+
+mod checks;
+mod daemon;
+mod foreign;
+mod guest;
+mod probe;
+mod world;
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use self::{daemon::Daemon, world::World};
+
+/// Runs everything, prints a line for each test and a closing one; whether all passed.
+#[must_use]
+pub fn run() -> bool {
+    let mut tally = Tally::default();
+    if let Err(error) = run_all(&mut tally) {
+        tally.note("setup", Instant::now(), Err(error));
+    }
+    println!("test result: {} passed, {} failed", tally.passed, tally.failed);
+    tally.failed == 0
+}
+
+#[derive(Default)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+}
+
+impl Tally {
+    fn note(&mut self, name: &str, started: Instant, outcome: Result<()>) {
+        let took = started.elapsed().as_millis();
+        match outcome {
+            Ok(()) => {
+                self.passed += 1;
+                println!("ok   {name} ({took} ms)");
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("FAIL {name} ({took} ms): {error:#}");
+            }
+        }
+    }
+
+    fn test(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        let started = Instant::now();
+        self.note(name, started, test());
+    }
+}
+
+fn run_all(tally: &mut Tally) -> Result<()> {
+    guest::leave_namespace().context("a network namespace for the host")?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let _inside = runtime.enter();
+    let started = Instant::now();
+    let world = World::create(&runtime)?;
+    tally.note("the bridge and three guests stand", started, Ok(()));
+    tally.test("unprotected, every attack arrives", || checks::open(&world));
+
+    let started = Instant::now();
+    let mut daemon = Daemon::start(&runtime, &world)?;
+    tally.note("the kernel loads every program", started, Ok(()));
+    tally.test("the table of verified instructions", || checks::verified(&daemon));
+    tally.test("the programs run first on every port", || checks::attached(&world, &daemon));
+    tally.test("guest to host: the allowed port works", || checks::allowed(&world));
+    tally.test("guest to host: another port is denied", || checks::denied(&world, &daemon));
+    tally.test("guest to guest: no connection", || checks::guest_to_guest(&world, &daemon));
+    tally.test("no attack arrives, each is counted and recorded", || {
+        checks::closed(&world, &daemon)
+    });
+    tally.test("host to guest: a connection works", || checks::inbound(&world));
+    tally.test("host to guest: a bulk transfer is intact", || checks::bulk(&world));
+    tally.test("programs that were moved aside come back", || checks::moved(&world, &mut daemon));
+    tally.test("attaching anew leaves no gap", || checks::no_gap(&world, &daemon));
+    tally.test("a filter of a killed daemon is replaced", || checks::leftover(&world, &daemon));
+
+    tally.test("stopped, every program is gone", || checks::stopped(&world, daemon));
+    tally.test("stopped, the bridge still keeps guests apart", || checks::second_layer(&world));
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! The tests, in the order in which they run.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::{TcAttachType, loaded_programs, tc};
+use enforcer::{kernel::links::is_ingress, netlink::filters};
+use enforcer_common::abi::{event::Hook, verdict::DropReason};
+use tokio::runtime::Handle;
+
+use super::{
+    daemon::{Daemon, PATIENCE},
+    foreign::Foreign,
+    probe::{self, connects},
+    world::{
+        BANNER, BULK, GATEWAY, HUB_PORT, NOTEBOOK_PORT, OTHER_PORT, SINK_PORT, SOURCE_PORT, World,
+    },
+};
+use crate::{
+    harness::run::wait_for,
+    hex,
+    protocol::{ConnectBy, Connected, Request, Transferred},
+};
+
+/// Longest wait for a connection that is not to come about.
+const REFUSED_MS: u64 = 1500;
+/// Longest wait for one that is.
+const ACCEPTED_MS: u64 = 10_000;
+/// Longest bulk transfer under emulation.
+const BULK_MS: u64 = 30_000;
+/// Frames of a flood.
+const FLOOD: u32 = 20_000;
+
+/// Without enforcer the attacks work; otherwise the tests would prove nothing.
+pub(super) fn open(world: &World) -> Result<()> {
+    for probe in probe::all(world) {
+        let arrived = probe.send(1)?;
+        ensure!(arrived > 0, "{}: does not arrive unprotected", probe.name);
+    }
+    let from = &world.a.guest.actor;
+    ensure!(connects(from, (GATEWAY, HUB_PORT), ACCEPTED_MS)?, "the hub");
+    ensure!(connects(from, (GATEWAY, OTHER_PORT), ACCEPTED_MS)?, "another port");
+    ensure!(connects(from, (world.b.port.ipv4, NOTEBOOK_PORT), ACCEPTED_MS)?, "a guest");
+    Ok(())
+}
+
+/// Without programs attacks on the host work again; the bridge itself still keeps guests apart.
+pub(super) fn second_layer(world: &World) -> Result<()> {
+    for probe in probe::all(world) {
+        let arrived = probe.send(3)? > 0;
+        let expected = !probe.is_at(&world.b);
+        ensure!(arrived == expected, "{}: arrived: {arrived}", probe.name);
+    }
+    Ok(())
+}
+
+/// Prints how many instructions the verifier walked, for the committed table.
+pub(super) fn verified(daemon: &Daemon) -> Result<()> {
+    for hook in Hook::ALL {
+        let id = daemon.path.lock().hooks.program_id(hook);
+        let info = loaded_programs()
+            .filter_map(Result::ok)
+            .find(|info| info.id() == id)
+            .context("the kernel does not list the program")?;
+        let count = info.verified_instruction_count().context("the kernel does not say")?;
+        println!("verified {} {count}", hook.name());
+    }
+    Ok(())
+}
+
+/// What the kernel itself says, by the way that fits it.
+pub(super) fn attached(world: &World, daemon: &Daemon) -> Result<()> {
+    let release = &daemon.features.release;
+    println!("{release}: {}", if daemon.features.tcx { "TCX" } else { "clsact" });
+    ensure!(daemon.features.tcx != release.starts_with("6.1."), "TCX is of 6.6");
+    for port in ports(world) {
+        let hooks = if port == world.bridge {
+            [Hook::FromBridge, Hook::ToBridge]
+        } else {
+            [Hook::FromGuest, Hook::ToGuest]
+        };
+        for hook in hooks {
+            let ours = daemon.path.lock().hooks.program_id(hook);
+            let found = programs(world, daemon.features.tcx.then_some(daemon), port, hook)?;
+            ensure!(found == [ours], "{} on {port}: {found:?}, not {ours}", hook.name());
+        }
+    }
+    ensure!(daemon.state.borrow().failures.is_empty(), "the control loop failed");
+    Ok(())
+}
+
+fn ports(world: &World) -> [u32; 4] {
+    [world.bridge, world.a.port.ifindex, world.b.port.ifindex, world.x.port.ifindex]
+}
+
+/// Ids of the programs on a hook: TCX links where there is a daemon to ask, or filters.
+fn programs(world: &World, tcx: Option<&Daemon>, port: u32, hook: Hook) -> Result<Vec<u32>> {
+    match tcx {
+        Some(daemon) => Ok(daemon.path.lock().hooks.query(port, hook)?),
+        None => Ok(Handle::current().block_on(filters::programs(
+            &world.netlink,
+            port,
+            is_ingress(hook),
+        ))?),
+    }
+}
+
+pub(super) fn allowed(world: &World) -> Result<()> {
+    let connected = world.a.guest.actor.connect((GATEWAY, HUB_PORT), ACCEPTED_MS)?;
+    ensure!(connected.answer == hex::encode(BANNER.as_bytes()), "{connected:?}");
+    Ok(())
+}
+
+pub(super) fn denied(world: &World, daemon: &Daemon) -> Result<()> {
+    let port = world.a.port.ifindex;
+    let before = daemon.denials(port, DropReason::Policy)?.events;
+    let accepted = world.host.served(world.forbidden.id)?.accepted;
+    ensure!(!connects(&world.a.guest.actor, (GATEWAY, OTHER_PORT), REFUSED_MS)?, "it connects");
+    ensure!(world.host.served(world.forbidden.id)?.accepted == accepted, "it was accepted");
+    ensure!(daemon.denials(port, DropReason::Policy)?.events > before, "it was not counted");
+    Ok(())
+}
+
+pub(super) fn guest_to_guest(world: &World, daemon: &Daemon) -> Result<()> {
+    let port = world.a.port.ifindex;
+    let before = denials(daemon, port)?;
+    let to = (world.b.port.ipv4, NOTEBOOK_PORT);
+    ensure!(!connects(&world.a.guest.actor, to, REFUSED_MS)?, "it connects");
+    ensure!(denials(daemon, port)? > before, "nothing was counted");
+    Ok(())
+}
+
+fn denials(daemon: &Daemon, port: u32) -> Result<u64> {
+    let owner = daemon.id(port)?;
+    let counters = daemon.counters.list()?;
+    let ours = counters.iter().filter(|(key, _)| key.owner == owner && key.reason != 0);
+    Ok(ours.map(|(_, counter)| counter.events).sum())
+}
+
+pub(super) fn closed(world: &World, daemon: &Daemon) -> Result<()> {
+    let mut wrong = Vec::new();
+    for probe in probe::all(world) {
+        let port = probe.sender.port.ifindex;
+        let counted = daemon.denials(port, probe.reason)?.events;
+        let recorded = daemon.records(port, probe.reason)?;
+        let arrived = probe.send(3)?;
+        if arrived > 0 {
+            wrong.push(format!("{}: arrived {arrived} times", probe.name));
+        }
+        let counted = daemon.denials(port, probe.reason)?.events - counted;
+        if counted < 3 {
+            let name = probe.reason.name();
+            wrong.push(format!("{}: counted {counted} times as {name}", probe.name));
+        }
+        // The ring is looked at every 50 ms.
+        let record = || Ok((daemon.records(port, probe.reason)? > recorded).then_some(()));
+        if wait_for("a record", Duration::from_secs(2), record).is_err() {
+            wrong.push(format!("{}: no record", probe.name));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("; ")) }
+}
+
+pub(super) fn inbound(world: &World) -> Result<()> {
+    for member in [&world.a, &world.b] {
+        let data = hex::encode(b"notebook");
+        let connected: Connected = world.host.call(&Request::Connect {
+            to: (member.port.ipv4, NOTEBOOK_PORT).into(),
+            by: ConnectBy::Plain,
+            data: data.clone(),
+            timeout_ms: ACCEPTED_MS,
+            hold: false,
+        })?;
+        ensure!(connected.answer == data, "{}: {connected:?}", member.port.name);
+    }
+    Ok(())
+}
+
+/// Both ways over connections that the host opened, as large segments where the kernel makes them.
+pub(super) fn bulk(world: &World) -> Result<()> {
+    let b = &world.b;
+    let transfer = |port, send| -> Result<Transferred> {
+        let to = (b.port.ipv4, port).into();
+        world.host.call(&Request::Transfer { to, send, timeout_ms: BULK_MS })
+    };
+    let sent = transfer(SINK_PORT, BULK)?;
+    let served = b.guest.actor.served(b.sink.id)?;
+    ensure!(served.received == BULK && served.sha256 == sent.sha256, "to the guest: {served:?}");
+    let received = transfer(SOURCE_PORT, 0)?;
+    ensure!(received.bytes == BULK && received.sha256 == sent.sha256, "from the guest");
+    Ok(())
+}
+
+/// Another program goes before ours; the control loop puts ours first again.
+pub(super) fn moved(world: &World, daemon: &mut Daemon) -> Result<()> {
+    let port = world.a.port;
+    let ours = daemon.path.lock().hooks.program_id(Hook::FromGuest);
+    let tcx = daemon.features.tcx;
+    let first = |daemon: &Daemon| -> Result<Option<u32>> {
+        let found = programs(world, tcx.then_some(daemon), port.ifindex, Hook::FromGuest)?;
+        Ok(found.first().copied())
+    };
+    let mut foreign = Foreign::load()?;
+    let link = foreign.attach_first(port.name, tcx)?;
+    ensure!(first(daemon)? == Some(foreign.id()?), "the other program is not first");
+    daemon.wake();
+    wait_for("ours first again", PATIENCE, || Ok((first(daemon)? == Some(ours)).then_some(())))?;
+    drop(link);
+    let found = programs(world, tcx.then_some(daemon), port.ifindex, Hook::FromGuest)?;
+    ensure!(found == [ours], "after the other one left: {found:?}");
+
+    if !tcx {
+        tc::qdisc_detach_program(port.name, TcAttachType::Ingress, Hook::FromGuest.name())?;
+        ensure!(first(daemon)?.is_none(), "the filter is still there");
+        daemon.wake();
+        wait_for("ours again", PATIENCE, || Ok((first(daemon)? == Some(ours)).then_some(())))?;
+    }
+    daemon.settle(world)
+}
+
+/// Filters are replaced while they work. A TCX link that is in place is left alone.
+pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
+    let port = world.a.port.ifindex;
+    let probe = probe::flood(world);
+    let before = daemon.denials(port, DropReason::Policy)?.events;
+    let arrived = probe.send_during(FLOOD, || {
+        for _ in 0..20 {
+            daemon.path.attach_port(port)?;
+        }
+        Ok(())
+    })?;
+    ensure!(arrived == 0, "{arrived} of {FLOOD} frames came through");
+    let counted = daemon.denials(port, DropReason::Policy)?.events - before;
+    ensure!(counted >= u64::from(FLOOD), "{counted} of {FLOOD} frames counted");
+    daemon.wake();
+    attached(world, daemon)
+}
+
+/// What a daemon that was killed leaves is taken over without a gap.
+pub(super) fn leftover(world: &World, daemon: &Daemon) -> Result<()> {
+    if daemon.features.tcx {
+        // Links end with the process that held them.
+        return Ok(());
+    }
+    let options = enforcer::kernel::load::LoadOptions { mark_mask: 3, max_flows: 1024 };
+    let mut killed = enforcer::kernel::load::load(options, &daemon.features)?;
+    let port = world.a.port.ifindex;
+    killed.hooks.attach(port, Hook::FromGuest)?;
+    let ours = daemon.path.lock().hooks.program_id(Hook::FromGuest);
+    let stranger = killed.hooks.program_id(Hook::FromGuest);
+    let found = programs(world, None, port, Hook::FromGuest)?;
+    ensure!(found == [stranger], "not taken over: {found:?}");
+    // As if it had been killed: nothing is detached.
+    std::mem::forget(killed);
+    daemon.path.attach_port(port)?;
+    let found = programs(world, None, port, Hook::FromGuest)?;
+    ensure!(found == [ours], "not taken back: {found:?}");
+    Ok(())
+}
+
+pub(super) fn stopped(world: &World, daemon: Daemon) -> Result<()> {
+    let tcx = daemon.features.tcx;
+    daemon.stop();
+    if tcx {
+        // Links end with their descriptors; that attacks arrive again proves it.
+        return Ok(());
+    }
+    for port in ports(world) {
+        for hook in [Hook::FromGuest, Hook::ToGuest] {
+            wait_for("no filter", PATIENCE, || {
+                Ok(programs(world, None, port, hook)?.is_empty().then_some(()))
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! The daemon without Docker and without a command line: the product's loader and control loop, fed
+//! with an inventory that is written here.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use enforcer::{
+    audit::decode::{Decoded, decode},
+    config,
+    control::{
+        path::PacketPath,
+        reconcile::{Reconciler, State, attach_early},
+    },
+    kernel::{
+        features::{self, Features},
+        load::{self, LoadOptions},
+        maps::CounterMap,
+        ring::Reader,
+    },
+    model::{
+        inventory::{Attachment, Container, DockerNetwork, Inventory, Subnet},
+        owner::Owners,
+    },
+    netlink,
+};
+use enforcer_common::abi::{counter::Counter, endpoint::Role, event::Hook, verdict::DropReason};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+
+use super::world::{BRIDGE, GATEWAY, HUB_PORT, Member, NETWORK, World};
+use crate::harness::run::wait_for;
+
+/// The control loop looks at everything every 5 s; emulation takes its time.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// See the module.
+pub(super) struct Daemon {
+    /// What the kernel offers.
+    pub(super) features: Features,
+    /// Programs and maps.
+    pub(super) path: PacketPath,
+    /// Counters.
+    pub(super) counters: CounterMap,
+    /// What the control loop did.
+    pub(super) state: watch::Receiver<Arc<State>>,
+    inventory: watch::Sender<Arc<Inventory>>,
+    events: Arc<Mutex<Vec<Decoded>>>,
+    tasks: [JoinHandle<()>; 2],
+    _reader: Reader,
+}
+
+impl Daemon {
+    /// Starts it, and waits until A and B have their identities.
+    pub(super) fn start(runtime: &Runtime, world: &World) -> Result<Self> {
+        let text = format!(
+            "[networks.{NETWORK}]\nbridge = \"{BRIDGE}\"\ncreate = false\n\
+             subnet = \"10.98.0.0/24\"\ngateway = \"{GATEWAY}\"\n\
+             [[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\n"
+        );
+        let config = Arc::new(config::parse(&text, "the test's config")?);
+        let features = features::preflight()?;
+        let options = LoadOptions { mark_mask: config.mark_mask, max_flows: 1 << 14 };
+        let loaded = load::load(options, &features)?;
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let reader = loaded.ring.read(move |bytes| match decode(bytes) {
+            Ok(event) => seen.lock().unwrap_or_else(PoisonError::into_inner).push(event),
+            Err(error) => println!("not an event: {error}"),
+        })?;
+        let requests = netlink::connect()?;
+        let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone());
+        let links = runtime.block_on(netlink::links::follow())?;
+        let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
+        let (state, state_out) = watch::channel(Arc::<State>::default());
+        let early =
+            attach_early(Arc::clone(&config), path.clone(), links.links.clone(), links.new_veths);
+        let reconciler = Reconciler {
+            config,
+            path: path.clone(),
+            netlink: requests,
+            links: links.links,
+            inventory: inventory_out,
+            refresh_links: links.refresh,
+            refresh_docker: Arc::new(Notify::new()),
+            owners: watch::channel(Arc::<Owners>::default()).0,
+            state,
+        };
+        let tasks = [runtime.spawn(reconciler.run()), runtime.spawn(early)];
+        let daemon = Self {
+            features,
+            path,
+            counters: loaded.counters,
+            state: state_out,
+            inventory,
+            events,
+            tasks,
+            _reader: reader,
+        };
+        daemon.settle(world)?;
+        Ok(daemon)
+    }
+
+    /// Waits until the kernel holds what it should.
+    pub(super) fn settle(&self, world: &World) -> Result<()> {
+        wait_for("the control loop", PATIENCE, || {
+            let state = self.state.borrow().clone();
+            let role = |member: &Member| {
+                state.observed.endpoints.get(&member.port.ifindex).map(|endpoint| endpoint.role)
+            };
+            let identified = role(&world.a) == Some(Role::Guest as u8)
+                && role(&world.b) == Some(Role::Guest as u8)
+                && role(&world.x) == Some(Role::Unknown as u8);
+            Ok((identified && state.failures.is_empty()).then_some(()))
+        })
+        .with_context(|| format!("failures: {:?}", self.state.borrow().failures))
+    }
+
+    /// Has the control loop look at everything now.
+    pub(super) fn wake(&self) {
+        self.inventory.send_modify(|inventory| {
+            let mut next = Inventory::clone(inventory);
+            next.version += 1;
+            *inventory = Arc::new(next);
+        });
+    }
+
+    /// Id of a port's endpoint.
+    pub(super) fn id(&self, ifindex: u32) -> Result<u32> {
+        let endpoints = self.path.lock().maps.endpoints.list()?;
+        let found = endpoints.into_iter().find(|(index, _)| *index == ifindex);
+        Ok(found.context("the port has no endpoint")?.1.id)
+    }
+
+    /// A counter of denials at ingress; absent is zero.
+    pub(super) fn denials(&self, ifindex: u32, reason: DropReason) -> Result<Counter> {
+        let owner = self.id(ifindex)?;
+        let all = self.counters.list()?;
+        let found = all.into_iter().find(|(key, _)| {
+            (key.owner, key.reason, key.hook) == (owner, reason as u16, Hook::FromGuest as u8)
+        });
+        Ok(found.map(|(_, counter)| counter).unwrap_or_default())
+    }
+
+    /// Records of denials at a port so far.
+    pub(super) fn records(&self, ifindex: u32, reason: DropReason) -> Result<usize> {
+        let owner = self.id(ifindex)?;
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let matching = events.iter().filter(|decoded| {
+            decoded.reason == Some(reason)
+                && decoded.event.owner == owner
+                && decoded.event.ifindex == ifindex
+        });
+        Ok(matching.count())
+    }
+
+    /// Stops it and lets go of everything.
+    pub(super) fn stop(self) {
+        let Self { path, tasks, .. } = self;
+        for task in tasks {
+            task.abort();
+            // Cancelled, as asked for.
+            let _ = Handle::current().block_on(task);
+        }
+        drop(path);
+    }
+}
+
+fn inventory(world: &World) -> Inventory {
+    let members = [("guest-a", &world.a), ("guest-b", &world.b)];
+    let attachments = members.map(|(name, member)| {
+        let attachment =
+            Attachment { mac: Some(member.port.mac), ipv4: Some(member.port.ipv4), ipv6: None };
+        (name.to_owned(), attachment)
+    });
+    let containers = members.map(|(name, member)| {
+        let sandbox = Some(member.guest.sandbox.display().to_string());
+        let (id, name) = (name.to_owned(), name.to_owned());
+        (id.clone(), Container { id, name, sandbox, ..Container::default() })
+    });
+    let network = DockerNetwork {
+        id: "network".into(),
+        name: NETWORK.into(),
+        bridge: BRIDGE.into(),
+        subnets: vec![Subnet {
+            address: [10, 98, 0, 0].into(),
+            prefix: 24,
+            gateway: Some(GATEWAY.into()),
+        }],
+        attachments: attachments.into(),
+    };
+    Inventory {
+        version: 1,
+        networks: BTreeMap::from([(network.id.clone(), network)]),
+        containers: containers.into(),
+    }
+}
