@@ -44,9 +44,11 @@ fn n4_one_gigabyte_each_way_is_intact() -> Result<()> {
             println!("1 GB to the guest in {} ms, back in {} ms", pushed.took_ms, pulled.took_ms);
             Ok(())
         })?;
-        let denied: Vec<_> = counts.keys().filter(|reason| *reason != "flow_opened").collect();
-        // The host's own multicast may fall into these seconds.
-        ensure!(denied.iter().all(|reason| *reason == "not_addressed"), "denied: {counts:?}");
+        // The host's own multicast, and a guest that asks for a hub that has gone, may fall into
+        // these seconds.
+        let others = ["flow_opened", "not_addressed", "arp"];
+        let denied = counts.keys().any(|reason| !others.contains(&reason.as_str()));
+        ensure!(!denied, "denied: {counts:?}");
         for id in [sink.id, source.id] {
             a.actor.call::<()>(&Request::Close { id, reset: false })?;
         }
