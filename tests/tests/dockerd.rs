@@ -19,6 +19,8 @@ mod side_by_side;
 mod traffic;
 #[path = "dockerd/unrelated.rs"]
 mod unrelated;
+#[path = "dockerd/wide.rs"]
+mod wide;
 #[path = "dockerd/zz_end.rs"]
 mod zz_end;
 
@@ -29,9 +31,10 @@ fn can_run() -> bool {
     run::obstacle().inspect(|why| eprintln!("skipped: {why}")).is_none()
 }
 
-/// Whether tests of the daemon can run here; says why not.
+/// Whether tests of the daemon can run here; says why not. Where `CI` is set, a daemon must be there.
 fn can_enforce() -> bool {
     if artifacts::enforcer().is_none() {
+        assert!(std::env::var_os("CI").is_none(), "no enforcer binary to test: set ENFORCER_BIN");
         eprintln!("skipped: no enforcer binary; build it or set ENFORCER_BIN");
         return false;
     }

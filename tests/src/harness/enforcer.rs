@@ -35,7 +35,7 @@ pub enum Mode {
     Passing,
 }
 
-/// One counter of `enforcer status`, summed over hooks.
+/// What one counter of `enforcer status` tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Frames denied.
@@ -49,6 +49,20 @@ pub struct Count {
     /// Records lost because the ring was full.
     pub lost: u64,
 }
+
+/// Which counter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CounterKey {
+    /// Container or network.
+    pub endpoint: String,
+    /// Program.
+    pub hook: String,
+    /// Reason.
+    pub reason: String,
+}
+
+/// Counters as status lists them. Those of an endpoint go when it does.
+pub type Counters = BTreeMap<CounterKey, Count>;
 
 /// Counters by reason.
 pub type Counts = BTreeMap<String, Count>;
@@ -105,9 +119,9 @@ impl Enforcer {
         run_status(&mut command)
     }
 
-    /// Denials by reason, over all endpoints and hooks.
-    pub fn counts(&self, host: &Namespace) -> Result<Counts> {
-        let mut counts = Counts::new();
+    /// Every counter. [`super::proof::rise`] of two of them sums them up by reason.
+    pub fn counts(&self, host: &Namespace) -> Result<Counters> {
+        let mut counts = Counters::new();
         collect_counts(&self.status(host)?, &mut counts);
         Ok(counts)
     }
@@ -230,7 +244,7 @@ gateway = "{GATEWAY}"
 }
 
 /// Finds every object with a `reason` and `events` below `counters`, wherever status puts it.
-fn collect_counts(value: &Value, counts: &mut Counts) {
+fn collect_counts(value: &Value, counts: &mut Counters) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect_counts(item, counts)),
         Value::Object(fields) => {
@@ -239,7 +253,13 @@ fn collect_counts(value: &Value, counts: &mut Counts) {
             {
                 let number =
                     |name: &str| fields.get(name).and_then(Value::as_u64).unwrap_or_default();
-                let count = counts.entry(reason.to_owned()).or_default();
+                let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("");
+                let key = CounterKey {
+                    endpoint: text("endpoint").into(),
+                    hook: text("hook").into(),
+                    reason: reason.into(),
+                };
+                let count = counts.entry(key).or_default();
                 count.events += number("events");
                 count.packets += number("packets");
                 count.recorded += number("recorded");

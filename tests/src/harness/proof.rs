@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::{
     capture::Captures,
-    enforcer::{Count, Counts, Enforcer, Mode},
+    enforcer::{Count, Counters, Counts, Enforcer, Mode},
     scenario,
     topology::Rig,
 };
@@ -239,12 +239,14 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// How much each counter rose.
+/// How much the counters rose, by reason. One that has gone, with its endpoint, did not rise.
 #[must_use]
-pub fn rise(before: &Counts, after: &Counts) -> Counts {
+pub fn rise(before: &Counters, after: &Counters) -> Counts {
     let mut rise = Counts::new();
-    for (reason, now) in after {
-        let then = before.get(reason).copied().unwrap_or_default();
+    for (key, now) in after {
+        let then = before.get(key).copied().unwrap_or_default();
+        // A new endpoint of an old name starts again at 0.
+        let then = if then.events > now.events { Count::default() } else { then };
         let more = Count {
             events: now.events - then.events,
             packets: now.packets - then.packets,
@@ -253,7 +255,8 @@ pub fn rise(before: &Counts, after: &Counts) -> Counts {
             lost: now.lost - then.lost,
         };
         if more.events > 0 {
-            rise.insert(reason.clone(), more);
+            let sum = rise.entry(key.reason.clone()).or_default();
+            *sum = add(*sum, more);
         }
     }
     rise

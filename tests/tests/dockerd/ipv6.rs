@@ -1,6 +1,9 @@
 //! A guest network with IPv6: the same promises for the other family.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
@@ -14,6 +17,7 @@ use enforcer_tests::{
         guest::Guest,
         proof::rise,
         residue::Snapshot,
+        run::wait_for,
         topology::{
             BRIDGE, Base, GATEWAY6, HOST_PORTS, HUB_BANNER, HUB_PORT, NOTEBOOK_PORT, Rig, SUBNET6,
             WORLD6,
@@ -40,7 +44,11 @@ fn the_promises_hold_for_ipv6() -> Result<()> {
     for guest in [&rig.a, &rig.b] {
         daemon.wait_identified(&rig.host, &guest.name, "guest")?;
     }
-    rig.host.actor.listen((GATEWAY6, HUB_PORT), Serve::Banner(HUB_BANNER.into()))?;
+    // The bridge's address is usable some time after the bridge has its first port.
+    wait_for("the gateway's address", Duration::from_secs(10), || {
+        let banner = Serve::Banner(HUB_BANNER.into());
+        rig.host.actor.listen((GATEWAY6, HUB_PORT), banner).map(Some)
+    })?;
     let (a, b) = (global(&rig.a)?, global(&rig.b)?);
     let checks: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("answers flow", &|| answers_flow(&rig, a, b)),
@@ -135,12 +143,11 @@ fn no_forgery(rig: &Rig, daemon: &Enforcer, b: Ipv6Addr) -> Result<()> {
         to(rig.b.mac, own, link_local(rig.b.mac), &claim(GATEWAY6)),
         to(group, GATEWAY6, ALL_NODES, &claim(GATEWAY6)),
     ];
+    let routes = rig.host.ip("-6 route")?;
     unseen(rig, daemon, &["router", "ndp", "source_address"], &frames)?;
+    ensure!(rig.host.ip("-6 route")? == routes, "the host's routes changed");
     let table = rig.host.ip(&format!("-6 neigh show {b} dev {BRIDGE}"))?;
-    ensure!(
-        !table.replace(':', "").contains(&hex::encode(&mac)),
-        "the host believes A: {table}"
-    );
+    ensure!(!table.replace(':', "").contains(&hex::encode(&mac)), "the host believes A: {table}");
     Ok(())
 }
 
