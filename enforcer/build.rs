@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use toolchain::{CHOICE, TARGET, Toolchain};
+use toolchain::{CHOICE, Toolchain};
 
 const READY_OBJECT: &str = "ENFORCER_BPF_OBJECT";
 
@@ -63,7 +63,7 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
     if !status.success() {
         return Err(format!("the eBPF programs do not build with {}: {status}", toolchain.core));
     }
-    Ok(toolchain.output_dir(target_dir).join(TARGET).join("bpf/enforcer-ebpf"))
+    Ok(toolchain.object(target_dir))
 }
 
 /// The target directory around `OUT_DIR`: checks, tests and release builds share one eBPF build.

@@ -98,6 +98,11 @@ impl Toolchain {
         command
     }
 
+    /// The object that [`Self::cargo`] builds.
+    pub(crate) fn object(&self, target_dir: &Path) -> PathBuf {
+        self.output_dir(target_dir).join(TARGET).join("bpf/enforcer-ebpf")
+    }
+
     fn flags(&self) -> String {
         [
             format!("-Clinker={}", self.linker.display()),

@@ -182,7 +182,7 @@ pub struct Attack {
     pub unprotected: Through,
     /// What gets through under the classic recipe.
     pub classic: Through,
-    /// br_netfilter, where it is on, holds or checks such packets itself: off, they are seen. The
+    /// `br_netfilter`, where it is on, holds or checks such packets itself: off, they are seen. The
     /// classic recipe needs it on.
     pub without_br_netfilter: bool,
     /// Sysctls of the host that help the attacker: path below `/proc/sys`, value, value after.
@@ -236,7 +236,7 @@ impl Attack {
         self
     }
 
-    /// Switches br_netfilter off for it, except under the classic recipe.
+    /// Switches `br_netfilter` off for it, except under the classic recipe.
     fn without_br_netfilter(&mut self) -> &mut Self {
         self.without_br_netfilter = true;
         self
@@ -327,7 +327,7 @@ impl Scene {
     }
 
     /// An IPv4 packet's frame from A to B.
-    fn to_peer(&self, packet: &[u8]) -> Vec<u8> {
+    fn via_bridge(&self, packet: &[u8]) -> Vec<u8> {
         self.frame(self.b.mac, ethertype::IPV4, packet)
     }
 

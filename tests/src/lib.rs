@@ -4,6 +4,14 @@
 //! Nothing here touches the network namespace it was started in: all traffic stays inside
 //! namespaces that the harness makes.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::similar_names,
+    clippy::format_push_string,
+    clippy::many_single_char_names,
+    reason = "frames are built from small numbers and short names; reports from pieces of text"
+)]
+
 pub mod actor;
 pub mod frames;
 pub mod hex;

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -147,7 +148,22 @@ fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 }
 
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
-    integration(workspace, closing, "dockerd")
+    succeed(&mut workspace.cargo(["build", "--package", "enforcer"]))?;
+    let mut cargo = workspace.cargo(["test", "--package", "enforcer-tests"]);
+    cargo
+        .env("ENFORCER_BIN", workspace.target.join("debug/enforcer"))
+        .env("ENFORCER_PASSING_OBJECT", passing_object(workspace)?);
+    closing.run(cargo.args(["--test", "dockerd", "--", "--test-threads=1"]))
+}
+
+/// The eBPF programs that decide and record but let everything pass: what a test sees then is what
+/// it must fail on.
+fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
+    let target = workspace.target.join("passing");
+    let toolchain = Toolchain::find(&workspace.target).map_err(anyhow::Error::msg)?;
+    let mut cargo = toolchain.cargo("build", &target);
+    succeed(cargo.current_dir(&workspace.root).args(["--features", "pass"]))?;
+    Ok(toolchain.object(&target))
 }
 
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {

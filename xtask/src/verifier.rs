@@ -105,7 +105,7 @@ pub(crate) fn write(workspace: &Workspace, series: &str, counted: &Counts) -> Re
     let mut text = HEADER.to_owned();
     for (program, row) in &table {
         let cells: Vec<_> = row.iter().map(|(series, n)| format!("\"{series}\" = {n}")).collect();
-        text += &format!("{program} = {{ {} }}\n", cells.join(", "));
+        text.extend([program, " = { ", &cells.join(", "), " }\n"]);
     }
     Ok(fs::write(workspace.root.join(TABLE), text)?)
 }

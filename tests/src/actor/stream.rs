@@ -250,13 +250,10 @@ pub(super) fn transfer(to: SocketAddr, send: u64, timeout_ms: u64) -> Result<Tra
         stream.shutdown(Shutdown::Write)?;
         bytes = send;
         // The sink closes after the last byte: then all of it has arrived.
-        stream.read_exact(&mut [0]).map_or_else(
-            |error| {
-                ensure!(error.kind() == io::ErrorKind::UnexpectedEof, "sink: {error}");
-                Ok(())
-            },
-            |()| bail!("a sink does not speak"),
-        )?;
+        match stream.read_exact(&mut [0]) {
+            Ok(()) => bail!("a sink does not speak"),
+            Err(error) => ensure!(error.kind() == io::ErrorKind::UnexpectedEof, "sink: {error}"),
+        }
     } else {
         let mut buffer = vec![0; CHUNK];
         loop {

@@ -25,7 +25,7 @@ fn protocols(book: &mut Book) {
     book.frames("P09", "every other IP protocol to B", Point::Peer, TO_PEER, move |s, m| {
         others()
             .map(|number| {
-                s.to_peer(&Ipv4 { protocol: number, ..s.ip(s.b.ipv4) }.packet(&padded(m)))
+                s.via_bridge(&Ipv4 { protocol: number, ..s.ip(s.b.ipv4) }.packet(&padded(m)))
             })
             .collect()
     })
@@ -121,7 +121,7 @@ fn cut(s: &Scene, to: std::net::Ipv4Addr, m: &[u8]) -> Vec<Vec<u8>> {
         part(3, 2, m),
         part(4, MORE, whole.get(..24).unwrap_or_default()),
         part(4, 1, whole.get(8..24).unwrap_or_default()),
-        part(5, MORE | 100, m),
+        part(5, MORE | 0x64, m),
         part(6, 0x1fff, m),
     ]
 }

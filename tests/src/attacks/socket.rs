@@ -1,6 +1,6 @@
 //! The kernel's other doors: sockets of every kind, super-packets, headers that lie about them.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use enforcer_common::abi::verdict::DropReason::{
     self, Arp, GuestToGuest, L2Destination, Malformed, NoFlow, Policy, Truncated,
@@ -96,9 +96,9 @@ fn doors(book: &mut Book) {
         let ends = s.ends(s.b.ipv4);
         let ping = icmp(8, 0, [0, 1, 0, 1], m);
         vec![
-            s.to_peer(&Tcp::new(23003, 22, flag::SYN).packet(&ends, m)),
-            s.to_peer(&udp_packet(&ends, 5000, 5353, m)),
-            s.to_peer(&Ipv4 { protocol: 1, ..s.ip(s.b.ipv4) }.packet(&ping)),
+            s.via_bridge(&Tcp::new(23003, 22, flag::SYN).packet(&ends, m)),
+            s.via_bridge(&udp_packet(&ends, 5000, 5353, m)),
+            s.via_bridge(&Ipv4 { protocol: 1, ..s.ip(s.b.ipv4) }.packet(&ping)),
         ]
     })
     .classic(Through::Nothing);
@@ -172,7 +172,7 @@ fn super_packets(book: &mut Book) {
     .inexact()
     // A super-packet is one frame on a virtual wire.
     .unprotected(Through::Some);
-    let host = SocketAddr::from((Ipv4Addr::from(GATEWAY), 4444));
+    let host = SocketAddr::from((GATEWAY, 4444));
     book.add(
         "P32",
         "UDP super-packets to the host",

@@ -30,7 +30,7 @@ pub(super) fn add(book: &mut Book) {
     );
     book.frames("P07", "the hub's source address to B", Point::Peer, SOURCE, |s, m| {
         let from_host = Ip::V4(Ipv4::new(s.host.ipv4, s.b.ipv4, 0));
-        vec![s.to_peer(&Tcp::new(8081, 8888, flag::SYN).packet(&from_host, m))]
+        vec![s.via_bridge(&Tcp::new(8081, 8888, flag::SYN).packet(&from_host, m))]
     })
     .classic(Through::Nothing);
     book.frames("P07", "B's MAC address", Point::Host, &[SourceMac], |s, m| {

@@ -124,13 +124,33 @@ fn print_attack(attack: &Attack, seen: &Observation) {
 }
 
 fn print_row([from, to, what, verdict, reason, wire]: [&str; 6]) {
-    println!("{from:8} {to:16} {what:44} {verdict:8} {reason:30} {wire}");
+    println!("{from:8} {to:16} {what:50} {verdict:8} {reason:22} {wire}");
 }
 
 fn print_records(records: Vec<serde_json::Value>) {
     println!("the last of {} records:", records.len());
     let skip = records.len().saturating_sub(RECORDS);
     for record in records.into_iter().skip(skip) {
-        println!("  {record}");
+        println!("  {}", in_order(&record));
     }
+}
+
+/// A record with what a reader looks for first; the rest of it is left out here.
+fn in_order(record: &serde_json::Value) -> String {
+    const FIRST: [&str; 12] = [
+        "time",
+        "kind",
+        "event",
+        "cause",
+        "count",
+        "container",
+        "hook",
+        "reason",
+        "protocol",
+        "source",
+        "destination",
+        "destination_port",
+    ];
+    let shown = FIRST.iter().filter_map(|key| Some(format!("\"{key}\":{}", record.get(key)?)));
+    format!("{{{},...}}", shown.collect::<Vec<_>>().join(","))
 }

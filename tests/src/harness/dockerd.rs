@@ -89,7 +89,7 @@ impl Dockerd {
         let child = command.spawn().context("start dockerd")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let socket = dir.join("docker.sock");
-        let client = wait_for("dockerd", Duration::from_secs(60), || {
+        let client = wait_for("dockerd", Duration::from_mins(1), || {
             let version = ClientVersion { major_version: 1, minor_version: 41 };
             let path = socket.to_str().context("the socket's path")?;
             let client = Docker::connect_with_unix(path, CALL_TIMEOUT, &version)?;

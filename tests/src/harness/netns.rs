@@ -114,8 +114,10 @@ pub fn output(command: &mut Command, what: &str) -> Result<String> {
 
 /// Makes `command` end with this process: a killed test leaves no process behind.
 pub fn die_with_parent(command: &mut Command, signal: i32) {
-    // SAFETY: one system call.
-    unsafe { command.pre_exec(move || check(libc::prctl(libc::PR_SET_PDEATHSIG, signal))) };
+    // SAFETY: one system call that takes integers.
+    let ask = move || check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) });
+    // SAFETY: between fork and exec nothing but that call is made.
+    unsafe { command.pre_exec(ask) };
 }
 
 impl Drop for Namespace {

@@ -48,10 +48,14 @@ impl Observation {
         Through::measure(self.sent, self.reached)
     }
 
-    /// The reasons that were counted, for tables.
+    /// The reasons of denials that were counted, for tables; without those that also rise when
+    /// nobody attacks.
     #[must_use]
     pub fn reasons(&self) -> String {
-        self.counted.keys().cloned().collect::<Vec<_>>().join(" ")
+        let noise = |reason: &&String| ["flow_opened", "not_addressed"].contains(&reason.as_str());
+        let reasons: Vec<_> =
+            self.counted.keys().filter(|reason| !noise(reason)).cloned().collect();
+        reasons.join(" ")
     }
 }
 

@@ -19,7 +19,8 @@ impl Snapshot {
         let mut kinds = BTreeMap::new();
         kinds.insert("named network namespaces", entries("/run/netns"));
         kinds.insert("links", entries("/sys/class/net"));
-        kinds.insert("mounts", marked(fs::read_to_string("/proc/self/mounts").unwrap_or_default()));
+        kinds
+            .insert("mounts", marked(&fs::read_to_string("/proc/self/mounts").unwrap_or_default()));
         kinds.insert("run directories", ours(entries(&std::env::temp_dir().to_string_lossy())));
         kinds.insert("cgroups", cgroups());
         kinds.insert("processes", processes());
@@ -57,7 +58,7 @@ fn ours(names: BTreeSet<String>) -> BTreeSet<String> {
     names.into_iter().filter(|name| name.contains(&own_tag())).collect()
 }
 
-fn marked(text: String) -> BTreeSet<String> {
+fn marked(text: &str) -> BTreeSet<String> {
     ours(text.lines().map(Into::into).collect())
 }
 

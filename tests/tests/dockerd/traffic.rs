@@ -34,9 +34,9 @@ fn n4_one_gigabyte_each_way_is_intact() -> Result<()> {
         };
         let counts = shared.counting(|| {
             let pushed = transfer(SINK, GIGABYTE)?;
-            let sunk: Served = a.actor.served(sink.id)?;
-            ensure!(sunk.received == GIGABYTE, "{sunk:?}");
-            ensure!(sunk.sha256 == pushed.sha256, "pushed {pushed:?}, arrived {sunk:?}");
+            let received: Served = a.actor.served(sink.id)?;
+            ensure!(received.received == GIGABYTE, "{received:?}");
+            ensure!(received.sha256 == pushed.sha256, "pushed {pushed:?}, arrived {received:?}");
             let pulled = transfer(SOURCE, 0)?;
             ensure!(pulled.bytes == GIGABYTE, "{pulled:?}");
             // Both are the same pattern.
