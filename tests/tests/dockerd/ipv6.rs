@@ -137,10 +137,7 @@ fn no_forgery(rig: &Rig, daemon: &Enforcer, b: Ipv6Addr) -> Result<()> {
     ];
     unseen(rig, daemon, &["router", "ndp", "source_address"], &frames)?;
     let table = rig.host.ip(&format!("-6 neigh show {b} dev {BRIDGE}"))?;
-    ensure!(
-        !table.replace(':', "").contains(&hex::encode(&mac)),
-        "the host believes A: {table}"
-    );
+    ensure!(!table.replace(':', "").contains(&hex::encode(&mac)), "the host believes A: {table}");
     Ok(())
 }
 

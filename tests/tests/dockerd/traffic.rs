@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
     harness::topology::NOTEBOOK_PORT,
     hex,
-    protocol::{Captured, Capturing, ConnectBy, Connected, Filter, Request, Serve, Served, Transferred},
+    protocol::{
+        Captured, Capturing, ConnectBy, Connected, Filter, Request, Serve, Served, Transferred,
+    },
 };
 
 use crate::shared::{self, INBOUND_ESTABLISHED};

@@ -105,16 +105,18 @@ fn rate(from: &Actor, peer: SocketAddr) -> Result<f64> {
 
 fn ports(host: &Namespace, bridge: &str) -> Result<Vec<String>> {
     let text = host.ip(&format!("-o link show master {bridge}"))?;
-    let name = |line: &str| {
-        Some(line.split(": ").nth(1)?.split('@').next()?.to_owned())
-    };
+    let name = |line: &str| Some(line.split(": ").nth(1)?.split('@').next()?.to_owned());
     Ok(text.lines().filter_map(name).collect())
 }
 
 /// TC programs of an interface as the kernel lists them.
 fn programs(host: &Namespace, interface: &str) -> Result<Vec<String>> {
     let text = host.run(&format!("bpftool net show dev {interface}"))?;
-    Ok(text.lines().filter(|line| line.contains("tcx/") || line.contains("clsact/")).map(Into::into).collect())
+    Ok(text
+        .lines()
+        .filter(|line| line.contains("tcx/") || line.contains("clsact/"))
+        .map(Into::into)
+        .collect())
 }
 
 struct Seen {
