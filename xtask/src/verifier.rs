@@ -102,11 +102,11 @@ pub(crate) fn write(workspace: &Workspace, series: &str, counted: &Counts) -> Re
     for (program, count) in counted {
         table.entry(program.clone()).or_default().insert(series.to_owned(), *count);
     }
-    let mut text = HEADER.to_owned();
-    for (program, row) in &table {
+    let lines = table.iter().map(|(program, row)| {
         let cells: Vec<_> = row.iter().map(|(series, n)| format!("\"{series}\" = {n}")).collect();
-        text.extend([program, " = { ", &cells.join(", "), " }\n"]);
-    }
+        format!("{program} = {{ {} }}\n", cells.join(", "))
+    });
+    let text: String = std::iter::once(HEADER.to_owned()).chain(lines).collect();
     Ok(fs::write(workspace.root.join(TABLE), text)?)
 }
 

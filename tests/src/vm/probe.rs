@@ -111,16 +111,16 @@ impl Probe<'_> {
             outgoing: false,
             keep: 1,
         })?;
-        let send = Send {
+        let frames = Send {
             interface: "eth0".into(),
             frames: vec![hex::encode(&self.frame)],
             repeat: times,
             ..Send::default()
         };
         let actor = self.sender.guest.actor.clone();
-        let sending = std::thread::spawn(move || actor.send(send));
+        let task = std::thread::spawn(move || actor.send(frames));
         let outcome = meanwhile();
-        let sent: Sent = sending.join().map_err(|_panic| anyhow::anyhow!("sender"))??;
+        let sent: Sent = task.join().map_err(|_panic| anyhow::anyhow!("sender"))??;
         let captured: Captured =
             looker.call(&Request::CaptureEnd { id: capturing.id, settle_ms: SETTLE_MS })?;
         outcome?;
