@@ -16,6 +16,7 @@ pub use tcp::track;
 
 use crate::{
     abi::{flow::FlowRecord, policy::Quotas, verdict::DropReason},
+    decide::{Opener, Origin},
     packet::{Packet, Payload, TCP, UDP},
 };
 
@@ -164,6 +165,18 @@ pub fn limit(quotas: &Quotas, class: QuotaClass, outbound: bool) -> u32 {
         (QuotaClass::Established, true) => quotas.outbound_established,
         (QuotaClass::Closing, _) => quotas.closing,
         (QuotaClass::None, _) => 0,
+    }
+}
+
+/// How many half-open flows there may be for `opener` to open one more. Sources beyond the bridge get
+/// half: a flood of theirs on a published port must leave the host and the hubs their way in.
+#[must_use]
+#[inline(always)]
+pub fn opening_limit(quotas: &Quotas, opener: Opener) -> u32 {
+    match opener {
+        Opener::Endpoint => quotas.outbound_half_open,
+        Opener::Peer(Origin::Beyond) => quotas.inbound_half_open.div_ceil(2),
+        Opener::Peer(Origin::Host | Origin::Hub | Origin::Guest) => quotas.inbound_half_open,
     }
 }
 

@@ -57,9 +57,12 @@ pub struct Usage {
     pub outbound_established: u32,
     /// Closed flows that linger.
     pub closing: u32,
-    /// Padding, 0.
-    pub reserved: u32,
+    /// Checks in the reaper's queues, also those of flows that ended meanwhile.
+    pub checks: u32,
 }
+
+/// Most checks of one endpoint in the reaper's queues: a share of a queue that all endpoints use.
+pub const CHECKS_PER_ENDPOINT: u32 = 1 << 16;
 
 /// Records of one kind that an owner may write at once, on each CPU.
 pub const RECORD_BURST: u64 = 64;

@@ -235,3 +235,17 @@ fn n6_payloads_without_flows_never_have_one() {
         }
     }
 }
+
+#[test]
+fn f06_sources_beyond_the_bridge_leave_half_of_the_places() {
+    let quotas = Quotas { inbound_half_open: 9, outbound_half_open: 4, ..Quotas::default() };
+    for (opener, limit) in [
+        (Opener::Endpoint, 4),
+        (Opener::Peer(Origin::Host), 9),
+        (Opener::Peer(Origin::Hub), 9),
+        (Opener::Peer(Origin::Guest), 9),
+        (Opener::Peer(Origin::Beyond), 5),
+    ] {
+        assert_eq!(opening_limit(&quotas, opener), limit, "{opener:?}");
+    }
+}

@@ -130,8 +130,9 @@ impl<'a> Found<'a> {
         }
         let (old_class, new_class) = (self.state.quota_class(), next.quota_class());
         let outbound = next.is_outbound();
+        let limit = flow::limit(&policy.quotas, new_class, outbound);
         if old_class != new_class
-            && let Err(reason) = reserve(self.key.endpoint, policy, new_class, outbound)
+            && let Err(reason) = reserve(self.key.endpoint, new_class, outbound, limit)
         {
             if new_class != QuotaClass::Closing {
                 return Err(reason);
@@ -189,7 +190,11 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<b
     let from_endpoint = opening.sender == Opener::Endpoint;
     let state = FlowState::open(from_endpoint);
     let endpoint = opening.key.endpoint;
-    reserve(endpoint, policy, QuotaClass::HalfOpen, from_endpoint)?;
+    if !reap::has_room(endpoint) {
+        return Err(DropReason::QuotaHalfOpen);
+    }
+    let limit = flow::opening_limit(&policy.quotas, opening.sender);
+    reserve(endpoint, QuotaClass::HalfOpen, from_endpoint, limit)?;
 
     let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
     // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
@@ -243,16 +248,11 @@ fn swap_state(flow: *mut FlowRecord, old: FlowState, new: FlowState) -> bool {
 
 /// Takes one place of a class, if the quota has one left.
 #[inline(always)]
-fn reserve(
-    endpoint: u32,
-    policy: &Policy,
-    class: QuotaClass,
-    outbound: bool,
-) -> Result<(), DropReason> {
+fn reserve(endpoint: u32, class: QuotaClass, outbound: bool, limit: u32) -> Result<(), DropReason> {
     let counter = usage(endpoint, class, outbound).ok_or(DropReason::Internal)?;
     // SAFETY: `usage` returns a word of an entry that is valid for this run.
     unsafe {
-        if atomic::fetch_add(counter, 1) < flow::limit(&policy.quotas, class, outbound) {
+        if atomic::fetch_add(counter, 1) < limit {
             return Ok(());
         }
         atomic::fetch_sub(counter, 1);

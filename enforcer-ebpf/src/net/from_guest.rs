@@ -65,29 +65,26 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
     }
 }
 
-/// A unicast packet is addressed to the bridge, or to the MAC of the hub that it is for.
+/// A unicast packet is addressed to the MAC of the hub that it is for, or else to the bridge.
 #[inline(always)]
 fn next_hop(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(), DropReason> {
     let packet = &*frame.packet;
-    if packet.destination_mac == network.mac {
-        return Ok(());
-    }
     if endpoint.role == Role::Hub as u8 {
         // `to_guest` admits it to a guest's port only as an answer or as a hub's own request.
         let group = packet.destination_mac[0] & 1 != 0;
         return if group { Err(DropReason::L2Destination) } else { Ok(()) };
     }
-    if hub_has_mac(endpoint.network, packet.family, packet.destination, packet.destination_mac) {
-        Ok(())
-    } else {
-        Err(DropReason::L2Destination)
-    }
+    // Never a hub's packet over the bridge's MAC: it would move the guest's side of a flow and be
+    // denied as a hairpin before it reaches the hub's side.
+    let expected =
+        hub_mac(endpoint.network, packet.family, packet.destination).unwrap_or(network.mac);
+    if packet.destination_mac == expected { Ok(()) } else { Err(DropReason::L2Destination) }
 }
 
-/// Whether `address` on this network is a hub's, and that hub's MAC is `mac`.
+/// The MAC of the hub that has this address on the network.
 #[inline(always)]
-pub(super) fn hub_has_mac(network: u32, family: u8, address: [u8; 16], mac: [u8; 6]) -> bool {
+fn hub_mac(network: u32, family: u8, address: [u8; 16]) -> Option<[u8; 6]> {
     let key = HubKey { network, address, family, reserved: [0; 3] };
     // SAFETY: as in `from_guest`.
-    unsafe { HUBS.get(key) }.is_some_and(|hub| hub.mac == mac)
+    unsafe { HUBS.get(key) }.map(|hub| hub.mac)
 }

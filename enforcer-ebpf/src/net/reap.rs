@@ -11,7 +11,10 @@ use aya_ebpf::{
     helpers::generated::{bpf_loop, bpf_timer_init, bpf_timer_set_callback, bpf_timer_start},
 };
 use enforcer_common::{
-    abi::flow::{Check, FlowKey, FlowRecord},
+    abi::{
+        counter::CHECKS_PER_ENDPOINT,
+        flow::{Check, FlowKey, FlowRecord},
+    },
     flow,
 };
 
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     atomic,
-    maps::{CHECKS_LATER, CHECKS_SOON, FLOWS, REAPER, Reaper, SCRATCH},
+    maps::{CHECKS_LATER, CHECKS_SOON, FLOWS, REAPER, Reaper, SCRATCH, USAGE},
 };
 
 const CLOCK_MONOTONIC: u64 = 1;
@@ -50,7 +53,37 @@ pub fn schedule(
     // SAFETY: the entry is valid for this run; a plain word that only this module writes.
     unsafe { (*flow).check_ns = check.due_ns };
     let pushed = if later { CHECKS_LATER.push(&*check, 0) } else { CHECKS_SOON.push(&*check, 0) };
+    if pushed.is_ok() {
+        count_check(key.endpoint, true);
+    }
     pushed.map_err(|_full| ())
+}
+
+/// Whether the endpoint has its share of the queues. Checks of flows that ended early stay queued:
+/// without a limit one endpoint could fill the queues for all.
+#[inline(always)]
+pub fn has_room(endpoint: u32) -> bool {
+    USAGE.get_ptr_mut(endpoint).is_some_and(|usage| {
+        // SAFETY: the entry is valid for this run; an aligned word is read at once.
+        let checks = unsafe { (&raw const (*usage).checks).read_volatile() };
+        checks < CHECKS_PER_ENDPOINT
+    })
+}
+
+#[inline(always)]
+fn count_check(endpoint: u32, queued: bool) {
+    if let Some(usage) = USAGE.get_ptr_mut(endpoint) {
+        // SAFETY: the entry is valid for this run; the word is only changed atomically.
+        unsafe {
+            let word = &raw mut (*usage).checks;
+            if queued {
+                atomic::fetch_add(word, 1);
+            } else if atomic::fetch_sub(word, 1) == 0 {
+                // Made anew while checks were queued: it must not wrap round.
+                atomic::fetch_add(word, 1);
+            }
+        }
+    }
 }
 
 /// Has the reaper look again when a flow may now end long before its check.
@@ -143,6 +176,7 @@ extern "C" fn check_next(_index: u32, tick: *mut Tick) -> i64 {
 #[inline(never)]
 fn look_at(check: &mut Check, now: u64) {
     let key = check.key;
+    count_check(key.endpoint, false);
     let Some(flow) = FLOWS.get_ptr_mut(key) else { return };
     // SAFETY: the entry is valid for this run.
     let record = unsafe { &*flow };
@@ -151,8 +185,10 @@ fn look_at(check: &mut Check, now: u64) {
     }
     let state = load_state(flow);
     let left = flow::remaining_ns(record, state, key.protocol, now);
+    // The flows of an endpoint that is gone go with it: nobody's quota counts them any more.
+    let orphan = USAGE.get_ptr_mut(key.endpoint).is_none();
     // A flow that nobody would look at again must not stay.
-    if left == 0 || schedule(&key, flow, left, now, check).is_err() {
+    if orphan || left == 0 || schedule(&key, flow, left, now, check).is_err() {
         end(&key, flow, state);
     }
 }

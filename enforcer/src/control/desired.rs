@@ -21,7 +21,7 @@ use crate::{
     config::{Config, GuestNetwork, HubPlace},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
-        inventory::{Attachment, DockerNetwork, Inventory, Subnet},
+        inventory::{Attachment, DockerNetwork, Inventory, Subnet, link_local},
         link::{Link, LinkKind, Links},
     },
 };
@@ -191,7 +191,11 @@ impl Scope<'_> {
         let hubs = self.attachments().filter(|(id, _)| self.is_hub(id));
         hubs.filter_map(|(_, attachment)| Some((attachment, attachment.mac?)))
             .flat_map(|(attachment, mac)| {
-                self.addresses(attachment).into_iter().map(move |address| {
+                // Neighbour discovery between a hub and its guests also uses the link-local one.
+                let own = self.addresses(attachment);
+                let ipv6 = own.iter().any(IpAddr::is_ipv6);
+                let near = ipv6.then(|| IpAddr::V6(link_local(mac)));
+                own.into_iter().chain(near).map(move |address| {
                     let (address, family) = abi_address(address);
                     let key =
                         HubKey { network: self.bridge.ifindex, address, family, reserved: [0; 3] };
@@ -249,8 +253,13 @@ impl Scope<'_> {
 
     fn identify(&self, endpoint: &mut DesiredEndpoint, claim: &Claim<'_>) {
         let Some(mac) = claim.attachment.mac else { return };
+        let is_hub = self.is_hub(claim.container);
+        if is_hub && !claim.proven {
+            // Docker gives a gone container's MAC to the next one: only the namespace proves a hub.
+            return;
+        }
         endpoint.mac = mac;
-        endpoint.role = if self.is_hub(claim.container) { Role::Hub } else { Role::Guest };
+        endpoint.role = if is_hub { Role::Hub } else { Role::Guest };
         endpoint.container = Some(claim.container.to_owned());
         endpoint.ipv4 = claim.attachment.ipv4;
         endpoint.ipv6 = claim.attachment.ipv6.filter(|_| self.has_ipv6());

@@ -8,6 +8,14 @@ use std::{
 /// A MAC address, in transmission order.
 pub type Mac = [u8; 6];
 
+/// The link-local address that a kernel gives the interface with this MAC itself (RFC 4291,
+/// appendix A).
+#[must_use]
+pub const fn link_local(mac: Mac) -> Ipv6Addr {
+    let [first, b1, b2, b3, b4, b5] = mac;
+    Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, b1, b2, 0xff, 0xfe, b3, b4, b5])
+}
+
 /// A versioned snapshot of what Docker said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {

@@ -300,8 +300,14 @@ impl Rig {
     }
 
     /// How many flows an endpoint has.
+    /// An endpoint's flows by state; without its checks, which flows leave behind.
     pub fn usage(&mut self, id: u32) -> Result<Usage> {
-        Ok(self.map::<u32, Usage>("USAGE")?.get(&id, 0)?)
+        Ok(Usage { checks: 0, ..self.map::<u32, Usage>("USAGE")?.get(&id, 0)? })
+    }
+
+    /// An endpoint's checks in the reaper's queues.
+    pub fn checks(&mut self, id: u32) -> Result<u32> {
+        Ok(self.map::<u32, Usage>("USAGE")?.get(&id, 0)?.checks)
     }
 
     /// All flows.

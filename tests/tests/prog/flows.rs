@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use enforcer_common::abi::{
-    counter::{FLOW_OPENED, Usage},
+    counter::{CHECKS_PER_ENDPOINT, FLOW_OPENED, Usage},
     endpoint::Endpoint,
     event::Hook,
     policy::{Policy, Quotas, Rule, RuleKey},
@@ -111,6 +111,7 @@ fn n7_the_kernel_reaps_what_is_over() -> Result<()> {
         assert_eq!(rig.sent_by_a(&out(&from, &segment(8888, port, RST | ACK, 0, 100)))?, ALLOW);
     }
     assert_eq!(rig.usage(A_ID)?, Usage { closing: 50, ..Usage::default() });
+    assert_eq!(rig.checks(A_ID)?, 50);
     let start = Instant::now();
     // Nothing calls the programs meanwhile: the reaper must do it. It looks every 10 s, so the
     // linger of 10 s ends within 20.
@@ -122,6 +123,42 @@ fn n7_the_kernel_reaps_what_is_over() -> Result<()> {
     assert_eq!(rig.flows()?.len(), 0);
     assert_eq!(rig.usage(A_ID)?, Usage::default());
     assert!(start.elapsed() < Duration::from_millis(20_600), "{:?}", start.elapsed());
+    assert_eq!(rig.checks(A_ID)?, 0);
+    Ok(())
+}
+
+#[test]
+fn f06_flows_of_an_endpoint_that_is_gone_end_at_their_next_check() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::new()?;
+    // A half-open flow would live for 60 s.
+    rig.sent_to_a(0, &into(&v4(GATEWAY, A), &segment(50000, 8888, SYN, 99, 0)))?;
+    assert_eq!(rig.flows()?.len(), 1);
+    rig.map::<u32, Usage>("USAGE")?.remove(&A_ID)?;
+    let start = Instant::now();
+    while !rig.flows()?.is_empty() && start.elapsed() < Duration::from_secs(12) {
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(rig.flows()?.len(), 0, "after {:?}", start.elapsed());
+    Ok(())
+}
+
+#[test]
+fn f06_an_endpoint_with_its_share_of_checks_opens_no_more_flows() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::new()?;
+    let full = Usage { checks: CHECKS_PER_ENDPOINT, ..Usage::default() };
+    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, full, 0)?;
+    let host = into(&v4(GATEWAY, A), &segment(50000, 8888, SYN, 99, 0));
+    assert_eq!(rig.sent_to_a(0, &host)?, DENY);
+    assert_eq!(rig.only_reason()?, Some(DropReason::QuotaHalfOpen));
+    let room = Usage { checks: CHECKS_PER_ENDPOINT - 1, ..Usage::default() };
+    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, room, 0)?;
+    assert_eq!(rig.sent_to_a(0, &host)?, ALLOW);
     Ok(())
 }
 

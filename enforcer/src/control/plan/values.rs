@@ -7,7 +7,7 @@ use enforcer_common::abi::{
 
 use crate::model::{
     desired::{DesiredEndpoint, DesiredNetwork, DesiredPolicy},
-    inventory::Mac,
+    inventory::link_local,
     link::PortSettings,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn endpoint(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
         policy: endpoint.policy,
         ipv4: endpoint.ipv4.map(|address| address.octets()).unwrap_or_default(),
         ipv6: endpoint.ipv6.map(|address| address.octets()).unwrap_or_default(),
-        link_local: endpoint.ipv6.map(|_| eui64_link_local(endpoint.mac)).unwrap_or_default(),
+        link_local: endpoint.ipv6.map(|_| link_local(endpoint.mac).octets()).unwrap_or_default(),
         mac: endpoint.mac,
         role: endpoint.role as u8,
         reserved: 0,
@@ -48,12 +48,6 @@ pub(super) fn endpoint(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
 /// Denied: on a guest bridge, without identity.
 pub(super) fn unknown(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
     Endpoint { id, network: endpoint.network, role: Role::Unknown as u8, ..Endpoint::default() }
-}
-
-/// RFC 4291, appendix A: the address that the container's kernel gives itself.
-fn eui64_link_local(mac: Mac) -> [u8; 16] {
-    let [first, b1, b2, b3, b4, b5] = mac;
-    [0xfe, 0x80, 0, 0, 0, 0, 0, 0, first ^ 2, b1, b2, 0xff, 0xfe, b3, b4, b5]
 }
 
 pub(super) fn published(
