@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_PIN_DIR, DEFAULT_MAX_FLOWS,
-    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
+    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -48,7 +48,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
-    problems.finish(file, Config { docker_socket, run_dir, pin_dir, mark_mask, max_flows, networks })
+    problems
+        .finish(file, Config { docker_socket, run_dir, pin_dir, mark_mask, max_flows, networks })
 }
 
 fn path(
