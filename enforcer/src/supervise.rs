@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    closure::{ClosureError, Table},
     config::Config,
     control::{
         path::PacketPath,
@@ -37,6 +38,9 @@ pub enum SuperviseError {
     /// The host lacks something.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    /// Guest bridges cannot be closed.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
     /// Another daemon, or no run directory.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -74,6 +78,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let socket = ControlSocket::bind(&config.run_dir)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(start("signal handlers"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(start("signal handlers"))?;
+    let table = close(&config).await?;
     let options = LoadOptions { mark_mask: config.mark_mask, max_flows: config.max_flows };
     let loaded = {
         let features = features.clone();
@@ -97,7 +102,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
     let records = Records::start(loaded.ring, loaded.counters, owners_out)?;
     let requests = netlink::connect()?;
-    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone());
+    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), table);
     let links = netlink::links::follow().await?;
     let poke = Arc::new(Notify::new());
     let watching = docker::watch(config.docker_socket.clone(), Arc::clone(&poke));
@@ -149,6 +154,13 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     // The links were dropped with the futures above: no more events come.
     records.stop().await;
     outcome
+}
+
+/// Closes guest bridges before anything can fail that would leave them open.
+async fn close(config: &Config) -> Result<Table, SuperviseError> {
+    let (table, closure) = (Table::default(), config.closure());
+    let task = tokio::task::spawn_blocking(move || table.set(closure.as_ref()).map(|()| table));
+    Ok(task.await.map_err(|_panicked| SuperviseError::Ended { what: "the closure" })??)
 }
 
 /// Says that guests are policed, once the first comparison is over.

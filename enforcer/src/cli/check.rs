@@ -8,7 +8,7 @@ use super::{
     CheckArgs, Exit,
     load::{LoadError, load},
 };
-use crate::config::{Config, GuestNetwork, HubPlace, HubRule};
+use crate::config::{ClosedBy, Config, GuestNetwork, HubPlace, HubRule};
 
 /// Checks a config file and tells the outcome.
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
@@ -112,6 +112,10 @@ fn as_json(config: &Config) -> serde_json::Value {
             "run_dir": config.run_dir,
             "mark_mask": config.mark_mask,
             "max_flows": config.max_flows,
+            "closed_by": match config.closed_by {
+                ClosedBy::Nft => "nft",
+                ClosedBy::Nobody => "nobody",
+            },
         },
         "networks": networks.collect::<serde_json::Map<_, _>>(),
     })

@@ -19,8 +19,8 @@ use crate::{
         link::Links,
         observed::Observed,
         status::{
-            CounterStatus, EndpointStatus, FlowCounts, Health, HealthState, NetworkStatus,
-            ProgramStatus, StatusReport,
+            ClosureStatus, CounterStatus, EndpointStatus, FlowCounts, Health, HealthState,
+            NetworkStatus, ProgramStatus, StatusReport,
         },
     },
 };
@@ -61,6 +61,7 @@ impl Reporter {
         if !self.records.are_written() {
             health.note(HealthState::Degraded, "records cannot be written".to_owned());
         }
+        let closure = self.closure(&mut health).await;
         let docker = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
         let programs = self.programs(&view);
@@ -72,9 +73,20 @@ impl Reporter {
             endpoints: self.endpoint_list(&view),
             counters: self.counter_list(&mut health),
             docker,
+            closure,
             programs,
             health: Health { state: health.state, reasons: health.reasons },
         }
+    }
+
+    async fn closure(&self, health: &mut Grader) -> ClosureStatus {
+        let (closed, drops) = self.path.closed().await;
+        let wanted = self.config.closure();
+        if wanted.is_some() && closed != wanted {
+            let reason = "guest bridges are open to ports that are not policed yet";
+            health.note(HealthState::NotEnforcing, reason.to_owned());
+        }
+        ClosureStatus { wanted: wanted.is_some(), closed: closed.is_some(), drops }
     }
 
     fn docker(&self, health: &mut Grader) -> String {

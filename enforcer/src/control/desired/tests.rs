@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use super::*;
 use crate::{
-    config::HubRule,
+    config::{ClosedBy, HubRule},
     model::inventory::{Container, Mac},
 };
 
@@ -33,6 +33,7 @@ fn config() -> Config {
         run_dir: "/run/enforcer".into(),
         mark_mask: 3,
         max_flows: 1,
+        closed_by: ClosedBy::Nft,
         networks: BTreeMap::from([("guests".to_owned(), network)]),
     }
 }
