@@ -63,15 +63,25 @@ pub(crate) fn write(image: &Path, kernel: &Kernel, binary: &Path) -> Result<()> 
 
     add_program(NFT, &root)?;
 
+    add_modules(&MODULES, kernel, &root)?;
+    pack(&root, image)
+}
+
+/// Adds modules and the order in which to load them.
+pub(crate) fn add_modules(names: &[&str], kernel: &Kernel, root: &Path) -> Result<()> {
     let mut order = Vec::new();
-    for name in MODULES {
+    for name in names {
         add_module(name, kernel, &root.join("modules"), &mut order)?;
     }
     fs::write(root.join("modules/order"), order.join("\n") + "\n")?;
+    Ok(())
+}
 
+/// Packs a directory into a compressed archive at `image`, and removes it.
+pub(crate) fn pack(root: &Path, image: &Path) -> Result<()> {
     let pack = "set -e; cd \"$1\"; find . | cpio --quiet -o -H newc | gzip -1 > \"$2\"";
-    succeed(Command::new("sh").args(["-c", pack, "sh"]).arg(&root).arg(image))?;
-    fs::remove_dir_all(&root)?;
+    succeed(Command::new("sh").args(["-c", pack, "sh"]).arg(root).arg(image))?;
+    fs::remove_dir_all(root)?;
     Ok(())
 }
 
