@@ -4,6 +4,7 @@
 
 mod check;
 mod network;
+mod outside;
 mod parse;
 mod problem;
 mod raw;
@@ -19,6 +20,7 @@ use std::{
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
 pub use self::{
+    outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
     problem::{ConfigError, Problem},
 };
@@ -58,6 +60,8 @@ pub struct Config {
     pub mark_mask: u32,
     /// Most flows that the kernel keeps.
     pub max_flows: u32,
+    /// What becomes of guests that step outside their policy.
+    pub outside: Outside,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -69,6 +73,7 @@ impl Default for Config {
             run_dir: PathBuf::from(DEFAULT_RUN_DIR),
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
+            outside: Outside::default(),
             networks: BTreeMap::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod desired;
+pub mod outside;
 pub mod path;
 pub mod plan;
 pub mod reconcile;

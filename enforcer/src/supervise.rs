@@ -3,6 +3,7 @@
 
 mod networks;
 mod notify;
+mod outside;
 mod records;
 mod report;
 
@@ -28,6 +29,7 @@ use crate::{
     model::{owner::Owners, status::StatusReport},
     netlink::{self, NetlinkError},
 };
+use outside::Outsiders;
 use records::Records;
 use report::Reporter;
 
@@ -103,6 +105,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let watching = docker::watch(config.docker_socket.clone(), Arc::clone(&poke));
     let networks = networks::ensure(Arc::clone(&config), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
+    let (outside, outside_out) = watch::channel(Vec::new());
+    let outsiders = Outsiders {
+        config: Arc::clone(&config),
+        inventory: watching.inventory.clone(),
+        state: state_out.clone(),
+        links: links.links.clone(),
+        records: records.handle(),
+        reasons: outside,
+    };
     let reporter = Reporter {
         config: Arc::clone(&config),
         path: path.clone(),
@@ -110,6 +121,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         engine: watching.engine.clone(),
         networks: networks.problems.clone(),
+        outside: outside_out,
         records: records.handle(),
     };
     let early = reconcile::attach_early(
@@ -133,6 +145,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
 
     let outcome = tokio::select! {
         () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = outsiders.run() => {
+            Err(SuperviseError::Ended { what: "the watch for guests outside" })
+        }
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = socket.serve(status) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = answer(reporter, status_requests) => {

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
+    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -32,6 +32,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let run_dir =
         path(raw.daemon.run_dir.as_ref(), DEFAULT_RUN_DIR, LONGEST_IN_RUN_DIR, &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
+    let outside = outside::outside(raw.outside, &mut problems);
     if raw.networks.is_empty() {
         problems.add(0..0, "no guest network: add a table such as [networks.tutorials]");
     }
@@ -47,7 +48,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
-    problems.finish(file, Config { docker_socket, run_dir, mark_mask, max_flows, networks })
+    let config = Config { docker_socket, run_dir, mark_mask, max_flows, outside, networks };
+    problems.finish(file, config)
 }
 
 fn path(

@@ -23,6 +23,8 @@ pub struct Engine {
     pub api: ApiVersion,
     /// Version of the engine, for people.
     pub version: String,
+    /// Whether its containers' users are remapped. Their interfaces are where they always are.
+    pub userns_remap: bool,
 }
 
 /// A version of the engine's API.
@@ -68,6 +70,12 @@ pub enum EngineError {
         /// What was asked.
         doing: &'static str,
     },
+    /// The engine runs as somebody else than root.
+    #[error(
+        "the engine is rootless: its networks are in another network namespace, where enforcer \
+         polices nothing; use an engine that runs as root"
+    )]
+    Rootless,
     /// The stream of events ended.
     #[error("the engine closed its event stream; it may be restarting")]
     EventsEnded,
@@ -113,9 +121,10 @@ impl Engine {
         let hello = async {
             let docker = docker.negotiate_version().await?;
             let version = docker.version().await?.version.unwrap_or_default();
-            Ok((docker, version))
+            let security = docker.info().await?.security_options.unwrap_or_default();
+            Ok((docker, version, security))
         };
-        let (docker, version) = tokio::time::timeout(HELLO_TIMEOUT, hello)
+        let (docker, version, security) = tokio::time::timeout(HELLO_TIMEOUT, hello)
             .await
             .map_err(|_elapsed| EngineError::TimedOut { doing: "say its version" })?
             .map_err(EngineError::request("say its version"))?;
@@ -124,8 +133,17 @@ impl Engine {
         if api < OLDEST_API {
             return Err(EngineError::TooOld { version, api });
         }
-        Ok(Self { docker, api, version })
+        if has_option(&security, "rootless") {
+            return Err(EngineError::Rootless);
+        }
+        Ok(Self { docker, api, version, userns_remap: has_option(&security, "userns") })
     }
+}
+
+/// Whether the engine lists a security option, `name=userns` or `name=seccomp,profile=builtin`.
+fn has_option(options: &[String], name: &str) -> bool {
+    let parts = options.iter().flat_map(|option| option.split(','));
+    parts.filter_map(|part| part.strip_prefix("name=")).any(|found| found == name)
 }
 
 /// Tells apart the ways in which a socket is of no use; bollard would call them all the same.
@@ -141,4 +159,20 @@ async fn reachable(socket: &Path) -> Result<(), EngineError> {
             source: BollardError::IOError { err: error },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d19_security_options_tell_the_kind_of_engine() {
+        let options = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let plain = options(&["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"]);
+        assert!(!has_option(&plain, "rootless") && !has_option(&plain, "userns"));
+        let remapped = options(&["name=seccomp,profile=builtin", "name=userns"]);
+        assert!(has_option(&remapped, "userns") && !has_option(&remapped, "rootless"));
+        assert!(has_option(&options(&["name=rootless"]), "rootless"));
+        assert!(!has_option(&options(&["profile=rootless"]), "rootless"));
+    }
 }

@@ -45,6 +45,7 @@ pub(super) struct Records {
 pub(super) struct RecordsHandle {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
+    queue: Queue,
 }
 
 struct Shared {
@@ -86,7 +87,11 @@ impl Records {
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
-        RecordsHandle { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.writer) }
+        RecordsHandle {
+            shared: Arc::clone(&self.shared),
+            writer: Arc::clone(&self.writer),
+            queue: self.queue.clone(),
+        }
     }
 
     /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
@@ -113,6 +118,14 @@ impl RecordsHandle {
     /// Whether records can be written.
     pub(super) fn are_written(&self) -> bool {
         !self.writer.is_finished()
+    }
+
+    /// Queues a record of now; one that does not fit is counted as lost.
+    pub(super) fn tell(&self, body: Body) {
+        let now = now();
+        let draft = Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body };
+        let counter = CounterKey::default();
+        self.queue.send(draft, LossKey { counter, cause: Cause::Queue });
     }
 
     /// The kernel's counters, and whose each is.

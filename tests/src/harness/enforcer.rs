@@ -195,6 +195,8 @@ pub struct Settings {
     pub inbound_established: Option<u32>,
     /// A container that is a hub: its name, and its port that guests may reach.
     pub hub: Option<(String, u16)>,
+    /// More tables of the config file.
+    pub more: String,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.
@@ -240,6 +242,7 @@ gateway = "{GATEWAY}"
     if let Some(most) = settings.inbound_established {
         text.push_str(&format!("\n[networks.{NETWORK}.quotas]\ninbound_established = {most}\n"));
     }
+    text.push_str(&settings.more);
     text
 }
 

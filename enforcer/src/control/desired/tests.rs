@@ -34,6 +34,7 @@ fn config() -> Config {
         mark_mask: 3,
         max_flows: 1,
         networks: BTreeMap::from([("guests".to_owned(), network)]),
+        ..Config::default()
     }
 }
 
@@ -87,6 +88,7 @@ fn inventory() -> Inventory {
         version: 1,
         networks: BTreeMap::from([("n".to_owned(), network)]),
         containers: [container(A, "a"), container(B, "b"), container(HUB, "hub")].into(),
+        ..Inventory::default()
     }
 }
 
