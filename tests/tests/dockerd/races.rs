@@ -1,0 +1,230 @@
+//! Guests that act before anybody could have noticed them, again and again. CI runs few rounds;
+//! `ENFORCER_TEST_LONG` asks for all of them.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use bollard::query_parameters::RestartContainerOptions;
+use enforcer_tests::{
+    attacks::Point,
+    harness::{
+        capture::Captures,
+        client::Actor,
+        container::{Container, Spec},
+        dockerd::{Dockerd, Options},
+        enforcer::{Enforcer, Settings},
+        guest::Guest,
+        netns::Namespace,
+        residue::Snapshot,
+        run::{Run, wait_for},
+        topology::{BRIDGE, Base, NETWORK, WORLD},
+    },
+    hex,
+    protocol::Filter,
+};
+
+use crate::shared::{self, Shared};
+
+const MARKER: &[u8] = b"EF@race";
+/// Longest that one short life may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest that rounds of churn may take in all.
+const CHURN: Duration = Duration::from_mins(10);
+
+/// How many rounds: few, or all of them.
+fn rounds(few: usize, all: usize) -> usize {
+    if std::env::var_os("ENFORCER_TEST_LONG").is_some() { all } else { few }
+}
+
+/// Where the beacon's frames are looked for.
+fn captures(b: &Guest, world: &Actor) -> Result<Captures> {
+    let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
+    Captures::start(&[(Point::Peer, &b.actor, "eth0"), (Point::World, world, "wan0")], &filter)
+}
+
+/// Fails if anything of it arrived anywhere.
+fn nothing_arrived(captures: Captures) -> Result<()> {
+    for (point, seen) in captures.end()? {
+        ensure!(seen.count == 0, "{} frames at {}", seen.count, point.name());
+    }
+    Ok(())
+}
+
+/// A guest whose first instructions are the beacon's.
+struct Beacon {
+    words: Vec<String>,
+}
+
+impl Beacon {
+    fn new(how: &str, host: &Namespace, b: &Guest) -> Result<Self> {
+        let gateway = host.actor.interface(BRIDGE)?.mac;
+        let [to_b, to_world] = [b.ipv4, WORLD].map(|address| address.to_string());
+        let (marker, gateway) = (hex::encode(MARKER), hex::encode(&gateway));
+        let words = ["/actor", "beacon", how, &marker, &gateway, &to_b, &to_world];
+        Ok(Self { words: words.map(Into::into).into() })
+    }
+
+    fn start(&self, run: &Run, docker: &Dockerd, name: &str) -> Result<Container> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let spec = Spec { name, network: NETWORK, entrypoint: &words, ..Spec::default() };
+        Container::start(run, docker, &spec)
+    }
+
+    /// A whole life; fails if it sent nothing.
+    fn fire(&self, run: &Run, docker: &Dockerd) -> Result<()> {
+        let container = self.start(run, docker, "beacon")?;
+        let life = container.wait_end(docker, PATIENCE);
+        docker.remove("beacon")?;
+        let life = life?;
+        ensure!(life.exit_code == 0, "the beacon sent nothing: {life:?}");
+        Ok(())
+    }
+}
+
+/// A rig in which the beacon has reached B and the world, because nothing protected them.
+fn open_rig() -> Result<(Base, Guest, Beacon)> {
+    let base = Base::start(Options::default())?;
+    let b = Guest::start(&base.run, &base.docker, NETWORK, "guest-b", &[])?;
+    let beacon = Beacon::new("once", &base.host, &b)?;
+    let seen = captures(&b, base.world())?;
+    beacon.fire(&base.run, &base.docker)?;
+    for (point, seen) in seen.end()? {
+        println!("without enforcer: {} frames at {}", seen.count, point.name());
+        ensure!(seen.count > 0, "the beacon does not reach {}", point.name());
+    }
+    Ok((base, b, beacon))
+}
+
+#[test]
+fn d01_start_race() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let (base, b, beacon) = open_rig()?;
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    daemon.wait_identified(&base.host, &b.name, "guest")?;
+    let runs = rounds(10, 500);
+    let started = Instant::now();
+    let seen = captures(&b, base.world())?;
+    for _ in 0..runs {
+        beacon.fire(&base.run, &base.docker)?;
+    }
+    nothing_arrived(seen)?;
+    let denied = |record: &&serde_json::Value| record["kind"] == "denied";
+    let records = daemon.records().iter().filter(denied).count();
+    println!("{runs} starts in {:.1} s: {records} records", started.elapsed().as_secs_f64());
+    ensure!(records >= runs, "only {records} records of {runs} beacons");
+    daemon.stop()?;
+    base.docker.remove(&b.name)?;
+    drop(base);
+    before.ensure_nothing_new()
+}
+
+#[test]
+fn d01_start_race_while_the_daemon_is_frozen() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let (base, b, beacon) = open_rig()?;
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    daemon.wait_identified(&base.host, &b.name, "guest")?;
+    daemon.freeze()?;
+    let runs = rounds(5, 500);
+    let started = Instant::now();
+    let seen = captures(&b, base.world())?;
+    let fired = (0..runs).try_for_each(|_| beacon.fire(&base.run, &base.docker));
+    let arrived = nothing_arrived(seen);
+    daemon.thaw()?;
+    fired?;
+    println!("{runs} starts in {:.1} s, frozen", started.elapsed().as_secs_f64());
+    arrived?;
+    daemon.stop()?;
+    base.docker.remove(&b.name)?;
+    drop(base);
+    before.ensure_nothing_new()
+}
+
+#[test]
+fn d03_restart_race() -> Result<()> {
+    shared::with(|shared| {
+        let rig = &shared.rig;
+        let beacon = Beacon::new("forever", &rig.host, &rig.b)?;
+        let seen = captures(&rig.b, &rig.world.actor)?;
+        let container = beacon.start(&rig.run, &rig.docker, "planted")?;
+        let restarted = restart(shared, &container);
+        rig.docker.remove("planted")?;
+        restarted?;
+        nothing_arrived(seen)?;
+        shared.ensure_legal()
+    })
+}
+
+fn restart(shared: &Shared, container: &Container) -> Result<()> {
+    let (rig, restarts) = (&shared.rig, rounds(10, 200));
+    let started = Instant::now();
+    let options = || RestartContainerOptions { t: Some(0), ..RestartContainerOptions::default() };
+    for _ in 0..restarts {
+        rig.docker.call(|client| client.restart_container(&container.name, Some(options())))?;
+    }
+    println!("{restarts} restarts in {:.1} s", started.elapsed().as_secs_f64());
+    // It is a guest like any other, and as a guest it is denied.
+    shared.daemon.wait_identified(&rig.host, &container.name, "guest")?;
+    let denied = shared.counting(|| {
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(())
+    })?;
+    let events: u64 = denied.values().map(|count| count.events).sum();
+    ensure!(events > 0, "the beacon is silent: {denied:?}");
+    Ok(())
+}
+
+/// What would grow if anything leaked.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    links: usize,
+    endpoints: usize,
+}
+
+fn held(shared: &Shared) -> Result<Held> {
+    let status = shared.daemon.status(&shared.rig.host)?;
+    let endpoints = status["endpoints"].as_array().context("no endpoints")?.len();
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", shared.daemon.pid()))?.count();
+    let links = shared.rig.host.ip("-o link show")?.lines().count();
+    Ok(Held { descriptors, links, endpoints })
+}
+
+#[test]
+fn d22_churn() -> Result<()> {
+    shared::with(|shared| {
+        let (rig, most) = (&shared.rig, rounds(20, 2000));
+        let before = held(shared)?;
+        let started = Instant::now();
+        let mut lives = 0;
+        while lives < most && started.elapsed() < CHURN {
+            let sleep = ["/bin/sleep", "600"];
+            let spec =
+                Spec { name: "churn", network: NETWORK, entrypoint: &sleep, ..Spec::default() };
+            Container::start(&rig.run, &rig.docker, &spec)?;
+            rig.docker.remove("churn")?;
+            lives += 1;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{lives} lives in {seconds:.1} s; before {before:?}");
+        let after = wait_for("the same as before", PATIENCE, || {
+            let now = held(shared)?;
+            // A connection of the engine's or of status may be open or not.
+            let calm = now.descriptors <= before.descriptors + 2;
+            let same = now.links == before.links && now.endpoints == before.endpoints;
+            ensure!(calm && same, "{now:?} instead of {before:?}");
+            Ok(Some(now))
+        })?;
+        println!("after {after:?}");
+        shared.ensure_legal()
+    })
+}
