@@ -1,7 +1,6 @@
 //! The command line: one file for each verb.
 
 mod check;
-mod load;
 mod run;
 mod status;
 mod table;

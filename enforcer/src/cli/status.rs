@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, StatusArgs, load::load, table::table};
+use super::{Exit, StatusArgs, table::table};
 use crate::{
-    config::DEFAULT_RUN_DIR,
+    config::{DEFAULT_RUN_DIR, file::load},
     control_socket::{self, ControlError},
     model::status::{FlowCounts, HealthState, StatusReport},
 };

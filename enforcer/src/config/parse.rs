@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
+    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_PIN_DIR, DEFAULT_MAX_FLOWS,
     DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
@@ -31,6 +31,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let docker_socket = path(raw.docker.socket.as_ref(), DEFAULT_DOCKER_SOCKET, "", &mut problems);
     let run_dir =
         path(raw.daemon.run_dir.as_ref(), DEFAULT_RUN_DIR, LONGEST_IN_RUN_DIR, &mut problems);
+    let pin_dir = path(raw.daemon.pin_dir.as_ref(), DEFAULT_PIN_DIR, "", &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
     let outside = outside::outside(raw.outside, &mut problems);
     if raw.networks.is_empty() {
@@ -48,7 +49,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
-    let config = Config { docker_socket, run_dir, mark_mask, max_flows, outside, networks };
+    let config =
+        Config { docker_socket, run_dir, pin_dir, mark_mask, max_flows, outside, networks };
     problems.finish(file, config)
 }
 

@@ -8,11 +8,10 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, mpsc, watch},
     task::JoinSet,
 };
 
-use super::records::RecordsHandle;
 use crate::{
     audit::record::{Body, Outside as OutsideRecord, text},
     config::{Config, OutsideAction},
@@ -31,11 +30,11 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// What the loop works on.
 pub(super) struct Outsiders {
-    pub(super) config: Arc<Config>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) inventory: watch::Receiver<Arc<Inventory>>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) links: watch::Receiver<Arc<Links>>,
-    pub(super) records: RecordsHandle,
+    pub(super) journal: mpsc::UnboundedSender<Body>,
     /// What is outside now, for people.
     pub(super) reasons: watch::Sender<Vec<String>>,
 }
@@ -58,13 +57,14 @@ impl Outsiders {
         let mut memory = Memory::default();
         loop {
             let now = Instant::now();
+            let config = Arc::clone(&self.config.borrow_and_update());
             let found: BTreeSet<Outside> =
-                outside::outside(&self.config, &self.inventory.borrow_and_update())
+                outside::outside(&config, &self.inventory.borrow_and_update())
                     .into_iter()
                     .collect();
             for way in memory.docket.take_due(&found, now) {
-                let (action, engine) = (self.config.outside.action, Arc::clone(&memory.engine));
-                let socket = self.config.docker_socket.clone();
+                let (action, engine) = (config.outside.action, Arc::clone(&memory.engine));
+                let socket = config.docker_socket.clone();
                 memory.acts.spawn(async move {
                     let attempt = match action {
                         OutsideAction::Record => Attempt { action: "record", outcome: Ok("done") },
@@ -88,6 +88,7 @@ impl Outsiders {
                     Ok((way, attempt)) => self.tell(&mut memory, &way, &attempt),
                     Err(error) => tracing::error!(%error, "an act against a guest outside was lost"),
                 },
+                changed = self.config.changed() => if changed.is_err() { return },
                 changed = self.inventory.changed() => if changed.is_err() { return },
                 changed = self.state.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(wake.into()) => {}
@@ -111,7 +112,7 @@ impl Outsiders {
             tracing::warn!(container, %why, action, outcome, error, "a guest is outside its policy");
             memory.logged.insert(way.container.clone(), now);
         }
-        self.records.tell(Body::Outside(OutsideRecord {
+        self.record(OutsideRecord {
             container_id: Some(way.container.clone()),
             container: text(&way.name),
             why: way.why.name().to_owned(),
@@ -120,7 +121,12 @@ impl Outsiders {
             outcome: outcome.to_owned(),
             error: text(&error),
             ..OutsideRecord::default()
-        }));
+        });
+    }
+
+    fn record(&self, record: OutsideRecord) {
+        // Nobody listens any more: the daemon is stopping.
+        let _ = self.journal.send(Body::Outside(record));
     }
 
     /// Ports of guest bridges without a container: a reason for each, and a record once.
@@ -142,14 +148,14 @@ impl Outsiders {
             ));
             if memory.told.insert(ifindex) {
                 tracing::warn!(interface, network, "a port of a guest bridge has no container");
-                self.records.tell(Body::Outside(OutsideRecord {
+                self.record(OutsideRecord {
                     network: text(&network),
                     interface: text(&interface),
                     why: "no_container".to_owned(),
                     action: "deny".to_owned(),
                     outcome: "done".to_owned(),
                     ..OutsideRecord::default()
-                }));
+                });
             }
         }
         reasons

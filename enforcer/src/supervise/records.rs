@@ -6,7 +6,11 @@ use std::{
 };
 
 use enforcer_common::abi::counter::{Counter, CounterKey};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
 use super::{SuperviseError, start};
 use crate::{
@@ -36,6 +40,7 @@ pub(super) struct Records {
     reader: Reader,
     writer: Arc<Writer>,
     ticker: JoinHandle<()>,
+    journal: JoinHandle<()>,
     shared: Arc<Shared>,
     queue: Queue,
 }
@@ -45,7 +50,6 @@ pub(super) struct Records {
 pub(super) struct RecordsHandle {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
-    queue: Queue,
 }
 
 struct Shared {
@@ -68,12 +72,14 @@ impl Records {
         ring: EventRing,
         counters: CounterMap,
         owners: watch::Receiver<Arc<Owners>>,
+        journal: mpsc::UnboundedReceiver<Body>,
     ) -> Result<Self, SuperviseError> {
         let (queue, writer) = stdout::start(std::io::stdout()).map_err(start("the writer"))?;
+        let ledger = Ledger::new(loss::told(&counters.told().unwrap_or_default()));
         let shared = Arc::new(Shared {
             counters: Mutex::new(counters),
             names: Mutex::default(),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(ledger),
             owners,
         });
         // An empty queue holds it.
@@ -83,22 +89,21 @@ impl Records {
             ring.read(move |bytes| shared.take(bytes, &queue)).map_err(start("the reader"))?
         };
         let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone()));
-        Ok(Self { reader, writer: Arc::new(writer), ticker, shared, queue })
+        let journal = tokio::spawn(write_down(journal, queue.clone()));
+        Ok(Self { reader, writer: Arc::new(writer), ticker, journal, shared, queue })
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
-        RecordsHandle {
-            shared: Arc::clone(&self.shared),
-            writer: Arc::clone(&self.writer),
-            queue: self.queue.clone(),
-        }
+        RecordsHandle { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.writer) }
     }
 
     /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
     pub(super) async fn stop(self) {
-        let Self { reader, writer, ticker, shared, queue } = self;
+        let Self { reader, writer, ticker, journal, shared, queue } = self;
         ticker.abort();
         let _ = ticker.await;
+        // Its senders are gone: it ends when it has taken what is left.
+        let _ = timeout(LAST_WORDS, journal).await;
         let rest = tokio::task::spawn_blocking(move || {
             drop(reader);
             shared.tell_losses(&queue);
@@ -118,14 +123,6 @@ impl RecordsHandle {
     /// Whether records can be written.
     pub(super) fn are_written(&self) -> bool {
         !self.writer.is_finished()
-    }
-
-    /// Queues a record of now; one that does not fit is counted as lost.
-    pub(super) fn tell(&self, body: Body) {
-        let now = now();
-        let draft = Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body };
-        let counter = CounterKey::default();
-        self.queue.send(draft, LossKey { counter, cause: Cause::Queue });
     }
 
     /// The kernel's counters, and whose each is.
@@ -170,6 +167,13 @@ impl Shared {
         }
     }
 
+    /// Has the kernel keep what was told, for the next daemon.
+    fn remember(&self, key: CounterKey, ledger: &Ledger) {
+        if let Err(error) = lock(&self.counters).tell(&key, &loss::to_keep(key, ledger)) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "losses may be told twice");
+        }
+    }
+
     /// Queues a record of each loss that was not told yet.
     fn tell_losses(&self, queue: &Queue) {
         let mut losses = queue.losses();
@@ -192,6 +196,7 @@ impl Shared {
             let time = now.rfc3339(now.mono_ns);
             if queue.try_send(Draft { time, mono_ns: now.mono_ns, body }) {
                 ledger.tell(key, count);
+                self.remember(key.counter, &ledger);
             }
         }
         for owner in names.forget(now.mono_ns) {
@@ -214,6 +219,16 @@ async fn tick(shared: Arc<Shared>, queue: Queue) {
         let (shared, queue) = (Arc::clone(&shared), queue.clone());
         // Thousands of counters take a while to read.
         let _ = tokio::task::spawn_blocking(move || shared.tell_losses(&queue)).await;
+    }
+}
+
+/// Records of what the daemon itself saw and did.
+async fn write_down(mut journal: mpsc::UnboundedReceiver<Body>, queue: Queue) {
+    while let Some(body) = journal.recv().await {
+        let now = now();
+        let draft = Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body };
+        let counter = CounterKey::default();
+        queue.send(draft, LossKey { counter, cause: Cause::Queue });
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 
 /// Where a report comes from.
 pub(super) struct Reporter {
-    pub(super) config: Arc<Config>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) path: PacketPath,
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) state: watch::Receiver<Arc<State>>,
@@ -100,7 +100,8 @@ impl Reporter {
     }
 
     fn network_list(&self, view: &View<'_>, health: &mut Grader) -> Vec<NetworkStatus> {
-        let networks = self.config.networks.iter().map(|(name, network)| {
+        let config = Arc::clone(&self.config.borrow());
+        let networks = config.networks.iter().map(|(name, network)| {
             let found = view.state.desired.networks.iter().find(|(_, n)| n.name == *name);
             let ifindex = found.map(|(ifindex, _)| *ifindex);
             let ports = || {
