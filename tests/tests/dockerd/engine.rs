@@ -183,8 +183,12 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
     for line in ["in0 master br0", "eth0 master br0", "br0 up"] {
         beside(&format!("ip link set {line}"))?;
     }
-    let frame =
-        ethernet(BROADCAST, inner.actor.interface("in1")?.mac, ethertype::EXPERIMENT, MARKER);
+    let inner_mac = inner.actor.interface("in1")?.mac;
+    ensure!(own.mac != inner_mac, "the same MAC address");
+    // Its address is right: only the MAC address is not the guest's.
+    let ip = Ip::V4(Ipv4::new(own.ipv4.context("no address")?, GATEWAY, 0));
+    let datagram = udp_packet(&ip, 5000, HUB_PORT, MARKER);
+    let frame = ethernet(rig.scene()?.host.mac, inner_mac, ethertype::IPV4, &datagram);
     let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
     let captures = Captures::start(&rig.points(), &filter)?;
     shared.denied(10, &["source_mac"], || {
@@ -196,7 +200,6 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
     for (point, seen) in captures.end()? {
         ensure!(seen.count == 0, "{} frames at {}", seen.count, point.name());
     }
-    ensure!(own.mac != inner.actor.interface("in1")?.mac, "the same MAC address");
     Ok(())
 }
 

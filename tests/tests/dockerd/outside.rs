@@ -116,7 +116,7 @@ fn is_stopped(shared: &Shared, mode: &str, why: &str, reaches_world: bool) -> Re
         docker.remove(name)?;
     }
     let life = ended?;
-    println!("{title}: ended {} ms after its start", life.length.as_millis());
+    println!("{mode}: ended {} ms after its start", life.length.as_millis());
     ensure!(reached == reaches_world, "without the label it reaches the world: {reached}");
     ensure!(free_runs, "a container that is no guest was ended");
     ensure!(life.length < BOUND && life.exit_code == 137, "{life:?}");
@@ -446,12 +446,20 @@ fn flooding(a: &Guest, victim: &Guest, work: impl FnOnce() -> Result<()>) -> Res
     let flood = thread::spawn(move || {
         let frame =
             hex::encode(&ethernet(BROADCAST, [2, 0, 0, 0, 0, 9], ethertype::EXPERIMENT, MARKER));
-        let some =
-            Send { interface: "eth1".into(), frames: vec![frame], repeat: 20, ..Send::default() };
+        // The engine counts on: which name the interface gets depends on those that were before.
+        let by = |interface: &str| Send {
+            interface: interface.into(),
+            frames: vec![frame.clone()],
+            repeat: 20,
+            ..Send::default()
+        };
+        let doors = ["eth1", "eth2", "eth3", "eth4", "eth5"].map(by);
         let mut sent = 0;
         while !stopped.load(Ordering::Relaxed) {
-            // There is no such interface most of the time.
-            sent += actor.send(some.clone()).map_or(0, |sent| sent.sent);
+            for door in &doors {
+                // There is no such interface most of the time.
+                sent += actor.send(door.clone()).map_or(0, |sent| sent.sent);
+            }
         }
         sent
     });

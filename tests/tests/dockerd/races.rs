@@ -149,6 +149,41 @@ fn d01_start_race_while_the_daemon_is_frozen() -> Result<()> {
     before.ensure_nothing_new()
 }
 
+/// Both ends are new: no program of a running daemon ever saw either.
+#[test]
+fn d01_two_new_guests_while_the_daemon_is_frozen() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let base = Base::start(Options::default())?;
+    let open = between_new_guests(&base)?;
+    ensure!(open > 0, "without enforcer the beacon does not reach the other guest");
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    daemon.freeze()?;
+    let seen = between_new_guests(&base);
+    daemon.thaw()?;
+    let seen = seen?;
+    println!("two new guests: {open} frames without enforcer, {seen} beside a frozen daemon");
+    ensure!(seen == 0, "{seen} frames");
+    daemon.stop()?;
+    drop(base);
+    before.ensure_nothing_new()
+}
+
+/// Frames that reach one new guest from another.
+fn between_new_guests(base: &Base) -> Result<u64> {
+    let listener = Guest::start(&base.run, &base.docker, NETWORK, "listener", &[])?;
+    let beacon = Beacon::new("once", &base.host, &listener)?;
+    let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
+    let captures = Captures::start(&[(Point::Peer, &listener.actor, "eth0")], &filter)?;
+    let fired = beacon.fire(&base.run, &base.docker);
+    let seen = captures.end()?[&Point::Peer].count;
+    base.docker.remove(&listener.name)?;
+    fired?;
+    Ok(seen)
+}
+
 #[test]
 fn d03_restart_race() -> Result<()> {
     shared::with(|shared| {
