@@ -4,6 +4,7 @@
 mod bpf;
 #[cfg(feature = "bpf-log")]
 pub mod bpf_log;
+pub mod canary;
 pub mod clsact;
 pub mod features;
 pub mod links;
@@ -13,6 +14,7 @@ pub mod object;
 pub mod observe;
 pub mod pins;
 pub mod ring;
+pub mod sweep;
 mod sys;
 
 pub use sys::monotonic_ns;
@@ -51,6 +53,15 @@ pub enum KernelError {
     Query {
         /// The interface.
         ifindex: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The self-probe could not be run.
+    #[error("cannot probe {program}")]
+    Probe {
+        /// Name of the program.
+        program: &'static str,
         /// Why.
         #[source]
         source: io::Error,

@@ -1,14 +1,16 @@
 //! Starts and stops the daemon's tasks, in the order in which they need one another: what may fail
 //! without a trace first, the packet path before anybody's word about guests.
 
+pub mod alone;
 mod networks;
 mod notify;
 mod outside;
 mod records;
 mod reload;
 mod report;
+pub mod uninstall;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -16,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    audit::record::Clock,
     config::Config,
     control::{
         path::PacketPath,
@@ -26,8 +29,9 @@ use crate::{
     kernel::{
         features::{self, Features, PreflightError},
         links::Hooks,
-        load::{self, LoadError, LoadOptions, Loaded},
+        load::{self, LoadError, LoadOptions},
         maps::{CounterMap, Maps},
+        monotonic_ns,
         pins::{PinError, Pins},
         ring::EventRing,
     },
@@ -72,6 +76,11 @@ pub enum SuperviseError {
         /// Which.
         what: &'static str,
     },
+}
+
+/// The clocks of a record that is made now.
+fn now() -> Clock {
+    Clock { wall: SystemTime::now(), mono_ns: monotonic_ns() }
 }
 
 fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
@@ -194,10 +203,18 @@ async fn load(config: &Config, features: Features) -> Result<Adopted, SuperviseE
     // The verifier takes its time.
     let task = tokio::task::spawn_blocking(move || {
         let pins = Pins::open(&pin_dir)?;
-        let Loaded { mut hooks, maps, counters, ring, .. } =
-            load::load(options, &features, &pins)?;
+        let loaded = load::load(options, &features, &pins)?;
+        let mut hooks = loaded.hooks;
         let adopted = hooks.adopt()?;
-        Ok(Adopted { hooks, maps, counters, ring, adopted })
+        Ok(Adopted {
+            hooks,
+            maps: loaded.maps,
+            counters: loaded.counters,
+            ring: loaded.ring,
+            #[cfg(feature = "bpf-log")]
+            log: loaded.log,
+            adopted,
+        })
     });
     task.await.map_err(|_panicked| SuperviseError::Ended { what: "the loader" })?
 }

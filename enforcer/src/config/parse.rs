@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_PIN_DIR, DEFAULT_MAX_FLOWS,
-    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
+    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
 };

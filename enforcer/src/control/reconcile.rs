@@ -181,8 +181,7 @@ impl Reconciler {
         let mut failures = Vec::new();
         let mut mended = Vec::new();
         let mut observed = first_look;
-        let identities =
-            memory.identities.get_or_insert_with(|| Identities::adopt(&observed));
+        let identities = memory.identities.get_or_insert_with(|| Identities::adopt(&observed));
         let untouched = memory.settled.as_ref().filter(|(settled, _)| settled == desired);
         let last_seen = untouched.map(|(_, at)| *at);
         for round in 0..ROUNDS {

@@ -16,6 +16,7 @@ use std::{
 
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
+const PROG_TEST_RUN: libc::c_long = 10;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const MAP_GET_FD_BY_ID: libc::c_long = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -97,6 +98,38 @@ struct ProgQuery {
     link_ids: u64,
     link_attach_flags: u64,
     revision: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    pad: u32,
+}
+
+/// The head of `struct __sk_buff`.
+#[repr(C)]
+#[derive(Default)]
+struct SkBuff {
+    before_ingress_ifindex: [u32; 9],
+    ingress_ifindex: u32,
+    ifindex: u32,
+    rest: [u32; 32],
+    last: [u32; 5],
 }
 
 #[repr(C)]
@@ -209,11 +242,8 @@ pub(super) fn attach_tcx(
 
 /// Has a link run another program. A frame meets either the old one or the new one.
 pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
-    let mut attr = LinkUpdate {
-        link_fd: number(link),
-        new_prog_fd: number(program),
-        ..Default::default()
-    };
+    let mut attr =
+        LinkUpdate { link_fd: number(link), new_prog_fd: number(program), ..Default::default() };
     bpf(LINK_UPDATE, &mut attr).map(drop)
 }
 
@@ -321,10 +351,28 @@ pub(super) fn map_capacity(map: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(raw.max_entries)
 }
 
+/// Runs a TC program on a frame that entered by an interface (0: the host made it) and is on
+/// loopback; returns its verdict.
+pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], ingress: u32) -> io::Result<u32> {
+    let mut context = SkBuff { ingress_ifindex: ingress, ..Default::default() };
+    let mut attr = TestRun {
+        prog_fd: number(program),
+        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
+        data_in: frame.as_ptr().expose_provenance() as u64,
+        repeat: 1,
+        ctx_size_in: u32::try_from(size_of::<SkBuff>()).unwrap_or(0),
+        ctx_in: address(&mut context),
+        ..Default::default()
+    };
+    bpf(PROG_TEST_RUN, &mut attr)?;
+    Ok(attr.retval)
+}
+
 fn text(name: &[u8; 16]) -> String {
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
 
 const _: () = assert!(size_of::<LinkCreate>() == 80 && size_of::<ProgQuery>() == 64);
+const _: () = assert!(size_of::<TestRun>() == 80 && size_of::<SkBuff>() == 192);
 const _: () = assert!(size_of::<RawProgramInfo>() == 80 && size_of::<RawMapInfo>() == 40);

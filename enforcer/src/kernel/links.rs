@@ -43,7 +43,7 @@ pub const fn is_ingress(hook: Hook) -> bool {
     matches!(hook, Hook::FromGuest | Hook::FromBridge)
 }
 
-const fn tcx_hook(hook: Hook) -> TcxHook {
+pub(super) const fn tcx_hook(hook: Hook) -> TcxHook {
     if is_ingress(hook) { TcxHook::Ingress } else { TcxHook::Egress }
 }
 
@@ -183,6 +183,17 @@ impl Hooks {
         Ok(self.query(ifindex, hook)?.iter().map(|is| is.program).collect())
     }
 
+    /// Ids of the programs that sit on these hooks.
+    #[must_use]
+    pub fn sitting(&self, at: &BTreeSet<(u32, Hook)>) -> Vec<(Hook, u32)> {
+        let first = |(ifindex, hook): &(u32, Hook)| {
+            let seen = if self.tcx { self.query(*ifindex, *hook).ok() } else { None };
+            let program = seen.and_then(|seen| seen.first().map(|first| first.program));
+            (*hook, program.unwrap_or(self.program_id(*hook)))
+        };
+        at.iter().map(first).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Whether every map and every link is pinned where the next daemon looks.
     #[must_use]
     pub fn are_pinned(&self) -> bool {
@@ -236,7 +247,8 @@ impl Hooks {
         let current = self.program_id(hook);
         let programs = if is.iter().any(|is| is.program == current) {
             if self.twins.is_none() {
-                self.twins = Some((self.reload)().map_err(|error| self.no_twin(ifindex, hook, error))?);
+                self.twins =
+                    Some((self.reload)().map_err(|error| self.no_twin(ifindex, hook, error))?);
             }
             self.twins.as_ref().unwrap_or(&self.programs)
         } else {
@@ -265,11 +277,9 @@ impl Hooks {
 }
 
 /// A program of ours that an earlier daemon attached.
-fn is_ours(is: &OnHook, hook: Hook) -> bool {
+pub(super) fn is_ours(is: &OnHook, hook: Hook) -> bool {
     let names = bpf::program_by_id(is.program).and_then(|fd| bpf::program_names(fd.as_fd()));
     is.link != 0
-        && names.is_ok_and(|(name, maps)| {
-            name == hook.name() && maps.iter().any(|map| map == OUR_MAP)
-        })
+        && names
+            .is_ok_and(|(name, maps)| name == hook.name() && maps.iter().any(|map| map == OUR_MAP))
 }
-

@@ -139,9 +139,11 @@ impl Pins {
     /// All pinned links: interface, hook, path.
     pub fn links(&self) -> Result<Vec<(u32, Hook, PathBuf)>, PinError> {
         let found = names(&self.links_dir())?;
-        Ok(found.iter().filter_map(|name| link_name(name)).map(|(ifindex, hook)| {
-            (ifindex, hook, self.link(ifindex, hook))
-        }).collect())
+        Ok(found
+            .iter()
+            .filter_map(|name| link_name(name))
+            .map(|(ifindex, hook)| (ifindex, hook, self.link(ifindex, hook)))
+            .collect())
     }
 
     /// Names of the maps that are pinned.

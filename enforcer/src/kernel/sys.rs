@@ -65,13 +65,7 @@ pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
     let at = std::ffi::CString::new(at.as_os_str().as_bytes()).map_err(io::Error::other)?;
     // SAFETY: C strings that are alive during the call.
     let outcome = unsafe {
-        libc::mount(
-            c"bpf".as_ptr(),
-            at.as_ptr(),
-            c"bpf".as_ptr(),
-            0,
-            c"mode=0700".as_ptr().cast(),
-        )
+        libc::mount(c"bpf".as_ptr(), at.as_ptr(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast())
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -15,6 +15,9 @@ pub struct StatusReport {
     pub health: Health,
     /// The engine, in one line: its version, or why it cannot be asked.
     pub docker: String,
+    /// Ports of guest bridges that wait for their programs; denied until then.
+    #[serde(default)]
+    pub backlog: u32,
     /// Guest networks of the config.
     pub networks: Vec<NetworkStatus>,
     /// Ports of guest bridges.

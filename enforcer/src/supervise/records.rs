@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use enforcer_common::abi::counter::{Counter, CounterKey};
@@ -12,19 +12,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::{SuperviseError, start};
+use super::{SuperviseError, now, start};
 use crate::{
     audit::{
         decode,
         enrich::Names,
         loss::{self, Ledger, LossKey},
-        record::{Body, Cause, Clock, Daemon},
+        record::{Body, Cause, Daemon},
         stdout::{self, Draft, Queue, Writer},
     },
     kernel::{
-        KernelError,
+        KernelError, canary,
         maps::CounterMap,
-        monotonic_ns,
         ring::{EventRing, Reader},
     },
     model::owner::Owners,
@@ -61,10 +60,6 @@ struct Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now() -> Clock {
-    Clock { wall: SystemTime::now(), mono_ns: monotonic_ns() }
 }
 
 impl Records {
@@ -120,6 +115,13 @@ impl Records {
 }
 
 impl RecordsHandle {
+    /// Forgets what the self-probe counted.
+    pub(super) fn forget_probe(&self) {
+        if let Err(error) = canary::forget(&mut lock(&self.shared.counters)) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the probe's counters stay");
+        }
+    }
+
     /// Whether records can be written.
     pub(super) fn are_written(&self) -> bool {
         !self.writer.is_finished()
@@ -143,6 +145,8 @@ impl Shared {
     /// One event. Runs on the ring's thread: nothing here waits.
     fn take(&self, bytes: &[u8], queue: &Queue) {
         match decode::decode(bytes) {
+            // The self-probe is no guest: nothing happened.
+            Ok(decoded) if decoded.event.owner == canary::OWNER => {}
             Ok(decoded) => {
                 let now = now();
                 let mut names = lock(&self.names);

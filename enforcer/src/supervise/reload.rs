@@ -48,7 +48,9 @@ impl Reloader {
         match timeout(PATIENCE, taken).await {
             Ok(Ok(state)) if state.failures.is_empty() => Ok(()),
             Ok(Ok(state)) => Err(format!("taken, but not all of it worked: {:?}", state.failures)),
-            Ok(Err(_)) | Err(_) => Err("taken, but the control loop has not done it yet".to_owned()),
+            Ok(Err(_)) | Err(_) => {
+                Err("taken, but the control loop has not done it yet".to_owned())
+            }
         }
     }
 

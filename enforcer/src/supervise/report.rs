@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     control::{path::PacketPath, reconcile::State},
     docker::inventory::EngineState,
+    kernel::canary,
     model::{
         link::Links,
         observed::Observed,
@@ -62,6 +63,7 @@ impl Reporter {
         if !self.records.are_written() {
             health.note(HealthState::Degraded, "records cannot be written".to_owned());
         }
+        self.probe(&observed, &mut health);
         let docker = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
         let programs = self.programs(&view);
@@ -73,8 +75,32 @@ impl Reporter {
             endpoints: self.endpoint_list(&view),
             counters: self.counter_list(&mut health),
             docker,
+            backlog: backlog(&view),
             programs,
             health: Health { state: health.state, reasons: health.reasons },
+        }
+    }
+
+    /// Has the programs that are attached judge a forbidden frame.
+    fn probe(&self, observed: &Observed, health: &mut Grader) {
+        let outcome = {
+            let mut loaded = self.path.lock();
+            let programs = loaded.hooks.sitting(&observed.first);
+            canary::run(&mut loaded.maps, &programs)
+        };
+        self.records.forget_probe();
+        match outcome {
+            Ok(passed) => {
+                for (hook, program) in passed {
+                    let name = hook.name();
+                    let reason = format!("{name} (program {program}) let a forbidden frame pass");
+                    health.note(HealthState::NotEnforcing, reason);
+                }
+            }
+            Err(error) => health.note(HealthState::Degraded, format!("self-probe: {error}")),
+        }
+        if !observed.pinned {
+            health.note(HealthState::Degraded, "not everything is pinned".to_owned());
         }
     }
 
@@ -211,6 +237,12 @@ impl Reporter {
         });
         counters.collect()
     }
+}
+
+/// Ports that are not policed yet: they are denied until they are.
+fn backlog(view: &View<'_>) -> u32 {
+    let ports = view.state.desired.endpoints.keys();
+    u32::try_from(ports.filter(|port| !view.port_is_policed(**port)).count()).unwrap_or(u32::MAX)
 }
 
 /// What one report is made of.

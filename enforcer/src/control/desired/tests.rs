@@ -31,6 +31,7 @@ fn config() -> Config {
     Config {
         docker_socket: "/run/docker.sock".into(),
         run_dir: "/run/enforcer".into(),
+        pin_dir: "/pins".into(),
         mark_mask: 3,
         max_flows: 1,
         networks: BTreeMap::from([("guests".to_owned(), network)]),
