@@ -1,6 +1,7 @@
 //! The command line: one file for each verb.
 
 mod check;
+mod close;
 mod lifecycle;
 mod run;
 mod status;
@@ -36,6 +37,7 @@ host. Answers flow: whoever may talk to a guest can, at full speed.";
 const AFTER_HELP: &str = "\
 Examples:
   enforcer check /etc/enforcer.toml     say what would be policed, or what is wrong with the file
+  enforcer close --config FILE          close the guest networks until enforcer runs, at boot
   enforcer run /etc/enforcer.toml       police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
@@ -65,6 +67,8 @@ enum Command {
     Run(RunArgs),
     /// Say what a config file would police, or everything that is wrong with it.
     Check(CheckArgs),
+    /// Close the guest networks of a config file: no frame passes until `run` polices them.
+    Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
     Status(StatusArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
@@ -103,6 +107,23 @@ struct CheckArgs {
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `close`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  enforcer close --config /etc/enforcer/enforcer.toml
+
+Writes the table `enforcer` of nftables' bridge family: on the bridges of guest networks, also those
+that Docker has yet to create, it drops every frame that no eBPF program of enforcer has let
+through. So guests have no network until `enforcer run` polices them, and none where it fails.
+Needs nft, but neither Docker nor the daemon; doing it again changes nothing. enforcer-closed.service
+does it at boot. `enforcer run` writes the same table and repairs it.")]
+struct CloseArgs {
+    /// The config file; examples/enforcer.toml explains every key.
+    #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
+    config: PathBuf,
 }
 
 /// Arguments of `status`.
@@ -163,6 +184,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::check(&args),
+        Command::Close(args) => close::close(&args),
         Command::Status(args) => status::status(&args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,

@@ -20,6 +20,8 @@ use std::{
 
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
+use crate::model::closure::{Closure, stamps};
+
 pub use self::{
     outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
@@ -65,6 +67,8 @@ pub struct Config {
     pub mark_mask: u32,
     /// Most flows that the kernel keeps.
     pub max_flows: u32,
+    /// What keeps guest bridges closed where no program sits.
+    pub closed_by: ClosedBy,
     /// What becomes of guests that step outside their policy.
     pub outside: Outside,
     /// Guest networks by Docker's network name.
@@ -79,10 +83,37 @@ impl Default for Config {
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
+            closed_by: ClosedBy::Nft,
             outside: Outside::default(),
             networks: BTreeMap::new(),
         }
     }
+}
+
+impl Config {
+    /// The closure that this config asks for.
+    #[must_use]
+    pub fn closure(&self) -> Option<Closure> {
+        let (from_guest, from_host) = stamps(self.mark_mask)?;
+        match self.closed_by {
+            ClosedBy::Nobody => None,
+            ClosedBy::Nft => Some(Closure {
+                bridges: self.networks.values().map(|network| network.bridge.clone()).collect(),
+                mark_mask: self.mark_mask,
+                from_guest,
+                from_host,
+            }),
+        }
+    }
+}
+
+/// What keeps guest bridges closed where no program sits, and before any does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// A table of nftables' bridge family.
+    Nft,
+    /// Nothing: ports that no program polices yet are open to one another.
+    Nobody,
 }
 
 /// One guest network.

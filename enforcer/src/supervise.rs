@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     audit::record::Clock,
+    closure::{ClosureError, Table},
     config::Config,
     control::{
         path::PacketPath,
@@ -49,6 +50,9 @@ pub enum SuperviseError {
     /// The host lacks something.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    /// Guest bridges cannot be closed.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
     /// Another daemon, or no run directory.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -93,6 +97,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(&config.run_dir)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
+    let table = close(&config).await?;
     let loaded = load(&config, features.clone()).await?;
     tracing::info!(
         config = %config_path.display(),
@@ -113,7 +118,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (journal, journal_out) = mpsc::unbounded_channel();
     let records = Records::start(loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
-    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone());
+    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), table);
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -183,6 +188,13 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     networks.task.abort();
     records.stop().await;
     outcome
+}
+
+/// Closes guest bridges before anything can fail that would leave them open.
+async fn close(config: &Config) -> Result<Table, SuperviseError> {
+    let (table, closure) = (Table::default(), config.closure());
+    let task = tokio::task::spawn_blocking(move || table.set(closure.as_ref()).map(|()| table));
+    Ok(task.await.map_err(|_panicked| SuperviseError::Ended { what: "the closure" })??)
 }
 
 /// What was loaded, on the maps that an earlier daemon left.

@@ -3,6 +3,7 @@
 //! while it runs and after it has stopped: what was blocked had arrived before.
 
 mod checks;
+mod closure;
 mod daemon;
 mod foreign;
 mod guest;
@@ -76,6 +77,14 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     tally.note("the bridge and three guests stand", started, Ok(()));
     tally.test("unprotected, every attack arrives", || checks::open(&world));
 
+    let closable = closure::is_testable();
+    if closable {
+        let config = daemon::config()?;
+        tally.test("d02: closed, no frame passes where no program ever was", || {
+            closure::without_programs(&world, &config)
+        });
+    }
+
     let started = Instant::now();
     let mut daemon = Daemon::start(&runtime, &world)?;
     tally.note("the kernel loads every program", started, Ok(()));
@@ -90,6 +99,14 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     });
     tally.test("host to guest: a connection works", || checks::inbound(&world));
     tally.test("host to guest: a bulk transfer is intact", || checks::bulk(&world, &daemon));
+    if closable {
+        tally.test("closed, what the programs let through passes", || {
+            closure::with_programs(&world, &daemon)
+        });
+        tally.test("n7: closed again after another tool's flush", || {
+            closure::repaired(&world, &daemon)
+        });
+    }
     tally.test("programs that were moved aside come back", || checks::moved(&world, &daemon));
     tally.test("attaching anew leaves no gap", || checks::no_gap(&world, &daemon));
     tally.test("a filter of a killed daemon is replaced", || checks::leftover(&world, &daemon));
@@ -111,6 +128,9 @@ fn run_all(tally: &mut Tally) -> Result<()> {
         survival::upgraded(&runtime, &world, daemon)
     })?;
     tally.test("swept away, every program is gone", || survival::swept(&world, daemon));
-    tally.test("stopped, the bridge still keeps guests apart", || checks::second_layer(&world));
+    if closable {
+        tally.test("n6: stopped, the bridge is closed", || closure::outlives(&world));
+    }
+    tally.test("open, the bridge still keeps guests apart", || checks::second_layer(&world));
     Ok(())
 }

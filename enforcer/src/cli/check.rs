@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{CheckArgs, Exit};
 use crate::config::{
-    Config, GuestNetwork, HubPlace, HubRule,
+    ClosedBy, Config, GuestNetwork, HubPlace, HubRule,
     file::{FileError, load},
 };
 
@@ -113,6 +113,10 @@ fn as_json(config: &Config) -> serde_json::Value {
             "pin_dir": config.pin_dir,
             "mark_mask": config.mark_mask,
             "max_flows": config.max_flows,
+            "closed_by": match config.closed_by {
+                ClosedBy::Nft => "nft",
+                ClosedBy::Nobody => "nobody",
+            },
         },
         "networks": networks.collect::<serde_json::Map<_, _>>(),
     })

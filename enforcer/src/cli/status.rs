@@ -6,7 +6,7 @@ use super::{Exit, StatusArgs, table::table};
 use crate::{
     config::{DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, file::load},
     control_socket::{self, ControlError},
-    model::status::{FlowCounts, HealthState, StatusReport},
+    model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
     supervise::alone,
 };
 
@@ -59,7 +59,8 @@ fn render(report: &StatusReport) -> String {
     if report.backlog > 0 {
         head.push(format!("{} ports wait for their programs, denied until then", report.backlog));
     }
-    head.push(format!("docker: {}\n", report.docker));
+    head.push(format!("docker: {}", report.docker));
+    head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
     let networks = report.networks.iter().map(|network| {
         [
@@ -83,6 +84,15 @@ fn render(report: &StatusReport) -> String {
     });
     text += &table("Programs", ["program", "interface", "id", "hook", "attached"], programs);
     text + &counters(report)
+}
+
+fn closure(closure: &ClosureStatus) -> String {
+    let drops = || closure.drops.iter().map(|(hook, frames)| format!("{frames} {hook}"));
+    match (closure.wanted, closure.closed) {
+        (false, _) => "open, as the config has it".to_owned(),
+        (true, false) => "OPEN".to_owned(),
+        (true, true) => format!("closed (dropped: {})", drops().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn endpoints(report: &StatusReport) -> String {
@@ -151,6 +161,11 @@ mod tests {
                 state: HealthState::Degraded,
                 reasons: vec!["the engine does not answer".to_owned()],
             },
+            closure: ClosureStatus {
+                wanted: true,
+                closed: true,
+                drops: [("input".to_owned(), 4)].into(),
+            },
             endpoints: vec![EndpointStatus {
                 container: "jupyter-ada".to_owned(),
                 interface: "veth1".to_owned(),
@@ -169,6 +184,7 @@ mod tests {
             "Networks: none",
             "jupyter-ada  -        veth1      guest  -    172.30.0.2  3+0  0+0  0",
             "NO\n",
+            "before programs: closed (dropped: 4 input)\n",
         ] {
             assert!(text.contains(words), "{words:?} is missing in:\n{text}");
         }

@@ -31,6 +31,7 @@ pub(super) struct RawDaemon {
     pub(super) pin_dir: Option<Spanned<String>>,
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
+    pub(super) closed_by: Option<Spanned<String>>,
 }
 
 /// `[outside]`.

@@ -41,7 +41,7 @@ pub struct Facts {
 /// Computes what the kernel should hold.
 #[must_use]
 pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Facts) -> Desired {
-    let mut desired = Desired::default();
+    let mut desired = Desired { closure: config.closure(), ..Desired::default() };
     for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
         let Some(bridge) = links
             .values()

@@ -14,6 +14,7 @@ use super::{
     plan::Action,
 };
 use crate::{
+    closure::Table,
     kernel::{
         KernelError, clsact,
         links::{Hooks, is_ingress},
@@ -21,6 +22,7 @@ use crate::{
         observe,
     },
     model::{
+        closure::{Closure, Drops},
         inventory::Mac,
         link::{LinkKind, Links},
         observed::Observed,
@@ -42,6 +44,7 @@ pub struct PacketPath {
     loaded: Arc<Mutex<Loaded>>,
     netlink: rtnetlink::Handle,
     fdb: Arc<Mutex<BTreeMap<u32, Mac>>>,
+    closure: Table,
 }
 
 /// The kernel's state could not be read.
@@ -58,14 +61,22 @@ pub enum ObserveError {
 impl PacketPath {
     /// Takes the loaded object over.
     #[must_use]
-    pub fn new(hooks: Hooks, maps: Maps, netlink: rtnetlink::Handle) -> Self {
+    pub fn new(hooks: Hooks, maps: Maps, netlink: rtnetlink::Handle, closure: Table) -> Self {
         let loaded = Arc::new(Mutex::new(Loaded { hooks, maps }));
-        Self { loaded, netlink, fdb: Arc::default() }
+        Self { loaded, netlink, fdb: Arc::default(), closure }
     }
 
     /// The packet path itself. A panic elsewhere left no half-written state: maps are in the kernel.
     pub fn lock(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The closure that the kernel holds, and what it dropped. One that cannot be read is none: it
+    /// is then written anew, and why that fails is reported.
+    pub async fn closed(&self) -> (Option<Closure>, Drops) {
+        let table = self.closure.clone();
+        let reading = tokio::task::spawn_blocking(move || table.read()).await;
+        reading.unwrap_or_default()
     }
 
     /// Attaches both port programs at once. Blocks.
@@ -147,6 +158,7 @@ impl PacketPath {
                 Err(error) => return Err(error.into()),
             }
         }
+        observed.closure = self.closed().await.0;
         observed.ports =
             links.values().filter_map(|link| Some((link.ifindex, link.port?))).collect();
         let mut fdb = self.fdb.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,6 +186,8 @@ impl Execute for PacketPath {
                 ))?;
                 self.fdb.lock().unwrap_or_else(PoisonError::into_inner).insert(*ifindex, *mac);
             }
+            Action::Close(closure) => self.closure.write(closure)?,
+            Action::Open => self.closure.remove()?,
             action => self.lock().execute(action)?,
         }
         Ok(())
@@ -201,8 +215,8 @@ impl Loaded {
             Action::PutPolicy(number, policy, rules) => maps.put_policy(*number, *policy, rules),
             Action::DropPolicy(number) => maps.drop_policy(*number),
             Action::DropRule(key) => maps.rules.remove(key),
-            // Bridge ports are netlink's: the caller has done them.
-            Action::SetPort(..) | Action::SetMac(..) => Ok(()),
+            // Bridge ports are netlink's, the closure is nft's: the caller has done them.
+            Action::SetPort(..) | Action::SetMac(..) | Action::Close(_) | Action::Open => Ok(()),
         }
     }
 }

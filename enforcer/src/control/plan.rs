@@ -14,6 +14,7 @@ use enforcer_common::abi::{
 };
 
 use crate::model::{
+    closure::Closure,
     desired::{Desired, DesiredEndpoint, DesiredPolicy},
     inventory::Mac,
     link::PortSettings,
@@ -29,6 +30,10 @@ const BRIDGE_HOOKS: [Hook; 2] = [Hook::FromBridge, Hook::ToBridge];
 /// One step. Each is idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// Close guest bridges to frames that no program let through.
+    Close(Closure),
+    /// Take that off: the config wants none.
+    Open,
     /// Put a program on an interface, before all others.
     Attach(u32, Hook),
     /// Take it off.
@@ -198,6 +203,7 @@ impl Assigned {
 pub fn plan(desired: &Desired, observed: &Observed, identities: &mut Identities) -> Vec<Action> {
     identities.assign(desired);
     let mut plan = Planner { desired, observed, identities, actions: Vec::new() };
+    plan.close();
     plan.pins();
     plan.policies();
     plan.networks();
@@ -217,6 +223,15 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Before anything else: it holds also where every later step fails.
+    fn close(&mut self) {
+        if let Some(closure) = &self.desired.closure
+            && self.observed.closure.as_ref() != Some(closure)
+        {
+            self.actions.push(Action::Close(closure.clone()));
+        }
+    }
+
     fn pins(&mut self) {
         if !self.observed.pinned {
             self.actions.push(Action::Pin);
@@ -370,6 +385,9 @@ impl Planner<'_> {
         push.extend(observed.published.iter().filter(gone).copied().map(Action::DropPublished));
         let gone = |id: &&u32| !ids.contains(id);
         push.extend(observed.usage.iter().filter(gone).copied().map(Action::DropUsage));
+        if desired.closure.is_none() && observed.closure.is_some() {
+            push.push(Action::Open);
+        }
     }
 }
 

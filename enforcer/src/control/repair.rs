@@ -32,6 +32,7 @@ fn one(action: &Action) -> Option<Mended> {
         Action::PutPublished(_) => ("published port".to_owned(), 0),
         Action::PutLedger(_) => ("ledger".to_owned(), 0),
         Action::Pin => ("pins".to_owned(), 0),
+        Action::Close(_) => ("closure".to_owned(), 0),
         // What is taken away was too much; nothing was open that should be closed by a program.
         Action::Detach(..)
         | Action::DropNetwork(_)
@@ -40,7 +41,8 @@ fn one(action: &Action) -> Option<Mended> {
         | Action::DropPublished(_)
         | Action::DropHub(_)
         | Action::DropPolicy(_)
-        | Action::DropRule(_) => return None,
+        | Action::DropRule(_)
+        | Action::Open => return None,
     };
     Some(Mended { what, ifindex })
 }

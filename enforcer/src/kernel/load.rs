@@ -20,6 +20,7 @@ use super::{
     pins::{Anchors, MAPS, PinError, Pins, RING},
     ring::EventRing,
 };
+use crate::model::closure::stamps;
 
 /// What is set at load time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,25 +210,4 @@ fn verifier_log(error: &ProgramError) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
     format!("; the verifier's log ends:\n{}", tail.join("\n"))
-}
-
-/// The two stamps: the lowest two bits of the mask, one for each.
-fn stamps(mask: u32) -> Option<(u32, u32)> {
-    let first = mask & mask.wrapping_neg();
-    let rest = mask & !first;
-    let second = rest & rest.wrapping_neg();
-    (second != 0).then_some((first, second))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::stamps;
-
-    #[test]
-    fn stamps_are_two_bits_of_the_mask() {
-        assert_eq!(stamps(0x0600_0000), Some((0x0200_0000, 0x0400_0000)));
-        assert_eq!(stamps(0x8000_0001), Some((1, 0x8000_0000)));
-        assert_eq!(stamps(0x10), None);
-        assert_eq!(stamps(0), None);
-    }
 }

@@ -7,11 +7,14 @@ use enforcer_common::abi::{
     policy::{Quotas, RuleKey},
 };
 
+use super::closure::Closure;
 use super::inventory::{Mac, PublishedPort};
 
 /// Everything that the packet path should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
+    /// What keeps guest bridges closed where no program sits; `None`: nothing does.
+    pub closure: Option<Closure>,
     /// Guest bridges by ifindex.
     pub networks: BTreeMap<u32, DesiredNetwork>,
     /// Ports of guest bridges by ifindex.

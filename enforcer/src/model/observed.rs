@@ -9,11 +9,13 @@ use enforcer_common::abi::{
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
-use super::{inventory::Mac, link::PortSettings};
+use super::{closure::Closure, inventory::Mac, link::PortSettings};
 
 /// Everything that control writes, read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// The closure that this process wrote and the kernel still holds unchanged.
+    pub closure: Option<Closure>,
     /// Map `NETWORKS`.
     pub networks: BTreeMap<u32, Network>,
     /// Map `ENDPOINTS`.

@@ -20,8 +20,8 @@ use crate::{
         link::Links,
         observed::Observed,
         status::{
-            CounterStatus, EndpointStatus, FlowCounts, Health, HealthState, NetworkStatus,
-            ProgramStatus, StatusReport,
+            ClosureStatus, CounterStatus, EndpointStatus, FlowCounts, Health, HealthState,
+            NetworkStatus, ProgramStatus, StatusReport,
         },
     },
 };
@@ -64,6 +64,7 @@ impl Reporter {
             health.note(HealthState::Degraded, "records cannot be written".to_owned());
         }
         self.probe(&observed, &mut health);
+        let closure = self.closure(&mut health).await;
         let docker = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
         let programs = self.programs(&view);
@@ -76,6 +77,7 @@ impl Reporter {
             counters: self.counter_list(&mut health),
             docker,
             backlog: backlog(&view),
+            closure,
             programs,
             health: Health { state: health.state, reasons: health.reasons },
         }
@@ -102,6 +104,16 @@ impl Reporter {
         if !observed.pinned {
             health.note(HealthState::Degraded, "not everything is pinned".to_owned());
         }
+    }
+
+    async fn closure(&self, health: &mut Grader) -> ClosureStatus {
+        let (closed, drops) = self.path.closed().await;
+        let wanted = self.config.borrow().closure();
+        if wanted.is_some() && closed != wanted {
+            let reason = "guest bridges are open to ports that are not policed yet";
+            health.note(HealthState::NotEnforcing, reason.to_owned());
+        }
+        ClosureStatus { wanted: wanted.is_some(), closed: closed.is_some(), drops }
     }
 
     fn docker(&self, health: &mut Grader) -> String {

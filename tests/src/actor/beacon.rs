@@ -1,86 +1,84 @@
-//! A guest that speaks before anybody could have noticed it: its first instructions send what
-//! policy forbids, by every door, and it knows the gateway's MAC address already.
+//! A guest that calls home from its first instruction on, for ever, by every door it has; and says
+//! when it hears another one. Whoever captures its frames knows them by [`MARKER`] or by the port.
 
 use std::{
     io::Write as _,
-    net::{Ipv4Addr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::{interface, sys};
-use crate::{
-    frames::{Arp, BROADCAST, Ip, Ipv4, Mac, Tcp, ethernet, ethertype, flag, udp_packet},
-    hex,
-};
+use super::sys;
+use crate::frames::{Arp, BROADCAST, ethernet, ethertype};
 
-/// Destination port of everything that it sends.
-pub const PORT: u16 = 4477;
-/// Rounds of one burst: less than 5 ms.
-const ROUNDS: usize = 3;
-/// Between two bursts of one that stays.
-const PAUSE: Duration = Duration::from_millis(2);
+/// In every frame that has room for it, before the beacon's name.
+const MARKER: &str = "enforcer-beacon-";
+/// Between two volleys.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What it serves to whoever may ask.
+const PORT: u16 = 8888;
 
-/// `once` or `forever`, the marker in hexadecimal, the gateway's MAC address, the targets.
-pub fn run(arguments: &[String]) -> Result<()> {
-    let [how, marker, gateway, targets @ ..] = arguments else {
-        anyhow::bail!("usage: actor beacon once|forever MARKER GATEWAY_MAC TARGET...");
+/// Calls `home`; never returns unless it cannot begin.
+pub fn run(name: &str, home: SocketAddr) -> Result<()> {
+    let marker = format!("{MARKER}{name}");
+    let card = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).context("AF_PACKET")?;
+    sys::bind_packet(&card, sys::ifindex("eth0")?, 0x0003).context("bind")?;
+    let own = marker.clone();
+    let served = marker.clone();
+    let ears = card.try_clone()?;
+    thread::spawn(move || listen(&ears, own.as_bytes()));
+    thread::spawn(move || serve(&served));
+    let datagrams = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let mac: [u8; 6] = mac("eth0")?;
+    let ask = Arp {
+        operation: 1,
+        sender: (mac, Ipv4Addr::new(169, 254, 1, 1)),
+        target: ([0; 6], Ipv4Addr::new(10, 0, 2, 2)),
     };
-    let marker = hex::decode(marker)?;
-    let gateway: Mac = hex::decode(gateway)?.try_into().ok().context("a MAC address")?;
-    let targets = targets
-        .iter()
-        .map(|target| target.parse().context("an IPv4 address"))
-        .collect::<Result<Vec<Ipv4Addr>>>()?;
-    let mut sent = 0;
+    let arp = [ask.bytes().to_vec(), marker.as_bytes().to_vec()].concat();
+    let raw = [marker.as_bytes(), &[0; 46]].concat();
     loop {
-        for _ in 0..ROUNDS {
-            sent += burst(&marker, gateway, &targets);
+        // What is refused now is tried again: that is all a beacon does.
+        let _refused = datagrams.send_to(marker.as_bytes(), home);
+        let _refused = TcpStream::connect_timeout(&home, Duration::from_millis(1));
+        for frame in [
+            ethernet(BROADCAST, mac, ethertype::ARP, &arp),
+            ethernet(BROADCAST, mac, ethertype::EXPERIMENT, &raw),
+        ] {
+            let _refused = sys::send(&card, &frame);
         }
-        if how == "once" {
-            break;
-        }
-        std::thread::sleep(PAUSE);
+        thread::sleep(PAUSE);
     }
-    ensure!(sent > 0, "nothing was sent");
-    // The harness looks for it in the log.
-    writeln!(std::io::stdout(), "{sent}")?;
-    Ok(())
 }
 
-/// One round; how many the kernel took.
-fn burst(marker: &[u8], gateway: Mac, targets: &[Ipv4Addr]) -> usize {
-    let mut sent = raw(marker, gateway, targets).unwrap_or_default();
-    for target in targets {
-        let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-        let datagram = udp.and_then(|udp| udp.send_to(marker, (*target, PORT)));
-        sent += usize::from(datagram.is_ok());
-        // A SYN leaves at once; nobody answers within a microsecond.
-        let at = (*target, PORT).into();
-        let _ = TcpStream::connect_timeout(&at, Duration::from_micros(1));
+/// Says, for each of its first frames, that another beacon can be heard.
+fn listen(card: &std::os::fd::OwnedFd, own: &[u8]) {
+    let mut buffer = [0; 2048];
+    while let Ok(length) = sys::receive(card, &mut buffer) {
+        let frame = buffer.get(..length.min(buffer.len())).unwrap_or_default();
+        let holds = |what: &[u8]| frame.windows(what.len()).any(|window| window == what);
+        if holds(MARKER.as_bytes()) && !holds(own) {
+            println!("HEARD another beacon");
+            return;
+        }
     }
-    sent
 }
 
-fn raw(marker: &[u8], gateway: Mac, targets: &[Ipv4Addr]) -> Result<usize> {
-    let own = interface::describe("eth0")?;
-    let address = own.ipv4.context("no address")?;
-    let fd = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
-    sys::bind_packet(&fd, sys::ifindex("eth0")?, 0)?;
-    let mut frames = Vec::new();
-    for target in targets {
-        let ip = Ip::V4(Ipv4::new(address, *target, 0));
-        let syn = Tcp::new(PORT, PORT, flag::SYN).packet(&ip, marker);
-        let datagram = udp_packet(&ip, PORT, PORT, marker);
-        for to in [gateway, BROADCAST] {
-            frames.push(ethernet(to, own.mac, ethertype::IPV4, &syn));
-            frames.push(ethernet(to, own.mac, ethertype::IPV4, &datagram));
-        }
-        let ask =
-            Arp { operation: 1, sender: (own.mac, address), target: ([0; 6], *target) }.bytes();
-        let ask = [&ask, marker].concat();
-        frames.push(ethernet(BROADCAST, own.mac, ethertype::ARP, &ask));
+fn serve(name: &str) {
+    let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)) else { return };
+    for mut client in listener.incoming().flatten() {
+        let _gone = write!(client, "HTTP/1.0 200 OK\r\n\r\n{name}\n");
     }
-    Ok(frames.iter().filter(|frame| sys::send(&fd, frame).is_ok()).count())
+}
+
+fn mac(interface: &str) -> Result<[u8; 6]> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/address"))?;
+    let bytes: Vec<u8> = text
+        .trim()
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16))
+        .collect::<Result<_, _>>()?;
+    bytes.try_into().ok().context("not an Ethernet address")
 }

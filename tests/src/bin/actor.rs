@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("beacon", rest)) =
-        arguments.split_first().map(|(verb, rest)| (verb.as_str(), rest))
+    if let [verb, name, home] = &arguments[..]
+        && verb == "beacon"
     {
-        return enforcer_tests::actor::beacon::run(rest);
+        return enforcer_tests::actor::beacon::run(name, home.parse()?);
     }
-    let socket: PathBuf = std::env::args_os().nth(1).context("usage: actor SOCKET")?.into();
+    if let Some((verb, rest)) = arguments.split_first()
+        && verb == "volley"
+    {
+        return enforcer_tests::actor::volley::run(rest);
+    }
+    let [socket] = &arguments[..] else { bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT") };
+    let socket = PathBuf::from(socket);
     enforcer_tests::actor::serve(&socket)
 }

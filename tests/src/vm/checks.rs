@@ -15,6 +15,7 @@ use enforcer_common::abi::{event::Hook, verdict::DropReason};
 use tokio::runtime::Handle;
 
 use super::{
+    closure,
     daemon::{Daemon, PATIENCE},
     foreign::Foreign,
     probe::{self, connects},
@@ -29,9 +30,9 @@ use crate::{
 };
 
 /// Longest wait for a connection that is not to come about.
-const REFUSED_MS: u64 = 1500;
+pub(super) const REFUSED_MS: u64 = 1500;
 /// Longest wait for one that is.
-const ACCEPTED_MS: u64 = 10_000;
+pub(super) const ACCEPTED_MS: u64 = 10_000;
 /// Longest bulk transfer under emulation.
 const BULK_MS: u64 = 30_000;
 /// Frames of a flood.
@@ -265,7 +266,12 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
 pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     let port = world.a.port.ifindex;
     let probe = probe::flood(world);
+    let closed = daemon.closure.read().0.is_some();
+    let past_programs = || -> Result<u64> {
+        if closed { closure::dropped(&daemon.closure, "prerouting") } else { Ok(0) }
+    };
     let before = daemon.denials(port, DropReason::Policy)?.events;
+    let past_before = past_programs()?;
     let arrived = probe.send_during(FLOOD, || {
         for _ in 0..20 {
             daemon.path.attach_port(port)?;
@@ -273,6 +279,8 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
         Ok(())
     })?;
     ensure!(arrived == 0, "{arrived} of {FLOOD} frames came through");
+    let past = past_programs()?;
+    ensure!(past == past_before, "{} frames met no program", past - past_before);
     let counted = daemon.denials(port, DropReason::Policy)?.events - before;
     // A full backlog loses frames before any program sees them.
     ensure!(counted >= u64::from(FLOOD / 2), "{counted} of {FLOOD} frames counted");
@@ -286,7 +294,12 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
         }
         Ok(())
     })?;
-    ensure!(arrived > 0, "no frame came through a gap that there was");
+    if closed {
+        ensure!(arrived == 0, "{arrived} frames came through a gap, the bridge closed");
+        ensure!(past_programs()? > past, "no frame met the gap that there was");
+    } else {
+        ensure!(arrived > 0, "no frame came through a gap that there was");
+    }
     attached(world, daemon)
 }
 

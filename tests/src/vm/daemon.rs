@@ -13,6 +13,7 @@ use enforcer::{
         decode::{Decoded, decode},
         record::Body,
     },
+    closure::Table,
     config::{self, Config},
     control::{
         path::PacketPath,
@@ -39,7 +40,7 @@ use tokio::{
 };
 
 use super::world::{BRIDGE, GATEWAY, HUB_PORT, Member, NETWORK, World};
-use crate::harness::run::wait_for;
+use crate::harness::{closing, run::wait_for};
 
 /// The control loop looks at everything every 5 s; emulation takes its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +51,8 @@ pub(super) struct Daemon {
     pub(super) features: Features,
     /// Programs and maps.
     pub(super) path: PacketPath,
+    /// What closes the bridge where no program sits.
+    pub(super) closure: Table,
     /// Counters.
     pub(super) counters: CounterMap,
     /// Links that were taken over at the start.
@@ -68,12 +71,7 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts it, and waits until A and B have their identities.
     pub(super) fn start(runtime: &Runtime, world: &World) -> Result<Self> {
-        let text = format!(
-            "[networks.{NETWORK}]\nbridge = \"{BRIDGE}\"\ncreate = false\n\
-             subnet = \"10.98.0.0/24\"\ngateway = \"{GATEWAY}\"\n\
-             [[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\n"
-        );
-        let config = Arc::new(config::parse(&text, "the test's config")?);
+        let config = Arc::new(config()?);
         let features = features::preflight()?;
         let options = LoadOptions { mark_mask: config.mark_mask, max_flows: 1 << 14 };
         let pins = Pins::open(&config.pin_dir)?;
@@ -86,7 +84,8 @@ impl Daemon {
             Err(error) => println!("not an event: {error}"),
         })?;
         let requests = netlink::connect()?;
-        let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone());
+        let closure = Table::default();
+        let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closure.clone());
         let links = runtime.block_on(netlink::links::follow())?;
         let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
         let (state, state_out) = watch::channel(Arc::<State>::default());
@@ -111,6 +110,7 @@ impl Daemon {
         let daemon = Self {
             features,
             path,
+            closure,
             counters: loaded.counters,
             state: state_out,
             inventory,
@@ -188,6 +188,17 @@ impl Daemon {
         }
         drop(path);
     }
+}
+
+/// The config of the one guest network.
+pub(super) fn config() -> Result<Config> {
+    let text = format!(
+        "[daemon]\n{}[networks.{NETWORK}]\nbridge = \"{BRIDGE}\"\ncreate = false\n\
+         subnet = \"10.98.0.0/24\"\ngateway = \"{GATEWAY}\"\n\
+         [[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\n",
+        closing::config_line()
+    );
+    Ok(config::parse(&text, "the test's config")?)
 }
 
 fn inventory(world: &World) -> Inventory {

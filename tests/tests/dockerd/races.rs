@@ -39,7 +39,7 @@ fn rounds(few: usize, all: usize) -> usize {
     if std::env::var_os("ENFORCER_TEST_LONG").is_some() { all } else { few }
 }
 
-/// Where the beacon's frames are looked for.
+/// Where its frames are looked for.
 fn captures(b: &Guest, world: &Actor) -> Result<Captures> {
     let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
     Captures::start(&[(Point::Peer, &b.actor, "eth0"), (Point::World, world, "wan0")], &filter)
@@ -53,17 +53,17 @@ fn nothing_arrived(captures: Captures) -> Result<()> {
     Ok(())
 }
 
-/// A guest whose first instructions are the beacon's.
-struct Beacon {
+/// A guest whose first instructions are a volley.
+struct Volley {
     words: Vec<String>,
 }
 
-impl Beacon {
+impl Volley {
     fn new(how: &str, host: &Namespace, b: &Guest) -> Result<Self> {
         let gateway = host.actor.interface(BRIDGE)?.mac;
         let [to_b, to_world] = [b.ipv4, WORLD].map(|address| address.to_string());
         let (marker, gateway) = (hex::encode(MARKER), hex::encode(&gateway));
-        let words = ["/actor", "beacon", how, &marker, &gateway, &to_b, &to_world];
+        let words = ["/actor", "volley", how, &marker, &gateway, &to_b, &to_world];
         Ok(Self { words: words.map(Into::into).into() })
     }
 
@@ -75,27 +75,27 @@ impl Beacon {
 
     /// A whole life; fails if it sent nothing.
     fn fire(&self, run: &Run, docker: &Dockerd) -> Result<()> {
-        let container = self.start(run, docker, "beacon")?;
+        let container = self.start(run, docker, "volley")?;
         let life = container.wait_end(docker, PATIENCE);
-        docker.remove("beacon")?;
+        docker.remove("volley")?;
         let life = life?;
-        ensure!(life.exit_code == 0, "the beacon sent nothing: {life:?}");
+        ensure!(life.exit_code == 0, "the volley sent nothing: {life:?}");
         Ok(())
     }
 }
 
-/// A rig in which the beacon has reached B and the world, because nothing protected them.
-fn open_rig() -> Result<(Base, Guest, Beacon)> {
+/// A rig in which the volley has reached B and the world, because nothing protected them.
+fn open_rig() -> Result<(Base, Guest, Volley)> {
     let base = Base::start(Options::default())?;
     let b = Guest::start(&base.run, &base.docker, NETWORK, "guest-b", &[])?;
-    let beacon = Beacon::new("once", &base.host, &b)?;
+    let volley = Volley::new("once", &base.host, &b)?;
     let seen = captures(&b, base.world())?;
-    beacon.fire(&base.run, &base.docker)?;
+    volley.fire(&base.run, &base.docker)?;
     for (point, seen) in seen.end()? {
         println!("without enforcer: {} frames at {}", seen.count, point.name());
-        ensure!(seen.count > 0, "the beacon does not reach {}", point.name());
+        ensure!(seen.count > 0, "the volley does not reach {}", point.name());
     }
-    Ok((base, b, beacon))
+    Ok((base, b, volley))
 }
 
 #[test]
@@ -104,20 +104,20 @@ fn d01_start_race() -> Result<()> {
         return Ok(());
     }
     let before = Snapshot::take();
-    let (base, b, beacon) = open_rig()?;
+    let (base, b, volley) = open_rig()?;
     let daemon = Enforcer::start(&base, &Settings::default())?;
     daemon.wait_identified(&base.host, &b.name, "guest")?;
     let runs = rounds(10, 500);
     let started = Instant::now();
     let seen = captures(&b, base.world())?;
     for _ in 0..runs {
-        beacon.fire(&base.run, &base.docker)?;
+        volley.fire(&base.run, &base.docker)?;
     }
     nothing_arrived(seen)?;
     let denied = |record: &&serde_json::Value| record["kind"] == "denied";
     let records = daemon.records().iter().filter(denied).count();
     println!("{runs} starts in {:.1} s: {records} records", started.elapsed().as_secs_f64());
-    ensure!(records >= runs, "only {records} records of {runs} beacons");
+    ensure!(records >= runs, "only {records} records of {runs} volleys");
     daemon.stop()?;
     base.docker.remove(&b.name)?;
     drop(base);
@@ -130,14 +130,14 @@ fn d01_start_race_while_the_daemon_is_frozen() -> Result<()> {
         return Ok(());
     }
     let before = Snapshot::take();
-    let (base, b, beacon) = open_rig()?;
+    let (base, b, volley) = open_rig()?;
     let daemon = Enforcer::start(&base, &Settings::default())?;
     daemon.wait_identified(&base.host, &b.name, "guest")?;
     daemon.freeze()?;
     let runs = rounds(5, 500);
     let started = Instant::now();
     let seen = captures(&b, base.world())?;
-    let fired = (0..runs).try_for_each(|_| beacon.fire(&base.run, &base.docker));
+    let fired = (0..runs).try_for_each(|_| volley.fire(&base.run, &base.docker));
     let arrived = nothing_arrived(seen);
     daemon.thaw()?;
     fired?;
@@ -158,7 +158,7 @@ fn d01_two_new_guests_while_the_daemon_is_frozen() -> Result<()> {
     let before = Snapshot::take();
     let base = Base::start(Options::default())?;
     let open = between_new_guests(&base)?;
-    ensure!(open > 0, "without enforcer the beacon does not reach the other guest");
+    ensure!(open > 0, "without enforcer the volley does not reach the other guest");
     let daemon = Enforcer::start(&base, &Settings::default())?;
     daemon.freeze()?;
     let seen = between_new_guests(&base);
@@ -174,10 +174,10 @@ fn d01_two_new_guests_while_the_daemon_is_frozen() -> Result<()> {
 /// Frames that reach one new guest from another.
 fn between_new_guests(base: &Base) -> Result<u64> {
     let listener = Guest::start(&base.run, &base.docker, NETWORK, "listener", &[])?;
-    let beacon = Beacon::new("once", &base.host, &listener)?;
+    let volley = Volley::new("once", &base.host, &listener)?;
     let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
     let captures = Captures::start(&[(Point::Peer, &listener.actor, "eth0")], &filter)?;
-    let fired = beacon.fire(&base.run, &base.docker);
+    let fired = volley.fire(&base.run, &base.docker);
     let seen = captures.end()?[&Point::Peer].count;
     base.docker.remove(&listener.name)?;
     fired?;
@@ -188,9 +188,9 @@ fn between_new_guests(base: &Base) -> Result<u64> {
 fn d03_restart_race() -> Result<()> {
     shared::with(|shared| {
         let rig = &shared.rig;
-        let beacon = Beacon::new("forever", &rig.host, &rig.b)?;
+        let volley = Volley::new("forever", &rig.host, &rig.b)?;
         let seen = captures(&rig.b, &rig.world.actor)?;
-        let container = beacon.start(&rig.run, &rig.docker, "planted")?;
+        let container = volley.start(&rig.run, &rig.docker, "planted")?;
         let restarted = restart(shared, &container);
         rig.docker.remove("planted")?;
         restarted?;
@@ -214,7 +214,7 @@ fn restart(shared: &Shared, container: &Container) -> Result<()> {
         Ok(())
     })?;
     let events: u64 = denied.values().map(|count| count.events).sum();
-    ensure!(events > 0, "the beacon is silent: {denied:?}");
+    ensure!(events > 0, "the volley is silent: {denied:?}");
     Ok(())
 }
 

@@ -29,6 +29,10 @@ fn guest(container: &str) -> DesiredEndpoint {
     }
 }
 
+fn closure(bridge: &str) -> Closure {
+    Closure { bridges: [bridge.to_owned()].into(), mark_mask: 3, from_guest: 1, from_host: 2 }
+}
+
 fn desired() -> Desired {
     let network = DesiredNetwork {
         name: "guests".to_owned(),
@@ -42,6 +46,7 @@ fn desired() -> Desired {
     let policy =
         DesiredPolicy { name: "guests/guest".to_owned(), quotas, rules: vec![rule(1), rule(2)] };
     Desired {
+        closure: Some(closure("guests0")),
         networks: [(BRIDGE, network)].into(),
         endpoints: [(PORT, guest("a"))].into(),
         policies: [(1, policy)].into(),
@@ -53,6 +58,8 @@ fn desired() -> Desired {
 fn perform(observed: &mut Observed, actions: &[Action]) {
     for action in actions.iter().cloned() {
         match action {
+            Action::Close(closure) => observed.closure = Some(closure),
+            Action::Open => observed.closure = None,
             Action::Attach(ifindex, hook) => {
                 observed.first.insert((ifindex, hook));
                 observed.held.insert((ifindex, hook));
@@ -320,4 +327,29 @@ fn the_second_layer_is_closed_for_guests_and_open_for_hubs() {
     assert_eq!(observed.fdb[&PORT], [2, 66, 0, 0, 0, 2]);
     assert!(!values::port_settings(Role::Hub, false).isolated);
     assert!(values::port_settings(Role::Guest, true).multicast_flood);
+}
+
+#[test]
+fn d02_bridges_are_closed_before_anything_else() {
+    let actions = plan(&desired(), &Observed::default(), &mut Identities::default());
+    assert_eq!(actions.first(), Some(&Action::Close(closure("guests0"))));
+}
+
+#[test]
+fn n7_a_closure_that_was_changed_or_removed_is_written_again() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    for found in [None, Some(closure("other"))] {
+        observed.closure = found;
+        let actions = plan(&desired(), &observed, &mut identities);
+        assert_eq!(actions, [Action::Close(closure("guests0"))]);
+    }
+}
+
+#[test]
+fn a_closure_that_the_config_no_longer_wants_is_opened_last() {
+    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let actions = plan(&Desired::default(), &observed, &mut identities);
+    assert_eq!(actions.last(), Some(&Action::Open));
 }
