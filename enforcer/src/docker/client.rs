@@ -163,7 +163,63 @@ async fn reachable(socket: &Path) -> Result<(), EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{UnixListener, UnixStream},
+    };
+
     use super::*;
+
+    /// Answers as an engine of this kind does, until its peer has gone.
+    async fn answer(mut stream: UnixStream, security: &str) {
+        let mut asked = Vec::new();
+        while let Ok(1..) = stream.read_buf(&mut asked).await {
+            let request = String::from_utf8_lossy(&asked).into_owned();
+            if !request.ends_with("\r\n\r\n") {
+                continue;
+            }
+            asked.clear();
+            let body = match request.split_whitespace().nth(1) {
+                Some(path) if path.ends_with("/info") => {
+                    format!(r#"{{"SecurityOptions": ["name=cgroupns"{security}]}}"#)
+                }
+                _ => r#"{"Version": "28.2.2", "ApiVersion": "1.50"}"#.to_owned(),
+            };
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nApi-Version: 1.50";
+            let response = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            if stream.write_all(response.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn d19_a_rootless_engine_is_refused_and_says_why() {
+        let path = std::env::temp_dir().join(format!("enforcer-engine-{}", std::process::id()));
+        for (security, refused) in
+            [("", false), (r#", "name=userns""#, false), (r#", "name=rootless""#, true)]
+        {
+            let listener = UnixListener::bind(&path).expect("bound");
+            let server = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream, security));
+                }
+            });
+            let connected = Engine::connect(&path).await;
+            server.abort();
+            std::fs::remove_file(&path).expect("removed");
+            match connected {
+                Ok(engine) => {
+                    assert!(!refused);
+                    assert_eq!(engine.userns_remap, security.contains("userns"));
+                }
+                Err(error) => {
+                    assert!(refused && matches!(error, EngineError::Rootless), "{error}");
+                    assert!(error.to_string().contains("use an engine that runs as root"));
+                }
+            }
+        }
+    }
 
     #[test]
     fn d19_security_options_tell_the_kind_of_engine() {

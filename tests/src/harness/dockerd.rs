@@ -25,6 +25,9 @@ use super::{
 /// Seconds that one call to the engine may take.
 const CALL_TIMEOUT: u64 = 60;
 
+/// A user and a group of every machine; containers' ones become theirs where they are remapped.
+const REMAPPED: &str = "daemon";
+
 /// How dockerd is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -34,11 +37,13 @@ pub struct Options {
     pub userland_proxy: bool,
     /// Containers survive the daemon.
     pub live_restore: bool,
+    /// Containers' users are others than the machine's.
+    pub userns_remap: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { iptables: true, userland_proxy: true, live_restore: false }
+        Self { iptables: true, userland_proxy: true, live_restore: false, userns_remap: false }
     }
 }
 
@@ -70,6 +75,14 @@ impl Dockerd {
     pub fn start(run: &Run, host: &Namespace, options: Options) -> Result<Self> {
         let dir = run.make_dir("docker")?;
         let cgroup = format!("enforcer-test-{}", run.tag());
+        if options.userns_remap {
+            // The machine's own tables stay as they are: only this namespace sees others.
+            let ranges = dir.join("ranges");
+            fs::write(&ranges, format!("{REMAPPED}:100000:65536\n"))?;
+            for table in ["/etc/subuid", "/etc/subgid"] {
+                host.run(&format!("mount --bind {} {table}", ranges.display()))?;
+            }
+        }
         let child = spawn(&dir, &cgroup, host, options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match connect(&dir, &runtime) {
@@ -215,6 +228,7 @@ fn spawn(dir: &Path, cgroup: &str, host: &Namespace, options: Options) -> Result
         .arg(format!("--userland-proxy={}", options.userland_proxy))
         .arg(format!("--live-restore={}", options.live_restore))
         .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])
+        .args(options.userns_remap.then(|| format!("--userns-remap={REMAPPED}:{REMAPPED}")))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

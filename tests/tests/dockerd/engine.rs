@@ -204,6 +204,29 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
 }
 
 #[test]
+fn d19_userns_remap_is_supported() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let base = Base::start(Options { userns_remap: true, ..Options::default() })?;
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    let rig = base.with_guests()?;
+    for guest in [&rig.a, &rig.b] {
+        daemon.wait_identified(&rig.host, &guest.name, "guest")?;
+    }
+    let status = daemon.status(&rig.host)?;
+    let docker = status["docker"].as_str().context("no engine")?;
+    ensure!(docker.ends_with(", userns-remap)"), "{docker}");
+    let users = std::fs::read_to_string(format!("/proc/{}/uid_map", rig.a.pid))?;
+    ensure!(users.split_whitespace().nth(1) == Some("100000"), "not remapped: {users}");
+    is_policed(&rig)?;
+    daemon.stop()?;
+    rig.stop()?;
+    before.ensure_nothing_new()
+}
+
+#[test]
 fn d15_dockerd_restart_and_kill_with_live_restore() -> Result<()> {
     engine_ends(true)
 }

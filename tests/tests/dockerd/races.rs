@@ -13,6 +13,7 @@ use enforcer_tests::{
     harness::{
         capture::Captures,
         client::Actor,
+        closing,
         container::{Container, Spec},
         dockerd::{Dockerd, Options},
         enforcer::{Enforcer, Settings},
@@ -20,15 +21,16 @@ use enforcer_tests::{
         netns::Namespace,
         residue::Snapshot,
         run::{Run, wait_for},
-        topology::{BRIDGE, Base, NETWORK, WORLD},
+        topology::{BANNER, BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, WORLD},
     },
     hex,
-    protocol::Filter,
+    protocol::{Filter, Serve},
 };
 
 use crate::shared::{self, Shared};
 
 const MARKER: &[u8] = b"EF@race";
+const REFUSED_MS: u64 = 250;
 /// Longest that one short life may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest that rounds of churn may take in all.
@@ -165,8 +167,64 @@ fn d01_two_new_guests_while_the_daemon_is_frozen() -> Result<()> {
     daemon.thaw()?;
     let seen = seen?;
     println!("two new guests: {open} frames without enforcer, {seen} beside a frozen daemon");
-    ensure!(seen == 0, "{seen} frames");
+    match closing::missing() {
+        None => ensure!(seen == 0, "{seen} frames"),
+        Some(why) => println!("not closed on this kernel: {why}"),
+    }
     daemon.stop()?;
+    drop(base);
+    before.ensure_nothing_new()
+}
+
+/// Links and maps outlive a daemon that is killed: what starts then is on a bridge that it closed.
+#[test]
+fn d15_guests_started_beside_a_dead_daemon_reach_nobody_and_are_found() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let (base, b, volley) = open_rig()?;
+    b.actor.listen(([0, 0, 0, 0], 22), Serve::Banner(BANNER.into()))?;
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    daemon.wait_identified(&base.host, &b.name, "guest")?;
+    daemon.kill()?;
+
+    let seen = captures(&b, base.world())?;
+    for _ in 0..3 {
+        volley.fire(&base.run, &base.docker)?;
+    }
+    let late = Guest::start(&base.run, &base.docker, NETWORK, "late", &[])?;
+    for to in [(GATEWAY, HUB_PORT), (b.ipv4, 22), (WORLD, 80)] {
+        let answer = late.actor.connect(to, REFUSED_MS)?;
+        ensure!(answer.errno.is_some(), "{to:?} answered a guest that nobody identified");
+    }
+    nothing_arrived(seen)?;
+    // A guest from before goes on as it was.
+    let hub = b.actor.connect((GATEWAY, HUB_PORT), 2000)?;
+    ensure!(hub.errno.is_none(), "the hub does not answer B: {hub:?}");
+    let sleep = ["/bin/sleep", "600"];
+    let outside = Spec {
+        name: "outside",
+        network: "host",
+        labels: &["enforcer.guest"],
+        entrypoint: &sleep,
+        ..Spec::default()
+    };
+    let outside = Container::start(&base.run, &base.docker, &outside)?;
+
+    let daemon = Enforcer::start(&base, &Settings::default())?;
+    daemon.wait_identified(&base.host, &late.name, "guest")?;
+    let hub = late.actor.connect((GATEWAY, HUB_PORT), 2000)?;
+    ensure!(hub.errno.is_none(), "the hub does not answer the late guest: {hub:?}");
+    let world = late.actor.connect((WORLD, 80), REFUSED_MS)?;
+    ensure!(world.errno.is_some(), "the world answered the late guest");
+    let life = outside.wait_end(&base.docker, PATIENCE)?;
+    ensure!(life.exit_code == 137, "{life:?}");
+    ensure!(daemon.outside("container_id", &outside.id).is_some(), "no record");
+    daemon.stop()?;
+    for name in ["outside", "late", "guest-b"] {
+        base.docker.remove(name)?;
+    }
     drop(base);
     before.ensure_nothing_new()
 }
@@ -224,6 +282,7 @@ struct Held {
     descriptors: usize,
     links: usize,
     endpoints: usize,
+    pins: usize,
 }
 
 fn held(shared: &Shared) -> Result<Held> {
@@ -231,7 +290,8 @@ fn held(shared: &Shared) -> Result<Held> {
     let endpoints = status["endpoints"].as_array().context("no endpoints")?.len();
     let descriptors = fs::read_dir(format!("/proc/{}/fd", shared.daemon.pid()))?.count();
     let links = shared.rig.host.ip("-o link show")?.lines().count();
-    Ok(Held { descriptors, links, endpoints })
+    let pins = shared.rig.host.run("find /sys/fs/bpf")?.lines().count();
+    Ok(Held { descriptors, links, endpoints, pins })
 }
 
 #[test]
@@ -255,7 +315,8 @@ fn d22_churn() -> Result<()> {
             let now = held(shared)?;
             // A connection of the engine's or of status may be open or not.
             let calm = now.descriptors <= before.descriptors + 2;
-            let same = now.links == before.links && now.endpoints == before.endpoints;
+            let same = (now.links, now.endpoints, now.pins)
+                == (before.links, before.endpoints, before.pins);
             ensure!(calm && same, "{now:?} instead of {before:?}");
             Ok(Some(now))
         })?;
