@@ -214,8 +214,10 @@ fn d15_guests_started_beside_a_dead_daemon_reach_nobody_and_are_found() -> Resul
 
     let daemon = Enforcer::start(&base, &Settings::default())?;
     daemon.wait_identified(&base.host, &late.name, "guest")?;
-    let hub = late.actor.connect((GATEWAY, HUB_PORT), 2000)?;
-    ensure!(hub.errno.is_none(), "the hub does not answer the late guest: {hub:?}");
+    // Its neighbour table remembers for a moment that nobody answered.
+    wait_for("the hub's answer to the late guest", PATIENCE, || {
+        Ok(late.actor.connect((GATEWAY, HUB_PORT), 2000)?.errno.is_none().then_some(()))
+    })?;
     let world = late.actor.connect((WORLD, 80), REFUSED_MS)?;
     ensure!(world.errno.is_some(), "the world answered the late guest");
     let life = outside.wait_end(&base.docker, PATIENCE)?;
@@ -315,8 +317,10 @@ fn d22_churn() -> Result<()> {
             let now = held(shared)?;
             // A connection of the engine's or of status may be open or not.
             let calm = now.descriptors <= before.descriptors + 2;
-            let same = (now.links, now.endpoints, now.pins)
-                == (before.links, before.endpoints, before.pins);
+            // Programs on a veth without a bridge are let go after a while.
+            let same = now.links == before.links
+                && now.endpoints == before.endpoints
+                && now.pins <= before.pins;
             ensure!(calm && same, "{now:?} instead of {before:?}");
             Ok(Some(now))
         })?;
