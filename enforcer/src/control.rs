@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod desired;
 mod hold;
+pub mod outside;
 pub mod path;
 pub mod plan;
 pub mod reconcile;

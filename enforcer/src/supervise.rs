@@ -5,6 +5,7 @@ pub mod alone;
 pub mod closing;
 mod networks;
 mod notify;
+mod outside;
 mod records;
 mod reload;
 mod report;
@@ -39,6 +40,7 @@ use crate::{
     model::owner::Owners,
     netlink::{self, NetlinkError},
 };
+use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
@@ -124,6 +126,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let watching = docker::watch(docker_socket, Arc::clone(&poke));
     let networks = networks::ensure(config_out.clone(), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
+    let (outside, outside_out) = watch::channel(Vec::new());
+    let outsiders = Outsiders {
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        state: state_out.clone(),
+        links: links.links.clone(),
+        journal: journal.clone(),
+        reasons: outside,
+    };
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -131,6 +142,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         engine: watching.engine.clone(),
         networks: networks.problems.clone(),
+        outside: outside_out,
         records: records.handle(),
     };
     let mut reloader = Reloader {
@@ -162,6 +174,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
 
     let outcome = tokio::select! {
         () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = outsiders.run() => {
+            Err(SuperviseError::Ended { what: "the watch for guests outside" })
+        }
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out) => Err(SuperviseError::Ended { what: "the control loop" }),

@@ -230,5 +230,6 @@ fn inventory(world: &World) -> Inventory {
         version: 1,
         networks: BTreeMap::from([(network.id.clone(), network)]),
         containers: containers.into(),
+        ..Inventory::default()
     }
 }
