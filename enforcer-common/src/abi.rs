@@ -5,6 +5,7 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod import;
 pub mod policy;
 pub mod verdict;
 

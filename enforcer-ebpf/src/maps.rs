@@ -11,6 +11,7 @@ use enforcer_common::{
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
         flow::{Check, FlowKey, FlowRecord},
+        import::Import,
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
     packet::Packet,
@@ -51,6 +52,19 @@ pub struct Scratch {
 /// One for each CPU. Written and read by one run of a program.
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// The same for `import_flows`: a test run is no softirq, so one may interrupt it.
+#[repr(C)]
+pub struct ImportScratch {
+    /// The flow that is imported.
+    pub import: Import,
+    /// Its check on its way into a queue.
+    pub check: Check,
+}
+
+/// One for each CPU. Written and read by one run of `import_flows`; user space runs one at a time.
+#[btf_map]
+pub static IMPORT_SCRATCH: PerCpuArray<ImportScratch, 1> = PerCpuArray::new();
 
 /// Ports of guest bridges by ifindex. Written by the daemon.
 #[btf_map]

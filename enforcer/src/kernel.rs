@@ -4,6 +4,7 @@
 #[cfg(feature = "bpf-log")]
 pub mod bpf_log;
 pub mod features;
+pub mod import;
 pub mod links;
 pub mod load;
 pub mod maps;
@@ -48,6 +49,15 @@ pub enum KernelError {
     Query {
         /// The interface.
         ifindex: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Flows could not be handed to the program that takes them.
+    #[error("cannot run {program}")]
+    Run {
+        /// Name of the program.
+        program: &'static str,
         /// Why.
         #[source]
         source: io::Error,

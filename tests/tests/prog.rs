@@ -5,6 +5,8 @@
 mod flood;
 #[path = "prog/flows.rs"]
 mod flows;
+#[path = "prog/import.rs"]
+mod import;
 #[path = "prog/parser.rs"]
 mod parser;
 #[path = "prog/reasons.rs"]

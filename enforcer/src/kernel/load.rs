@@ -9,6 +9,7 @@ use enforcer_common::abi::event::Hook;
 use super::{
     KernelError,
     features::Features,
+    import::{self, Importer},
     links::Hooks,
     maps::{CounterMap, Maps},
     object::{self, ObjectError},
@@ -34,6 +35,8 @@ pub struct Loaded {
     pub counters: CounterMap,
     /// Events.
     pub ring: EventRing,
+    /// Takes flows that were live before.
+    pub importer: Importer,
     /// Lines for a developer.
     #[cfg(feature = "bpf-log")]
     pub log: super::bpf_log::LogRing,
@@ -118,6 +121,8 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
     for (hook, id) in Hook::ALL.into_iter().zip(&mut ids) {
         *id = load_program(&mut ebpf, hook.name())?;
     }
+    load_program(&mut ebpf, import::PROGRAM)?;
+    let importer = Importer::new(&ebpf)?;
     let ring = EventRing::take(&mut ebpf)?;
     let counters = CounterMap::take(&mut ebpf)?;
     let maps = Maps::take(&mut ebpf)?;
@@ -126,6 +131,7 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
         maps,
         counters,
         ring,
+        importer,
         #[cfg(feature = "bpf-log")]
         log,
     })

@@ -8,6 +8,7 @@ use aya::{
     maps::{Array, HashMap, PerCpuHashMap, RingBuf},
     programs::SchedClassifier,
 };
+use enforcer::kernel::import::{self, Importer};
 use enforcer_common::{
     abi::{
         counter::{Counter, CounterKey, Usage},
@@ -84,6 +85,8 @@ pub struct Seen {
 pub struct Rig {
     /// The loaded object.
     pub ebpf: Ebpf,
+    /// Takes flows of another table.
+    pub importer: Importer,
 }
 
 /// Whether the test can run; says why not.
@@ -124,12 +127,12 @@ impl Rig {
             .map_max_entries("CHECKS_SOON", 2 * max)
             .map_max_entries("CHECKS_LATER", max)
             .load(object)?;
-        for hook in Hook::ALL {
-            let program: &mut SchedClassifier =
-                ebpf.program_mut(hook.name()).context(hook.name())?.try_into()?;
-            program.load()?;
+        for name in Hook::ALL.map(Hook::name).into_iter().chain([import::PROGRAM]) {
+            let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
+            program.load().context(name)?;
         }
-        let mut rig = Self { ebpf };
+        let importer = Importer::new(&ebpf)?;
+        let mut rig = Self { ebpf, importer };
         rig.fill()?;
         Ok(rig)
     }

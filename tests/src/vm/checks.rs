@@ -8,7 +8,10 @@ use aya::programs::{
     tc::{self, TcHandle},
 };
 use enforcer::{
-    kernel::links::{Hooks, is_ingress},
+    kernel::{
+        import,
+        links::{Hooks, is_ingress},
+    },
     netlink::filters,
 };
 use enforcer_common::abi::{event::Hook, verdict::DropReason};
@@ -79,6 +82,12 @@ pub(super) fn verified(daemon: &Daemon) -> Result<()> {
         let count = info.verified_instruction_count().context("the kernel does not say")?;
         println!("verified {} {count}", hook.name());
     }
+    let info = loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.name_as_str() == Some(import::PROGRAM))
+        .context("the kernel does not list the importing program")?;
+    let count = info.verified_instruction_count().context("the kernel does not say")?;
+    println!("verified {} {count}", import::PROGRAM);
     Ok(())
 }
 
