@@ -14,7 +14,7 @@ use enforcer_common::{
         verdict::DropReason,
     },
     decide::Opener,
-    flow::{self, FlowState, Phase, QuotaClass},
+    flow::{self, FlowState, Phase},
 };
 
 use super::{
