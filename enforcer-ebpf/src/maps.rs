@@ -12,6 +12,7 @@ use enforcer_common::{
         event::Event,
         flow::{Check, FlowKey, FlowRecord},
         import::Import,
+        layout::LAYOUT_BYTES,
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
     packet::Packet,
@@ -114,6 +115,11 @@ pub static USAGE: HashMap<u32, Usage, 8192, ON_DEMAND> = HashMap::new();
 /// Denials and opened flows by owner, reason and hook. Written by the packet path.
 #[btf_map]
 pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131_072, ON_DEMAND> = PerCpuHashMap::new();
+
+/// What the maps look like, by the names of their fields. Written by the daemon that made the maps,
+/// read by one that has others.
+#[btf_map]
+pub static LAYOUT: Array<[u8; LAYOUT_BYTES], 1> = Array::new();
 
 /// Records for the daemon.
 #[btf_map]

@@ -3,13 +3,17 @@
 
 #[cfg(feature = "bpf-log")]
 pub mod bpf_log;
+pub mod convert;
 pub mod features;
 pub mod import;
+pub mod layout;
 pub mod links;
 pub mod load;
 pub mod maps;
+pub mod migrate;
 pub mod object;
 pub mod observe;
+mod raw;
 pub mod ring;
 mod sys;
 

@@ -1,6 +1,6 @@
 //! Counters: what was denied, and what became of the records of it.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// Key of map `COUNTERS`.
 #[repr(C)]
@@ -71,4 +71,14 @@ pub const RECORDS_PER_SECOND: u64 = 32;
 
 const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
 const _: () = assert!(size_of::<Usage>() == 24);
+layout!(CounterKey { owner, reason, hook } padding reserved);
+layout!(Counter { events, packets, bytes, recorded, suppressed, lost } optional { refilled_ns, tokens });
+layout!(Usage {
+    inbound_half_open,
+    inbound_established,
+    outbound_half_open,
+    outbound_established,
+    closing,
+    checks,
+});
 pod!(CounterKey, Counter, Usage);

@@ -1,6 +1,6 @@
 //! Endpoints and networks as the packet path sees them.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// What an interface on a guest bridge is. Values of [`Endpoint::role`].
 #[repr(u8)]
@@ -54,6 +54,9 @@ pub struct Endpoint {
     pub role: u8,
     /// Reserved, 0.
     pub reserved: u8,
+    /// Only in the layout that tests upgrade to.
+    #[cfg(feature = "other-layout")]
+    pub other: u32,
 }
 
 /// Value of map `NETWORKS`; the key is the ifindex (`u32`) of the guest bridge.
@@ -105,6 +108,25 @@ pub struct Hub {
     pub reserved: [u8; 2],
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 56 && size_of::<Network>() == 68);
+const _: () = assert!(
+    size_of::<Endpoint>() == 56 + if cfg!(feature = "other-layout") { 4 } else { 0 }
+        && size_of::<Network>() == 68
+);
 const _: () = assert!(size_of::<HubKey>() == 24 && size_of::<Hub>() == 8);
+layout!(Endpoint { id, network, policy, ipv4, ipv6, link_local, mac, role } optional {
+    #[cfg(feature = "other-layout")] other
+} padding reserved);
+layout!(Network {
+    id,
+    gateway4,
+    gateway6,
+    gateway_link_local,
+    subnet4,
+    subnet6,
+    mac,
+    prefix4,
+    prefix6,
+});
+layout!(HubKey { network, address, family } padding reserved);
+layout!(Hub { mac } padding reserved);
 pod!(Endpoint, Network, HubKey, Hub);

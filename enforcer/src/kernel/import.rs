@@ -9,7 +9,7 @@ use std::{
 use aya::{Ebpf, programs::SchedClassifier};
 use enforcer_common::abi::import::{IMPORT_BATCH, IMPORT_OFFSET, Import, Outcome, Outcomes};
 
-use super::{KernelError, load::LoadError, sys};
+use super::{KernelError, load::LoadError, raw};
 
 /// Name of the program.
 pub const PROGRAM: &str = "import_flows";
@@ -89,7 +89,7 @@ impl Importer {
             for flow in flows.by_ref().take(IMPORT_BATCH) {
                 frame.extend_from_slice(bytes(&flow));
             }
-            let word = sys::test_run(self.program.as_fd(), &frame).map_err(failed)?;
+            let word = raw::test_run(self.program.as_fd(), &frame).map_err(failed)?;
             imported += Outcomes::from_word(word);
         }
         Ok(imported)

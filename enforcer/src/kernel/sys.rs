@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_CREATE: libc::c_long = 28;
 /// Before all other programs of the hook (no `relative_fd` given).
@@ -47,20 +46,6 @@ struct ProgQuery {
     link_ids: u64,
     link_attach_flags: u64,
     revision: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    rest: [u64; 4],
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
@@ -114,19 +99,6 @@ pub(super) fn query_tcx(ifindex: u32, hook: TcxHook) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Runs a program once over a frame that nobody sent; what it returned.
-pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
-    let mut attr = TestRun {
-        prog_fd: program.as_raw_fd().cast_unsigned(),
-        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
-        data_in: frame.as_ptr().expose_provenance() as u64,
-        repeat: 1,
-        ..Default::default()
-    };
-    bpf(BPF_PROG_TEST_RUN, &mut attr)?;
-    Ok(attr.retval)
-}
-
 /// Name of an interface of the current network namespace.
 pub(super) fn interface_name(ifindex: u32) -> io::Result<String> {
     let mut buffer = [0u8; libc::IF_NAMESIZE];
@@ -164,4 +136,3 @@ pub(super) fn is_root() -> bool {
 }
 
 const _: () = assert!(size_of::<LinkCreate>() == 80 && size_of::<ProgQuery>() == 64);
-const _: () = assert!(size_of::<TestRun>() == 72);
