@@ -85,6 +85,17 @@ pub fn import_flows(ctx: TcContext) -> i32 {
     net::import_flows(Skb::new(&ctx)).word().cast_signed()
 }
 
+/// Adds the counts of another table to `COUNTERS`. On no hook, as `import_flows`. Returns how many
+/// it took.
+///
+/// Fails: counted; what finds no place is added to `UNCOUNTED`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn import_counters(ctx: TcContext) -> i32 {
+    net::import_counters(Skb::new(&ctx)).cast_signed()
+}
+
 #[inline(always)]
 fn action(ctx: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
     log(ctx, hook, verdict);

@@ -11,7 +11,7 @@ use enforcer_common::{
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
         flow::{Check, FlowKey, FlowRecord},
-        import::Import,
+        import::{Import, ImportCounter},
         layout::LAYOUT_BYTES,
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
@@ -54,16 +54,18 @@ pub struct Scratch {
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// The same for `import_flows`: a test run is no softirq, so one may interrupt it.
+/// The same for the programs that import: a test run is no softirq, so one may interrupt it.
 #[repr(C)]
 pub struct ImportScratch {
     /// The flow that is imported.
     pub import: Import,
     /// Its check on its way into a queue.
     pub check: Check,
+    /// The counts that are imported.
+    pub counter: ImportCounter,
 }
 
-/// One for each CPU. Written and read by one run of `import_flows`; user space runs one at a time.
+/// One for each CPU. Written and read by one test run; user space runs one at a time.
 #[btf_map]
 pub static IMPORT_SCRATCH: PerCpuArray<ImportScratch, 1> = PerCpuArray::new();
 

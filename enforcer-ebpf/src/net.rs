@@ -16,7 +16,7 @@ mod to_guest;
 
 pub use bridge::{from_bridge, to_bridge};
 pub use from_guest::from_guest;
-pub use import::import_flows;
+pub use import::{import_counters, import_flows};
 pub use to_guest::to_guest;
 
 use enforcer_common::{

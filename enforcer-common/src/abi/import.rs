@@ -1,6 +1,8 @@
-//! Flows that user space hands to the program `import_flows`: those of another table, or of conntrack.
+//! What user space hands to the programs `import_flows` and `import_counters`: flows of another table or
+//! of conntrack, counts of another table.
 
 use super::{
+    counter::{Counter, CounterKey},
     flow::{FlowKey, FlowRecord},
     pod,
 };
@@ -18,29 +20,39 @@ pub struct Import {
     pub record: FlowRecord,
 }
 
-/// Where the first [`Import`] of a frame starts: an Ethernet header that nothing reads.
+/// Counts to add: an element of the frames for the program `import_counters`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportCounter {
+    /// The counter.
+    pub key: CounterKey,
+    /// What is added. Times and tokens are not.
+    pub counter: Counter,
+}
+
+/// Where the first element of a frame starts: an Ethernet header that nothing reads.
 pub const IMPORT_OFFSET: usize = 14;
-/// Most entries of one frame: as many as four bits count.
-pub const IMPORT_BATCH: usize = 15;
+/// Most elements of one frame: as many outcomes as one return code tells.
+pub const IMPORT_BATCH: usize = 10;
 
 /// What became of one [`Import`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// It is in the table now.
-    Taken = 0,
+    Taken = 1,
     /// The table knew it; what it did not know yet was added.
-    Merged = 1,
+    Merged = 2,
     /// The table has a newer flow under this key, which stays.
-    Newer = 2,
+    Newer = 3,
     /// The flow is over.
-    Over = 3,
+    Over = 4,
     /// Its endpoint does not exist (any more), or has no policy.
-    NoEndpoint = 4,
+    NoEndpoint = 5,
     /// The endpoint has as many flows as it may.
-    Quota = 5,
+    Quota = 6,
     /// The flow table or the reaper's queue is full.
-    Full = 6,
+    Full = 7,
 }
 
 impl Outcome {
@@ -54,13 +66,11 @@ impl Outcome {
         Self::Quota,
         Self::Full,
     ];
-
-    const fn shift(self) -> u32 {
-        4 * self as u32
-    }
 }
 
-/// What became of the entries of one frame: four bits for each [`Outcome`]. The program returns it.
+const OUTCOME_BITS: usize = 3;
+
+/// What became of each element of a frame, in its order: the return code of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes(u32);
 
@@ -78,38 +88,41 @@ impl Outcomes {
         self.0
     }
 
-    /// Counts one more entry.
+    /// Notes what became of an element.
     #[inline(always)]
-    pub const fn add(&mut self, outcome: Outcome) {
-        self.0 = self.0.wrapping_add(1 << outcome.shift());
+    pub const fn set(&mut self, index: u32, outcome: Outcome) {
+        self.0 |= (outcome as u32) << (OUTCOME_BITS as u32 * index & 31);
     }
 
-    /// How many entries ended so.
+    /// What became of an element; `None`: the program did not come to it.
     #[must_use]
-    pub const fn count(self, outcome: Outcome) -> u32 {
-        self.0 >> outcome.shift() & 0xf
+    pub fn get(self, index: usize) -> Option<Outcome> {
+        let value =
+            u32::try_from(OUTCOME_BITS * index).ok().and_then(|by| self.0.checked_shr(by))? & 7;
+        Outcome::ALL.into_iter().find(|outcome| *outcome as u32 == value)
     }
 }
 
 const _: () = assert!(size_of::<Import>() == size_of::<FlowKey>() + 4 + size_of::<FlowRecord>());
-const _: () = assert!(IMPORT_BATCH <= 0xf && Outcome::ALL.len() <= 8);
-pod!(Import);
+const _: () = assert!(IMPORT_BATCH * OUTCOME_BITS <= 32);
+const _: () = assert!(size_of::<ImportCounter>() == 72);
+pod!(Import, ImportCounter);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_are_counted_apart() {
-        let mut counts = Outcomes::default();
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
-            for _ in 0..IMPORT_BATCH - index {
-                counts.add(outcome);
-            }
+    fn each_outcome_is_told_in_its_place() {
+        let told: Vec<Outcome> = Outcome::ALL.into_iter().cycle().take(IMPORT_BATCH).collect();
+        let mut outcomes = Outcomes::default();
+        for (index, outcome) in (0..).zip(&told) {
+            outcomes.set(index, *outcome);
         }
-        let back = Outcomes::from_word(counts.word());
-        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
-            assert_eq!(usize::try_from(back.count(outcome)), Ok(IMPORT_BATCH - index));
+        let back = Outcomes::from_word(outcomes.word());
+        for (index, outcome) in told.iter().enumerate() {
+            assert_eq!(back.get(index), Some(*outcome));
         }
+        assert_eq!((back.get(IMPORT_BATCH), back.get(usize::MAX / 4)), (None, None));
     }
 }

@@ -1,4 +1,4 @@
-//! Flows that user space knows of: those of a table of another layout, or of conntrack.
+//! What user space knows of: flows of a table of another layout or of conntrack, and such a table's counts.
 //!
 //! They get in as flows opened by packets do, within the same quotas and with the same reaper. Programs
 //! may judge packets of the same flow at the same time.
@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use enforcer_common::{
     abi::{
         flow::{Check, FlowKey, FlowRecord},
-        import::{IMPORT_BATCH, IMPORT_OFFSET, Import, Outcome, Outcomes},
+        import::{IMPORT_BATCH, IMPORT_OFFSET, Import, ImportCounter, Outcome, Outcomes},
         policy::Policy,
         verdict::DropReason,
     },
@@ -19,6 +19,7 @@ use enforcer_common::{
 
 use super::{
     conversation::now_ns,
+    count,
     flows::{LetIn, end, load_state, release, reserve, swap_state},
     policy, reap,
 };
@@ -45,6 +46,27 @@ pub fn import_flows(skb: Skb) -> Outcomes {
     run.outcomes
 }
 
+/// Adds the counts of one frame; how many.
+#[inline(always)]
+pub fn import_counters(skb: Skb) -> u32 {
+    let mut taken = 0;
+    for index in 0..IMPORT_BATCH as u32 {
+        let Some(scratch) = IMPORT_SCRATCH.get_ptr_mut(0) else { break };
+        // SAFETY: as in `import_next`.
+        let read = unsafe {
+            let offset = IMPORT_OFFSET as u32 + index * size_of::<ImportCounter>() as u32;
+            skb.copy_into(offset, &mut (*scratch).counter)
+        };
+        if !read {
+            break;
+        }
+        // SAFETY: as above.
+        count::add(unsafe { &(*scratch).counter });
+        taken += 1;
+    }
+    taken
+}
+
 /// The next entry of the frame; 1 ends the loop.
 extern "C" fn import_next(index: u32, run: *mut Run) -> i64 {
     let Some(scratch) = IMPORT_SCRATCH.get_ptr_mut(0) else { return 1 };
@@ -56,7 +78,7 @@ extern "C" fn import_next(index: u32, run: *mut Run) -> i64 {
             return 1;
         }
         let outcome = import(&mut (*scratch).import, &mut (*scratch).check, (*run).now);
-        (*run).outcomes.add(outcome);
+        (*run).outcomes.set(index, outcome);
     }
     0
 }

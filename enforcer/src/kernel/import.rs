@@ -1,23 +1,28 @@
-//! Hands flows to the program `import_flows`, which puts them into the table as the packet path does.
+//! Hands flows and counts to the programs that put them into the tables as the packet path does.
 
 use std::{
     io,
-    ops::AddAssign,
     os::fd::{AsFd as _, OwnedFd},
 };
 
 use aya::{Ebpf, programs::SchedClassifier};
-use enforcer_common::abi::import::{IMPORT_BATCH, IMPORT_OFFSET, Import, Outcome, Outcomes};
+use enforcer_common::abi::import::{
+    IMPORT_BATCH, IMPORT_OFFSET, Import, ImportCounter, Outcome, Outcomes,
+};
 
 use super::{KernelError, load::LoadError, raw};
 
-/// Name of the program.
-pub const PROGRAM: &str = "import_flows";
+const FLOWS: &str = "import_flows";
+const COUNTERS: &str = "import_counters";
 
-/// The loaded program. One run at a time: all share the room of a CPU.
+/// Names of the programs. They sit on no hook.
+pub const PROGRAMS: [&str; 2] = [FLOWS, COUNTERS];
+
+/// The loaded programs. One run at a time: all share the room of a CPU.
 #[derive(Debug)]
 pub struct Importer {
-    program: OwnedFd,
+    flows: OwnedFd,
+    counters: OwnedFd,
 }
 
 /// What became of flows that were to be imported.
@@ -28,7 +33,7 @@ impl Imported {
     /// How many ended so.
     #[must_use]
     pub const fn count(&self, outcome: Outcome) -> u64 {
-        self.0[outcome as usize]
+        self.0[outcome as usize - 1]
     }
 
     /// Flows that the table has now and had not before.
@@ -44,35 +49,16 @@ impl Imported {
     }
 }
 
-impl AddAssign for Imported {
-    fn add_assign(&mut self, other: Self) {
-        for (sum, count) in self.0.iter_mut().zip(other.0) {
-            *sum += count;
-        }
-    }
-}
-
-impl AddAssign<Outcomes> for Imported {
-    fn add_assign(&mut self, outcomes: Outcomes) {
-        for outcome in Outcome::ALL {
-            self.0[outcome as usize] += u64::from(outcomes.count(outcome));
-        }
+impl Imported {
+    fn add(&mut self, outcome: Outcome) {
+        self.0[outcome as usize - 1] += 1;
     }
 }
 
 impl Importer {
-    /// The program of a loaded object.
+    /// The programs of a loaded object.
     pub fn new(ebpf: &Ebpf) -> Result<Self, LoadError> {
-        let program: &SchedClassifier = ebpf
-            .program(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or(LoadError::NoProgram { program: PROGRAM })?;
-        let program = program
-            .fd()
-            .map_err(io::Error::other)
-            .and_then(|fd| fd.as_fd().try_clone_to_owned())
-            .map_err(failed)?;
-        Ok(Self { program })
+        Ok(Self { flows: loaded(ebpf, FLOWS)?, counters: loaded(ebpf, COUNTERS)? })
     }
 
     /// Imports flows; their endpoints, policies and usage entries must be in the maps before.
@@ -80,29 +66,70 @@ impl Importer {
         &mut self,
         flows: impl IntoIterator<Item = Import>,
     ) -> Result<Imported, KernelError> {
+        self.import_each(flows, |_flow, _outcome| {})
+    }
+
+    /// As [`Importer::import`]; tells what became of each.
+    pub fn import_each(
+        &mut self,
+        flows: impl IntoIterator<Item = Import>,
+        mut told: impl FnMut(&Import, Outcome),
+    ) -> Result<Imported, KernelError> {
         let mut imported = Imported::default();
-        let mut frame = Vec::with_capacity(IMPORT_OFFSET + IMPORT_BATCH * size_of::<Import>());
-        let mut flows = flows.into_iter().peekable();
-        while flows.peek().is_some() {
-            frame.clear();
-            frame.resize(IMPORT_OFFSET, 0);
-            for flow in flows.by_ref().take(IMPORT_BATCH) {
-                frame.extend_from_slice(bytes(&flow));
+        let mut flows = flows.into_iter();
+        while let Some((batch, frame)) = next_frame(&mut flows) {
+            let word = raw::test_run(self.flows.as_fd(), &frame).map_err(failed(FLOWS))?;
+            for (index, flow) in batch.iter().enumerate() {
+                // One that the program did not come to is not in the table.
+                let outcome = Outcomes::from_word(word).get(index).unwrap_or(Outcome::Full);
+                imported.add(outcome);
+                told(flow, outcome);
             }
-            let word = raw::test_run(self.program.as_fd(), &frame).map_err(failed)?;
-            imported += Outcomes::from_word(word);
         }
         Ok(imported)
     }
+
+    /// Adds counts; how many.
+    pub fn add_counters(
+        &mut self,
+        counters: impl IntoIterator<Item = ImportCounter>,
+    ) -> Result<u64, KernelError> {
+        let mut taken = 0;
+        let mut counters = counters.into_iter();
+        while let Some((_, frame)) = next_frame(&mut counters) {
+            let word = raw::test_run(self.counters.as_fd(), &frame).map_err(failed(COUNTERS))?;
+            taken += u64::from(word);
+        }
+        Ok(taken)
+    }
 }
 
-fn failed(source: io::Error) -> KernelError {
-    KernelError::Run { program: PROGRAM, source }
+/// As many elements as a frame holds, and the frame.
+fn next_frame<T: aya::Pod>(elements: &mut impl Iterator<Item = T>) -> Option<(Vec<T>, Vec<u8>)> {
+    let batch: Vec<T> = elements.take(IMPORT_BATCH).collect();
+    let mut frame = vec![0; IMPORT_OFFSET];
+    for element in &batch {
+        frame.extend_from_slice(bytes(element));
+    }
+    (!batch.is_empty()).then_some((batch, frame))
 }
 
-fn bytes(flow: &Import) -> &[u8] {
-    // SAFETY: an `Import` is plain integers without padding (`Pod`), and lives as long as the slice.
-    unsafe { std::slice::from_raw_parts((&raw const *flow).cast(), size_of::<Import>()) }
+fn loaded(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
+    let program: &SchedClassifier = ebpf
+        .program(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(LoadError::NoProgram { program: name })?;
+    let fd = program.fd().map_err(io::Error::other);
+    Ok(fd.and_then(|fd| fd.as_fd().try_clone_to_owned()).map_err(failed(name))?)
+}
+
+fn failed(program: &'static str) -> impl FnOnce(io::Error) -> KernelError {
+    move |source| KernelError::Run { program, source }
+}
+
+fn bytes<T: aya::Pod>(element: &T) -> &[u8] {
+    // SAFETY: plain integers without padding (`Pod`), and it lives as long as the slice.
+    unsafe { std::slice::from_raw_parts((&raw const *element).cast(), size_of::<T>()) }
 }
 
 #[cfg(test)]
@@ -113,12 +140,10 @@ mod tests {
     fn n7_what_is_refused_is_counted_apart_from_what_was_over_or_known() {
         let mut imported = Imported::default();
         for outcome in Outcome::ALL {
-            let mut outcomes = Outcomes::default();
-            outcomes.add(outcome);
-            imported += outcomes;
+            imported.add(outcome);
         }
-        imported += imported;
-        assert_eq!((imported.taken(), imported.refused()), (2, 6));
-        assert_eq!(imported.count(Outcome::Over), 2);
+        imported.add(Outcome::Taken);
+        assert_eq!((imported.taken(), imported.refused()), (2, 3));
+        assert_eq!(imported.count(Outcome::Over), 1);
     }
 }

@@ -121,7 +121,9 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
     for (hook, id) in Hook::ALL.into_iter().zip(&mut ids) {
         *id = load_program(&mut ebpf, hook.name())?;
     }
-    load_program(&mut ebpf, import::PROGRAM)?;
+    for name in import::PROGRAMS {
+        load_program(&mut ebpf, name)?;
+    }
     let importer = Importer::new(&ebpf)?;
     let ring = EventRing::take(&mut ebpf)?;
     let counters = CounterMap::take(&mut ebpf)?;

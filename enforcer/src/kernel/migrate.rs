@@ -15,19 +15,23 @@ use std::{
 
 use aya::maps::MapError;
 use enforcer_common::abi::{
+    counter::Counter,
     endpoint::Endpoint,
     flow::{FlowKey, FlowRecord},
-    import::{Import, Outcome},
+    import::{Import, ImportCounter, Outcome},
     layout::{MAPS, MapLayout},
 };
 
 use super::{
     KernelError,
     convert::{Conversion, Incompatible},
-    import::{Imported, Importer},
+    import::Importer,
     layout,
     raw::RawMap,
 };
+
+const FLOWS: &str = "FLOWS";
+const COUNTERS: &str = "COUNTERS";
 
 /// The maps of another layout cannot be carried over: everything is built anew, closed.
 #[derive(Debug, thiserror::Error)]
@@ -89,10 +93,8 @@ pub struct Migrated {
 pub struct Source {
     version: u32,
     maps: BTreeMap<&'static str, SourceMap>,
-    /// What the last pass read of each flow.
-    seen: HashMap<FlowKey, FlowRecord>,
-    /// Whether the last pass left a flow behind.
-    left: bool,
+    /// What the last pass read of each flow that the table took.
+    taken: HashMap<FlowKey, FlowRecord>,
 }
 
 #[derive(Debug)]
@@ -122,7 +124,7 @@ impl Source {
                 .ok();
             maps.insert(own.name, SourceMap { raw, conversion });
         }
-        Ok(Self { version: description.version, maps, seen: HashMap::new(), left: false })
+        Ok(Self { version: description.version, maps, taken: HashMap::new() })
     }
 
     /// ABI version of the layout.
@@ -137,7 +139,7 @@ impl Source {
         let mut carried = Carried::default();
         for own in MAPS {
             match own.name {
-                "FLOWS" | "COUNTERS" => {}
+                FLOWS | COUNTERS => {}
                 name => carried += self.carry(name, &open(target, name)?)?,
             }
         }
@@ -148,21 +150,48 @@ impl Source {
     pub fn flows(&mut self, importer: &mut Importer) -> Result<Migrated, MigrateError> {
         let interfaces = self.interfaces()?;
         let (flows, unreadable) = self.read_flows()?;
-        let first = self.seen.is_empty();
-        let imports = flows.iter().filter_map(|(key, record)| {
-            let known = self.seen.get(key);
-            // When flows were left behind all are counted anew, or the sum would miss some.
-            if known == Some(record) && !self.left {
-                return None;
+        let known = std::mem::take(&mut self.taken);
+        let mut changed = Vec::new();
+        for (key, record) in flows {
+            let known = known.get(&key);
+            if known == Some(&record) {
+                self.taken.insert(key, record);
+            } else {
+                let ifindex = interfaces.get(&key.endpoint).copied().unwrap_or_default();
+                changed.push((record, Import { key, ifindex, record: growth(&record, known) }));
             }
-            let ifindex = interfaces.get(&key.endpoint).copied().unwrap_or_default();
-            Some(Import { key: *key, ifindex, record: growth(record, known) })
-        });
-        let imported = importer.import(imports)?;
-        self.left = imported.refused() > 0;
-        self.seen = flows.into_iter().collect();
-        tracing::debug!(first, ?imported, unreadable, "flows of another layout");
-        Ok(Migrated { flows: imported.taken(), cut: cut(&imported, unreadable) })
+        }
+        let mut records = changed.iter().map(|(record, _)| *record);
+        let imports = changed.iter().map(|(_, import)| *import);
+        let imported = importer.import_each(imports, |import, outcome| {
+            let record = records.next();
+            if let (Some(record), Outcome::Taken | Outcome::Merged | Outcome::Newer) =
+                (record, outcome)
+            {
+                self.taken.insert(import.key, record);
+            }
+        })?;
+        tracing::debug!(?imported, unreadable, "flows of another layout");
+        Ok(Migrated { flows: imported.taken(), cut: imported.refused() + unreadable })
+    }
+
+    /// Moves the counts over. The old programs must not run any more; what was moved is gone from the
+    /// source, so that nothing is counted twice, whenever this is broken off. Returns how many.
+    pub fn counters(&mut self, importer: &mut Importer) -> Result<u64, MigrateError> {
+        let Some(map) = self.maps.get(COUNTERS) else { return Ok(0) };
+        let mut moved = 0;
+        for (key, values) in map.raw.list().map_err(failed("list", COUNTERS))? {
+            let each_cpu = values.chunks_exact(map.raw.value_size.next_multiple_of(8));
+            let sum = each_cpu
+                .filter_map(|value| map.convert(&key, value.get(..map.raw.value_size)?))
+                .filter_map(|(key, value)| Some((typed(&key)?, typed::<Counter>(&value)?)))
+                .reduce(|(key, sum), (_, counter)| (key, sum.plus(&counter)));
+            if let Some((key, counter)) = sum {
+                moved += importer.add_counters([ImportCounter { key, counter }])?;
+            }
+            map.raw.remove(&key).map_err(failed("remove an entry of", COUNTERS))?;
+        }
+        Ok(moved)
     }
 
     /// Interface of each endpoint, by its id.
@@ -172,7 +201,7 @@ impl Source {
     }
 
     fn read_flows(&self) -> Result<(Vec<(FlowKey, FlowRecord)>, u64), MigrateError> {
-        self.read("FLOWS")
+        self.read(FLOWS)
     }
 
     /// All entries of a map as this layout has them, and the number of those that it cannot have.
@@ -258,12 +287,6 @@ fn growth(record: &FlowRecord, known: Option<&FlowRecord>) -> FlowRecord {
         bytes_in: record.bytes_in.saturating_sub(known.bytes_in),
         ..*record
     }
-}
-
-fn cut(imported: &Imported, unreadable: u64) -> u64 {
-    // `Newer` is no loss: its place in the table is taken by a flow of the same two ends.
-    debug_assert!(Outcome::ALL.len() == 7, "is each outcome a loss or not?");
-    imported.refused() + unreadable
 }
 
 fn open(dir: &Path, map: &str) -> Result<RawMap, MigrateError> {

@@ -120,6 +120,13 @@ impl Rig {
 
     /// With a flow table of so many entries.
     pub fn with_flows(max: u32) -> Result<Self> {
+        let mut rig = Self::empty(max)?;
+        rig.fill()?;
+        Ok(rig)
+    }
+
+    /// With a flow table of so many entries, and nobody in any map.
+    pub fn empty(max: u32) -> Result<Self> {
         enter_namespace()?;
         let object = enforcer::kernel::object::embedded()?;
         let mut ebpf = EbpfLoader::new()
@@ -127,14 +134,12 @@ impl Rig {
             .map_max_entries("CHECKS_SOON", 2 * max)
             .map_max_entries("CHECKS_LATER", max)
             .load(object)?;
-        for name in Hook::ALL.map(Hook::name).into_iter().chain([import::PROGRAM]) {
+        for name in Hook::ALL.map(Hook::name).into_iter().chain(import::PROGRAMS) {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().context(name)?;
         }
         let importer = Importer::new(&ebpf)?;
-        let mut rig = Self { ebpf, importer };
-        rig.fill()?;
-        Ok(rig)
+        Ok(Self { ebpf, importer })
     }
 
     fn fill(&mut self) -> Result<()> {

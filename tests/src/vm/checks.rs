@@ -82,12 +82,14 @@ pub(super) fn verified(daemon: &Daemon) -> Result<()> {
         let count = info.verified_instruction_count().context("the kernel does not say")?;
         println!("verified {} {count}", hook.name());
     }
-    let info = loaded_programs()
-        .filter_map(Result::ok)
-        .find(|info| info.name_as_str() == Some(import::PROGRAM))
-        .context("the kernel does not list the importing program")?;
-    let count = info.verified_instruction_count().context("the kernel does not say")?;
-    println!("verified {} {count}", import::PROGRAM);
+    for name in import::PROGRAMS {
+        let info = loaded_programs()
+            .filter_map(Result::ok)
+            .find(|info| info.name_as_str() == Some(name))
+            .with_context(|| format!("the kernel does not list {name}"))?;
+        let count = info.verified_instruction_count().context("the kernel does not say")?;
+        println!("verified {name} {count}");
+    }
     Ok(())
 }
 
