@@ -3,6 +3,7 @@
 //! `text -> raw (serde shape) -> parse + check (meaning) -> Config`; every problem has a line.
 
 mod check;
+pub mod file;
 mod network;
 mod parse;
 mod problem;
@@ -18,6 +19,8 @@ use std::{
 
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
+use crate::model::closure::{Closure, stamps};
+
 pub use self::{
     parse::parse,
     problem::{ConfigError, Problem},
@@ -27,6 +30,8 @@ pub use self::{
 pub const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// The run directory when the config names none.
 pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
+/// The pin directory when the config names none.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/enforcer";
 /// The stamp's bits when the config names none: out of the way of Docker, kube-proxy
 /// (`0xc000`) and Tailscale (`0xff0000`).
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
@@ -54,10 +59,14 @@ pub struct Config {
     pub docker_socket: PathBuf,
     /// The daemon's run directory: control socket and lock.
     pub run_dir: PathBuf,
+    /// Directory on a BPF file system where maps and links are pinned.
+    pub pin_dir: PathBuf,
     /// Bits of `skb->mark` that carry the stamp; at least two.
     pub mark_mask: u32,
     /// Most flows that the kernel keeps.
     pub max_flows: u32,
+    /// What keeps guest bridges closed where no program sits.
+    pub closed_by: ClosedBy,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -67,11 +76,39 @@ impl Default for Config {
         Self {
             docker_socket: PathBuf::from(DEFAULT_DOCKER_SOCKET),
             run_dir: PathBuf::from(DEFAULT_RUN_DIR),
+            pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
+            closed_by: ClosedBy::Nft,
             networks: BTreeMap::new(),
         }
     }
+}
+
+impl Config {
+    /// The closure that this config asks for.
+    #[must_use]
+    pub fn closure(&self) -> Option<Closure> {
+        let (from_guest, from_host) = stamps(self.mark_mask)?;
+        match self.closed_by {
+            ClosedBy::Nobody => None,
+            ClosedBy::Nft => Some(Closure {
+                bridges: self.networks.values().map(|network| network.bridge.clone()).collect(),
+                mark_mask: self.mark_mask,
+                from_guest,
+                from_host,
+            }),
+        }
+    }
+}
+
+/// What keeps guest bridges closed where no program sits, and before any does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedBy {
+    /// A table of nftables' bridge family.
+    Nft,
+    /// Nothing: ports that no program polices yet are open to one another.
+    Nobody,
 }
 
 /// One guest network.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod closure;
 pub mod config;
 pub mod control;
 pub mod control_socket;

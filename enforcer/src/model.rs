@@ -1,5 +1,6 @@
 //! Plain values that the stages hand to one another; no I/O, no clock.
 
+pub mod closure;
 pub mod desired;
 pub mod inventory;
 pub mod link;

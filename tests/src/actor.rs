@@ -1,5 +1,6 @@
 //! The actor's side of the protocol: a thread for each connection, a registry of what is open.
 
+pub mod beacon;
 mod capture;
 mod datagram;
 mod interface;

@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod capture;
 pub mod classic;
 pub mod client;
+pub mod closing;
 pub mod dockerd;
 pub mod enforcer;
 pub mod guest;

@@ -16,6 +16,7 @@ use crate::{
 
 mod initramfs;
 mod kernel;
+pub(crate) mod systemd;
 
 use kernel::Kernel;
 
@@ -29,7 +30,10 @@ const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 const SECONDS: &str = "180";
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// A kernel series; may be repeated
     #[arg(long = "kernel", default_values_t = KERNELS.map(str::to_owned))]
     kernels: Vec<String>,
@@ -38,6 +42,12 @@ pub(crate) struct Arguments {
     write: bool,
     /// The static binary [default: `vmtest` of the tests crate, built now]
     binary: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Boot systemd, dockerd and guests that call home; reset it; see what left (root)
+    Systemd(systemd::Arguments),
 }
 
 /// What to do with the instructions that a kernel's verifier counted.
@@ -50,6 +60,9 @@ pub(crate) enum Verified {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    if let Some(Other::Systemd(arguments)) = &arguments.other {
+        return systemd::run(workspace, arguments);
+    }
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => build_test_binary(workspace)?,

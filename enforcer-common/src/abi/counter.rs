@@ -60,6 +60,16 @@ impl Counter {
     }
 }
 
+/// Value of map `TOLD`; the key is that of `COUNTERS`. Losses that were told in a loss record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Of [`Counter::suppressed`].
+    pub suppressed: u64,
+    /// Of [`Counter::lost`].
+    pub lost: u64,
+}
+
 /// Value of map `USAGE`; the key is the endpoint's id. Flows by state, as the quotas count them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +97,7 @@ pub const RECORD_BURST: u64 = 64;
 pub const RECORDS_PER_SECOND: u64 = 32;
 
 const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
-const _: () = assert!(size_of::<Usage>() == 24);
+const _: () = assert!(size_of::<Usage>() == 24 && size_of::<Told>() == 16);
 layout!(CounterKey { owner, reason, hook } padding reserved);
 layout!(Counter { events, packets, bytes, recorded, suppressed, lost } optional { refilled_ns, tokens });
 layout!(Usage {
@@ -98,4 +108,5 @@ layout!(Usage {
     closing,
     checks,
 });
-pod!(CounterKey, Counter, Usage);
+layout!(Told { suppressed, lost });
+pod!(CounterKey, Counter, Told, Usage);

@@ -54,6 +54,9 @@ pub struct Endpoint {
     pub role: u8,
     /// Reserved, 0.
     pub reserved: u8,
+    /// The container: Docker's id of 64 hexadecimal digits, as 32 bytes; all zero: none. The packet
+    /// path does not read it; it tells the next daemon whose this endpoint is.
+    pub container: [u8; 32],
     /// Only in the layout that tests upgrade to.
     #[cfg(feature = "other-layout")]
     pub other: u32,
@@ -109,12 +112,13 @@ pub struct Hub {
 }
 
 const _: () = assert!(
-    size_of::<Endpoint>() == 56 + if cfg!(feature = "other-layout") { 4 } else { 0 }
+    size_of::<Endpoint>() == 88 + if cfg!(feature = "other-layout") { 4 } else { 0 }
         && size_of::<Network>() == 68
 );
 const _: () = assert!(size_of::<HubKey>() == 24 && size_of::<Hub>() == 8);
 layout!(Endpoint { id, network, policy, ipv4, ipv6, link_local, mac, role } optional {
-    #[cfg(feature = "other-layout")] other
+    container,
+    #[cfg(feature = "other-layout")] other,
 } padding reserved);
 layout!(Network {
     id,

@@ -7,9 +7,10 @@
 //! meaning changes the name.** Its place and its width may change freely.
 
 use super::{
-    counter::{Counter, CounterKey, Usage},
+    counter::{Counter, CounterKey, Told, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
+    ledger::Ledger,
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
@@ -53,6 +54,7 @@ pub const LAYOUT_BYTES: usize = 8192;
 
 /// Every map that is carried over to another layout. Queues and the reaper are made anew.
 pub const MAPS: &[MapLayout] = &[
+    map("LEDGER", ONLY_ENTRY, Ledger::LAYOUT),
     map("POLICIES", POLICY_NUMBER, Policy::LAYOUT),
     map("RULES", RuleKey::LAYOUT, Rule::LAYOUT),
     map("NETWORKS", IFINDEX, Network::LAYOUT),
@@ -62,8 +64,10 @@ pub const MAPS: &[MapLayout] = &[
     map("ENDPOINTS", IFINDEX, Endpoint::LAYOUT),
     map("FLOWS", FlowKey::LAYOUT, FlowRecord::LAYOUT),
     map("COUNTERS", CounterKey::LAYOUT, Counter::LAYOUT),
+    map("TOLD", CounterKey::LAYOUT, Told::LAYOUT),
 ];
 
+const ONLY_ENTRY: Layout = integer(&[Field::integer("entry", 4)]);
 const IFINDEX: Layout = integer(&[Field::integer("ifindex", 4)]);
 const ENDPOINT_ID: Layout = integer(&[Field::integer("endpoint", 4)]);
 const POLICY_NUMBER: Layout = integer(&[Field::integer("policy", 4)]);

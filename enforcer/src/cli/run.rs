@@ -1,7 +1,10 @@
 //! `enforcer run`.
 
-use super::{Exit, RunArgs, load::load};
-use crate::supervise::{self, SuperviseError};
+use super::{Exit, RunArgs};
+use crate::{
+    config::file::load,
+    supervise::{self, SuperviseError},
+};
 
 /// Polices until told to stop.
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
@@ -15,6 +18,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
     match supervise::run(config, &args.config).await {
         Ok(()) => Ok(Exit::Ok),
         Err(SuperviseError::Preflight(error)) => {
+            eprintln!("enforcer: {error}");
+            Ok(Exit::Preflight)
+        }
+        Err(SuperviseError::Closure(error)) if error.is_lasting() => {
             eprintln!("enforcer: {error}");
             Ok(Exit::Preflight)
         }

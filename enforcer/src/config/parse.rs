@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
+    ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -31,7 +31,9 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let docker_socket = path(raw.docker.socket.as_ref(), DEFAULT_DOCKER_SOCKET, "", &mut problems);
     let run_dir =
         path(raw.daemon.run_dir.as_ref(), DEFAULT_RUN_DIR, LONGEST_IN_RUN_DIR, &mut problems);
+    let pin_dir = path(raw.daemon.pin_dir.as_ref(), DEFAULT_PIN_DIR, "", &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
+    let closed_by = closed_by(raw.daemon.closed_by.as_ref(), &mut problems);
     if raw.networks.is_empty() {
         problems.add(0..0, "no guest network: add a table such as [networks.tutorials]");
     }
@@ -47,7 +49,9 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
-    problems.finish(file, Config { docker_socket, run_dir, mark_mask, max_flows, networks })
+    let config =
+        Config { docker_socket, run_dir, pin_dir, mark_mask, max_flows, closed_by, networks };
+    problems.finish(file, config)
 }
 
 fn path(
@@ -62,6 +66,19 @@ fn path(
         problems.add(value.span(), message);
     }
     PathBuf::from(value.map_or(otherwise, |value| value.get_ref()))
+}
+
+fn closed_by(value: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> ClosedBy {
+    let Some(value) = value else { return ClosedBy::Nft };
+    match value.get_ref().as_str() {
+        "nft" => ClosedBy::Nft,
+        "nobody" => ClosedBy::Nobody,
+        other => {
+            let message = format!("closed_by is \"nft\" or \"nobody\", not \"{other}\"");
+            problems.add(value.span(), message);
+            ClosedBy::Nft
+        }
+    }
 }
 
 fn max_flows(value: Option<&Spanned<i64>>, problems: &mut Problems<'_>) -> u32 {

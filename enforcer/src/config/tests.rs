@@ -86,6 +86,7 @@ fn bad_files_are_refused_with_line_and_advice() {
         (format!("[docker]\nsocket = \"unix:///run/d.sock\"\n{LEAST}"), 2, "write the path"),
         (format!("[daemon]\nrun_dir = \"/{}\"\n{LEAST}", "d".repeat(100)), 2, "longer than the 107"),
         (format!("[daemon]\nmark_mask = 1\n{LEAST}"), 2, "at least two bits"),
+        (format!("[daemon]\nclosed_by = \"vlan\"\n{LEAST}"), 2, "\"nft\" or \"nobody\", not"),
         (format!("[daemon]\nmark_mask = \"0xzz\"\n{LEAST}"), 2, "not a 32-bit number"),
         (format!("[daemon]\nmark_mask = -1\n{LEAST}"), 2, "not a 32-bit number"),
         (format!("[daemon]\nmark_mask = true\n{LEAST}"), 2, "an integer such as 0x30000000"),

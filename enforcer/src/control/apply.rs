@@ -2,7 +2,7 @@
 //! that fails must not leave the next port unprotected.
 
 use super::plan::Action;
-use crate::{kernel::KernelError, netlink::NetlinkError};
+use crate::{closure::ClosureError, kernel::KernelError, netlink::NetlinkError};
 
 /// Performs one step.
 pub trait Execute {
@@ -19,6 +19,9 @@ pub enum ExecuteError {
     /// Netlink.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// nftables.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
 }
 
 impl ExecuteError {
@@ -28,6 +31,7 @@ impl ExecuteError {
         match self {
             Self::Kernel(error) => error.is_gone(),
             Self::Netlink(error) => error.is_gone(),
+            Self::Closure(_) => false,
         }
     }
 }

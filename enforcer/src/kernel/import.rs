@@ -10,7 +10,7 @@ use enforcer_common::abi::import::{
     IMPORT_BATCH, IMPORT_OFFSET, Import, ImportCounter, Outcome, Outcomes,
 };
 
-use super::{KernelError, load::LoadError, raw};
+use super::{KernelError, bpf, load::LoadError};
 
 const FLOWS: &str = "import_flows";
 const COUNTERS: &str = "import_counters";
@@ -78,7 +78,7 @@ impl Importer {
         let mut imported = Imported::default();
         let mut flows = flows.into_iter();
         while let Some((batch, frame)) = next_frame(&mut flows) {
-            let word = raw::test_run(self.flows.as_fd(), &frame).map_err(failed(FLOWS))?;
+            let word = bpf::test_run(self.flows.as_fd(), &frame, 0).map_err(failed(FLOWS))?;
             for (index, flow) in batch.iter().enumerate() {
                 // One that the program did not come to is not in the table.
                 let outcome = Outcomes::from_word(word).get(index).unwrap_or(Outcome::Full);
@@ -97,7 +97,7 @@ impl Importer {
         let mut taken = 0;
         let mut counters = counters.into_iter();
         while let Some((_, frame)) = next_frame(&mut counters) {
-            let word = raw::test_run(self.counters.as_fd(), &frame).map_err(failed(COUNTERS))?;
+            let word = bpf::test_run(self.counters.as_fd(), &frame, 0).map_err(failed(COUNTERS))?;
             taken += u64::from(word);
         }
         Ok(taken)

@@ -1,19 +1,20 @@
-//! bpf(2) on maps whose sizes only the kernel knows, and test runs.
+//! bpf(2) on maps whose sizes only the kernel knows.
 //!
 //! Source: include/uapi/linux/bpf.h (`union bpf_attr`), 6.1 to 6.18.
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
 
 use aya::maps::{MapData, MapError, MapType};
 
+use super::bpf::bpf;
+
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
-const PROG_TEST_RUN: libc::c_long = 10;
 const MAP_LOOKUP_BATCH: libc::c_long = 24;
 
 /// Entries that one call reads, unless a bucket of a hash map holds more.
@@ -42,43 +43,7 @@ struct Batch {
     flags: u64,
 }
 
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    prog_fd: u32,
-    retval: u32,
-    data_size_in: u32,
-    data_size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    rest: [u64; 4],
-}
-
 const _: () = assert!(size_of::<Element>() == 32 && size_of::<Batch>() == 56);
-const _: () = assert!(size_of::<TestRun>() == 72);
-
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
-    // SAFETY: `attr` is a live, writable, zero-initialised `union bpf_attr` prefix of the size given;
-    // pointers within it refer to buffers that the caller keeps alive during the call.
-    let outcome =
-        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Runs a program once over a frame that nobody sent; what it returned.
-pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
-    let mut attr = TestRun {
-        prog_fd: program.as_raw_fd().cast_unsigned(),
-        data_size_in: u32::try_from(frame.len()).map_err(io::Error::other)?,
-        data_in: frame.as_ptr().expose_provenance() as u64,
-        repeat: 1,
-        ..Default::default()
-    };
-    bpf(PROG_TEST_RUN, &mut attr)?;
-    Ok(attr.retval)
-}
 
 /// A map of any layout. Keys and values are bytes.
 #[derive(Debug)]
@@ -196,7 +161,7 @@ impl RawMap {
             flags,
             ..Default::default()
         };
-        bpf(command, &mut attr)
+        bpf(command, &mut attr).map(drop)
     }
 
     /// By buckets: unlike a walk from key to key it ends, whatever is removed meanwhile.
@@ -218,7 +183,7 @@ impl RawMap {
             };
             let outcome = bpf(MAP_LOOKUP_BATCH, &mut attr);
             let ended = match outcome {
-                Ok(()) => false,
+                Ok(_) => false,
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
                 // A bucket holds more.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {

@@ -7,11 +7,14 @@ use enforcer_common::abi::{
     policy::{Quotas, RuleKey},
 };
 
+use super::closure::Closure;
 use super::inventory::{Mac, PublishedPort};
 
 /// Everything that the packet path should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Desired {
+    /// What keeps guest bridges closed where no program sits; `None`: nothing does.
+    pub closure: Option<Closure>,
     /// Guest bridges by ifindex.
     pub networks: BTreeMap<u32, DesiredNetwork>,
     /// Ports of guest bridges by ifindex.
@@ -71,7 +74,7 @@ pub struct DesiredPolicy {
     pub name: String,
     /// Limits for each endpoint.
     pub quotas: Quotas,
-    /// Destinations it opens, in the order of their rule numbers (from 1). `RuleKey::policy` is
-    /// this policy's number.
+    /// Destinations it opens, in the order of their rule numbers (from 1). Their epoch is 0 until
+    /// they are written.
     pub rules: Vec<RuleKey>,
 }

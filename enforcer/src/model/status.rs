@@ -1,5 +1,7 @@
 //! What `enforcer status` tells: measured by the daemon when it is asked, never remembered.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The daemon's answer to "status".
@@ -15,6 +17,11 @@ pub struct StatusReport {
     pub health: Health,
     /// The engine, in one line: its version, or why it cannot be asked.
     pub docker: String,
+    /// Ports of guest bridges that wait for their programs; denied until then.
+    #[serde(default)]
+    pub backlog: u32,
+    /// What keeps guest bridges closed where no program sits.
+    pub closure: ClosureStatus,
     /// Guest networks of the config.
     pub networks: Vec<NetworkStatus>,
     /// Ports of guest bridges.
@@ -23,6 +30,17 @@ pub struct StatusReport {
     pub programs: Vec<ProgramStatus>,
     /// What was denied, and what became of the records of it.
     pub counters: Vec<CounterStatus>,
+}
+
+/// What keeps guest bridges closed where no program sits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosureStatus {
+    /// Whether the config wants it.
+    pub wanted: bool,
+    /// Whether the kernel holds it, as it was written.
+    pub closed: bool,
+    /// Frames that it dropped since it was written, by hook of the bridge.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// Whether policy is enforced.

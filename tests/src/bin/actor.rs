@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
-    let socket: PathBuf = std::env::args_os().nth(1).context("usage: actor SOCKET")?.into();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, name, home] = &arguments[..]
+        && verb == "beacon"
+    {
+        return enforcer_tests::actor::beacon::run(name, home.parse()?);
+    }
+    let [socket] = &arguments[..] else { bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT") };
+    let socket = PathBuf::from(socket);
     enforcer_tests::actor::serve(&socket)
 }

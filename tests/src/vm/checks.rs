@@ -18,6 +18,7 @@ use enforcer_common::abi::{event::Hook, verdict::DropReason};
 use tokio::runtime::Handle;
 
 use super::{
+    closure,
     daemon::{Daemon, PATIENCE},
     foreign::Foreign,
     probe::{self, connects},
@@ -32,9 +33,9 @@ use crate::{
 };
 
 /// Longest wait for a connection that is not to come about.
-const REFUSED_MS: u64 = 1500;
+pub(super) const REFUSED_MS: u64 = 1500;
 /// Longest wait for one that is.
-const ACCEPTED_MS: u64 = 10_000;
+pub(super) const ACCEPTED_MS: u64 = 10_000;
 /// Longest bulk transfer under emulation.
 const BULK_MS: u64 = 30_000;
 /// Frames of a flood.
@@ -103,26 +104,28 @@ pub(super) fn attached(world: &World, daemon: &Daemon) -> Result<()> {
         };
         for hook in hooks {
             let hooks = &daemon.path.lock().hooks;
-            let (ours, found) = (hooks.program_id(hook), programs(world, hooks, port, hook)?);
-            ensure!(found == [ours], "{} on {port}: {found:?}, not {ours}", hook.name());
+            let found = programs(world, hooks, port, hook)?;
+            let ours = matches!(found[..], [one] if hooks.is_current(hook, one));
+            ensure!(ours, "{} on {port}: {found:?}, not only ours", hook.name());
         }
     }
     ensure!(daemon.state.borrow().failures.is_empty(), "the control loop failed");
     Ok(())
 }
 
-fn ports(world: &World) -> [u32; 4] {
+pub(super) fn ports(world: &World) -> [u32; 4] {
     [world.bridge, world.a.port.ifindex, world.b.port.ifindex, world.x.port.ifindex]
 }
 
 /// Ids of the programs on a hook: TCX links, or filters.
-fn programs(world: &World, hooks: &Hooks, port: u32, hook: Hook) -> Result<Vec<u32>> {
-    if hooks.uses_tcx() { Ok(hooks.query(port, hook)?) } else { filters(world, port, hook) }
+pub(super) fn programs(world: &World, hooks: &Hooks, port: u32, hook: Hook) -> Result<Vec<u32>> {
+    if hooks.uses_tcx() { Ok(hooks.list(port, hook)?) } else { filters(world, port, hook) }
 }
 
 fn filters(world: &World, port: u32, hook: Hook) -> Result<Vec<u32>> {
     let request = filters::programs(&world.netlink, port, is_ingress(hook));
-    Ok(Handle::current().block_on(request)?)
+    let found = Handle::current().block_on(request)?;
+    Ok(found.iter().map(|filter| filter.program).collect())
 }
 
 pub(super) fn allowed(world: &World) -> Result<()> {
@@ -247,7 +250,8 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
         daemon.wake();
         wait_for("ours first again", PATIENCE, || {
             let hooks = &daemon.path.lock().hooks;
-            Ok((first(hooks)? == Some(hooks.program_id(Hook::FromGuest))).then_some(()))
+            let ours = first(hooks)?.is_some_and(|id| hooks.is_current(Hook::FromGuest, id));
+            Ok(ours.then_some(()))
         })
     };
     let mut foreign = Foreign::load()?;
@@ -273,7 +277,12 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
 pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     let port = world.a.port.ifindex;
     let probe = probe::flood(world);
+    let closed = daemon.closure.read().0.is_some();
+    let past_programs = || -> Result<u64> {
+        if closed { closure::dropped(&daemon.closure, "prerouting") } else { Ok(0) }
+    };
     let before = daemon.denials(port, DropReason::Policy)?.events;
+    let past_before = past_programs()?;
     let arrived = probe.send_during(FLOOD, || {
         for _ in 0..20 {
             daemon.path.attach_port(port)?;
@@ -281,6 +290,8 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
         Ok(())
     })?;
     ensure!(arrived == 0, "{arrived} of {FLOOD} frames came through");
+    let past = past_programs()?;
+    ensure!(past == past_before, "{} frames met no program", past - past_before);
     let counted = daemon.denials(port, DropReason::Policy)?.events - before;
     // A full backlog loses frames before any program sees them.
     ensure!(counted >= u64::from(FLOOD / 2), "{counted} of {FLOOD} frames counted");
@@ -288,20 +299,25 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     // A gap would have been seen.
     let arrived = probe.send_during(FLOOD, || {
         for _ in 0..20 {
-            daemon.path.lock().hooks.detach(port, Hook::FromGuest);
+            daemon.path.lock().hooks.detach(port, Hook::FromGuest)?;
             std::thread::sleep(Duration::from_millis(1));
             daemon.path.attach_port(port)?;
         }
         Ok(())
     })?;
-    ensure!(arrived > 0, "no frame came through a gap that there was");
+    if closed {
+        ensure!(arrived == 0, "{arrived} frames came through a gap, the bridge closed");
+        ensure!(past_programs()? > past, "no frame met the gap that there was");
+    } else {
+        ensure!(arrived > 0, "no frame came through a gap that there was");
+    }
     attached(world, daemon)
 }
 
 /// What killed daemons leave, at worst under both handles, is taken over.
 pub(super) fn leftover(world: &World, daemon: &Daemon) -> Result<()> {
     if daemon.features.tcx {
-        // Links end with the process that held them.
+        // Links have pins: see `survival`.
         return Ok(());
     }
     let port = world.a.port;
@@ -319,23 +335,6 @@ pub(super) fn leftover(world: &World, daemon: &Daemon) -> Result<()> {
         let found = filters(world, port.ifindex, Hook::FromGuest)?;
         let ours = hooks.program_id(Hook::FromGuest);
         ensure!(found == [ours], "{left:?} not taken over: {found:?}");
-    }
-    Ok(())
-}
-
-pub(super) fn stopped(world: &World, daemon: Daemon) -> Result<()> {
-    let tcx = daemon.features.tcx;
-    daemon.stop();
-    if tcx {
-        // Links end with their descriptors; that attacks arrive again proves it.
-        return Ok(());
-    }
-    for port in ports(world) {
-        for hook in [Hook::FromGuest, Hook::ToGuest] {
-            wait_for("no filter", PATIENCE, || {
-                Ok(filters(world, port, hook)?.is_empty().then_some(()))
-            })?;
-        }
     }
     Ok(())
 }

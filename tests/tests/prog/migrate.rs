@@ -19,6 +19,7 @@ use enforcer_common::abi::{
     endpoint::Endpoint,
     event::Hook,
     layout::{Field as Own, LAYOUT_BYTES, Layout, MAPS},
+    ledger::Ledger,
     policy::Policy,
     verdict::DropReason,
 };
@@ -34,6 +35,7 @@ const SYN: u8 = 2;
 const ACK: u8 = 16;
 const SYN_ACK: u8 = 18;
 const FLOWS: u32 = 4096;
+const ARRAYS: [&str; 2] = ["POLICIES", "LEDGER"];
 
 /// A BPF file system that only this thread sees, gone with it.
 struct Pins(PathBuf);
@@ -108,7 +110,7 @@ fn other() -> Description {
     description.version = 0x7000_0000;
     for map in &mut description.maps {
         // Arrays have keys of four bytes.
-        if map.name != "POLICIES" {
+        if !ARRAYS.contains(&map.name.as_str()) {
             map.key = turned(&map.key);
         }
         map.value = turned(&map.value);
@@ -139,7 +141,7 @@ fn pin_turned(rig: &mut Rig, dir: &Path) -> Result<()> {
     let description = other();
     for (own, map) in MAPS.iter().zip(&description.maps) {
         let sizes = (usize::from(map.key.size), usize::from(map.value.size));
-        let kind = if own.name == "POLICIES" { ARRAY } else { HASH };
+        let kind = if ARRAYS.contains(&own.name) { ARRAY } else { HASH };
         let pinned = raw::pinned_map(kind, sizes, 512, &dir.join(own.name))?;
         let way = |own: &Layout, other| {
             Conversion::new(&Described::from(own), &target(other)).context("compatible")
@@ -171,6 +173,7 @@ fn entries(rig: &mut Rig, name: &'static str) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
         "USAGE" => list::<u32, Usage>(rig, name),
         "ENDPOINTS" => list::<u32, Endpoint>(rig, name),
         "FLOWS" => list::<FlowKey, FlowRecord>(rig, name),
+        "LEDGER" => Ok(vec![(bytes(&0_u32), bytes(&Ledger { last_id: 200, last_epoch: 1 }))]),
         "POLICIES" => {
             let map = rig.ebpf.map(name).context(name)?;
             let policies = aya::maps::Array::<_, Policy>::try_from(map)?;
@@ -237,8 +240,8 @@ fn n7_flows_survive_an_upgrade_to_another_layout() -> Result<()> {
     assert_eq!(source.version(), 0x7000_0000);
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 0, cut: 2 }, "no endpoints");
     let carried = source.control(&target)?;
-    // 5 endpoints and their usage, a network, a hub, a policy, 6 rules, a published port.
-    assert_eq!((carried.entries, carried.cut), (5 + 5 + 1 + 1 + 1 + 6 + 1, 0));
+    // The ledger, 5 endpoints and their usage, a network, a hub, a policy, 6 rules, a published port.
+    assert_eq!((carried.entries, carried.cut), (1 + 5 + 5 + 1 + 1 + 1 + 6 + 1, 0));
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 2, cut: 0 });
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 0, cut: 0 });
     assert_goes_on(&mut new)

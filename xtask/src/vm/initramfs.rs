@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::Kernel;
-use crate::workspace::succeed;
+use crate::workspace::{output, succeed};
 
 /// What the data path and its tests use; each after what it depends on, which is added.
 const MODULES: [&str; 7] = [
@@ -22,6 +22,9 @@ const MODULES: [&str; 7] = [
     "nft_meta_bridge",
     "nft_reject_bridge",
 ];
+
+/// The one program that enforcer runs; it needs its libraries.
+const NFT: &str = "/usr/sbin/nft";
 
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -58,15 +61,40 @@ pub(crate) fn write(image: &Path, kernel: &Kernel, binary: &Path) -> Result<()> 
     fs::write(&init, INIT)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
 
+    add_program(NFT, &root)?;
+
+    add_modules(&MODULES, kernel, &root)?;
+    pack(&root, image)
+}
+
+/// Adds modules and the order in which to load them.
+pub(crate) fn add_modules(names: &[&str], kernel: &Kernel, root: &Path) -> Result<()> {
     let mut order = Vec::new();
-    for name in MODULES {
+    for name in names {
         add_module(name, kernel, &root.join("modules"), &mut order)?;
     }
     fs::write(root.join("modules/order"), order.join("\n") + "\n")?;
+    Ok(())
+}
 
+/// Packs a directory into a compressed archive at `image`, and removes it.
+pub(crate) fn pack(root: &Path, image: &Path) -> Result<()> {
     let pack = "set -e; cd \"$1\"; find . | cpio --quiet -o -H newc | gzip -1 > \"$2\"";
-    succeed(Command::new("sh").args(["-c", pack, "sh"]).arg(&root).arg(image))?;
-    fs::remove_dir_all(&root)?;
+    succeed(Command::new("sh").args(["-c", pack, "sh"]).arg(root).arg(image))?;
+    fs::remove_dir_all(root)?;
+    Ok(())
+}
+
+/// Adds a program and the libraries that it is linked with, at their own places.
+fn add_program(program: &str, root: &Path) -> Result<()> {
+    let libraries = output(Command::new("ldd").arg(program))
+        .with_context(|| format!("{program} is missing: apt-get install nftables"))?;
+    let files = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in files.chain([program]) {
+        let place = root.join(file.trim_start_matches('/'));
+        fs::create_dir_all(place.parent().context("a file at the root")?)?;
+        fs::copy(file, &place).with_context(|| format!("cannot copy {file}"))?;
+    }
     Ok(())
 }
 

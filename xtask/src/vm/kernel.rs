@@ -43,6 +43,22 @@ impl Kernel {
     }
 }
 
+impl Kernel {
+    /// The directory of its modules.
+    pub(crate) fn modules_directory(&self) -> Result<PathBuf> {
+        let (_, module) = self.modules.first_key_value().context("a kernel without modules")?;
+        let ancestor =
+            module.ancestors().find(|at| at.parent().is_some_and(|p| p.ends_with("modules")));
+        Ok(ancestor.with_context(|| format!("{} has no modules", self.package))?.to_owned())
+    }
+
+    /// What `uname -r` says under it.
+    pub(crate) fn release(&self) -> Result<String> {
+        let directory = self.modules_directory()?;
+        Ok(directory.file_name().context("no release")?.to_string_lossy().into_owned())
+    }
+}
+
 /// The package that a meta package of this or the next Debian release points to.
 fn newest(series: &str) -> Result<String> {
     let wanted = format!("linux-image-{series}.");

@@ -1,0 +1,66 @@
+#!/bin/sh
+# Runs in the machine after Docker; says on the console what happened, as lines that begin with E2E.
+say() { echo "E2E $*" > /dev/ttyS0; }
+word() { tr ' ' '\n' < /proc/cmdline | sed -n "s/^$1=//p"; }
+scenario=$(word scenario)
+guests=$(word guests)
+home=203.0.113.9
+boots=$(($(cat /var/lib/boots 2> /dev/null || echo 0) + 1))
+echo "$boots" > /var/lib/boots
+say "boot $boots scenario $scenario"
+
+finish() { say "$1"; sync; poweroff -f; }
+
+if [ "$scenario" = prepare ]; then
+    modprobe overlay
+    systemctl start docker || finish "failed: no dockerd"
+    docker import -c 'ENTRYPOINT ["/actor", "beacon"]' /opt/image.tar guest > /dev/null ||
+        finish "failed: import"
+    network() { docker network create -o com.docker.network.bridge.name="br-$1" --subnet "$2" "$1" > /dev/null; }
+    network guests 172.30.0.0/24
+    network others 172.31.0.0/24
+    i=0
+    while [ $i -lt "$guests" ]; do
+        i=$((i + 1))
+        docker create --restart always --network guests --name "guest-$i" guest "guest-$i" $home:47077 > /dev/null
+    done
+    docker create --restart always --network others --name other guest other $home:47078 > /dev/null
+    # It has been started once, so that the daemon starts it by itself from now on.
+    docker start $(docker ps -aq) > /dev/null || finish "failed: start"
+    rm -f /var/lib/boots
+    finish "done"
+fi
+
+running() { docker ps -q 2> /dev/null | wc -l; }
+waits=0
+while [ "$(running)" -lt $((guests + 1)) ]; do
+    waits=$((waits + 1))
+    if [ $waits -gt 60 ] || ! systemctl is-active -q docker; then break; fi
+    sleep 2
+done
+say "running $(running) docker $(systemctl is-active docker) enforcer $(systemctl is-active enforcer) closed $(systemctl is-active enforcer-closed)"
+say "table $(nft list table bridge enforcer 2> /dev/null | sed -n 's/.*counter packets \([0-9]*\).*/\1/p' | tr '\n' ' ')"
+# Beacons keep calling.
+sleep 10
+if [ "$scenario" = policed ] && [ "$boots" = 1 ]; then
+    say "reset"
+    sync
+    echo b > /proc/sysrq-trigger
+    sleep 60
+fi
+answers=0
+for container in $(docker ps -q --filter network=guests 2> /dev/null); do
+    address=$(docker inspect -f '{{.NetworkSettings.Networks.guests.IPAddress}}' "$container")
+    if busybox wget -q -T 5 -O - "http://$address:8888/" | grep -q enforcer-beacon; then
+        answers=$((answers + 1))
+    fi
+done
+say "answers $answers"
+started=$(($(date +%s) - $(cut -d. -f1 /proc/uptime)))
+say "heard $(for c in $(docker ps -q --filter network=guests 2> /dev/null); do docker logs --since "$started" "$c"; done 2> /dev/null | grep -c HEARD)"
+if [ "$scenario" = policed ]; then
+    enforcer status --json > /tmp/status.json
+    say "status $?"
+    [ "$answers" = "$guests" ] || { journalctl -b -u enforcer --no-pager | tail -30; head -c 1500 /tmp/status.json; } > /dev/ttyS0
+fi
+finish "done"
