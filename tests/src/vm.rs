@@ -7,9 +7,12 @@ mod closure;
 mod daemon;
 mod foreign;
 mod guest;
+mod live;
 mod probe;
 mod survival;
 mod world;
+
+pub use live::live_flows;
 
 use std::time::Instant;
 

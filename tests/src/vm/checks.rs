@@ -9,7 +9,10 @@ use aya::programs::{
 };
 use enforcer::{
     control::desired::Closes,
-    kernel::links::{Hooks, is_ingress},
+    kernel::{
+        import,
+        links::{Hooks, is_ingress},
+    },
     netlink::filters,
 };
 use enforcer_common::abi::{event::Hook, verdict::DropReason};
@@ -80,6 +83,14 @@ pub(super) fn verified(daemon: &Daemon) -> Result<()> {
             .context("the kernel does not list the program")?;
         let count = info.verified_instruction_count().context("the kernel does not say")?;
         println!("verified {} {count}", hook.name());
+    }
+    for name in import::PROGRAMS {
+        let info = loaded_programs()
+            .filter_map(Result::ok)
+            .find(|info| info.name_as_str() == Some(name))
+            .with_context(|| format!("the kernel does not list {name}"))?;
+        let count = info.verified_instruction_count().context("the kernel does not say")?;
+        println!("verified {name} {count}");
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use enforcer::{
     },
     kernel::{
         features::{self, Features},
+        import::Importer,
         load::{self, LoadOptions},
         maps::CounterMap,
         pins::Pins,
@@ -56,6 +57,8 @@ pub(super) struct Daemon {
     pub(super) closure: Table,
     /// Counters.
     pub(super) counters: CounterMap,
+    /// Takes flows that were live before.
+    pub(super) importer: Importer,
     /// Links that were taken over at the start.
     pub(super) adopted: usize,
     /// Records of the control loop.
@@ -114,6 +117,7 @@ impl Daemon {
             path,
             closure,
             counters: loaded.counters,
+            importer: loaded.importer,
             state: state_out,
             inventory,
             events,
