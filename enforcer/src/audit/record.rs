@@ -41,10 +41,36 @@ pub enum Body {
     Outside(Outside),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
+    /// What an earlier daemon, or nobody, left in the kernel.
+    Takeover(Takeover),
     /// The config file was read again.
     Config(ConfigChange),
     /// The daemon itself.
     Daemon(Daemon),
+}
+
+/// What became of what was in the kernel, or live, when the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// `fresh`: nothing was there; `same`: maps and programs of this layout; `migrated`: of another
+    /// layout, carried over; `rebuilt`: of one that is not understood; `imported`: connections that
+    /// were live at the first installation.
+    pub event: String,
+    /// ABI version of the other layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// Hooks that went on with this daemon's programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<u64>,
+    /// Flows that go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u64>,
+    /// Flows that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+    /// Why they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What became of a config file.
