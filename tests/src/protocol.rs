@@ -156,6 +156,9 @@ pub struct Send {
     pub repeat: u32,
     /// By which of the kernel's doors.
     pub by: SendBy,
+    /// Most frames a second; 0: as fast as it goes.
+    #[serde(default)]
+    pub rate: u32,
 }
 
 /// A way to hand a frame to the kernel.

@@ -7,6 +7,8 @@ mod baseline;
 mod engine;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
+#[path = "dockerd/lifecycle.rs"]
+mod lifecycle;
 #[path = "dockerd/outside.rs"]
 mod outside;
 #[path = "dockerd/passing.rs"]
@@ -21,6 +23,8 @@ mod rows;
 mod shared;
 #[path = "dockerd/side_by_side.rs"]
 mod side_by_side;
+#[path = "dockerd/survival.rs"]
+mod survival;
 #[path = "dockerd/traffic.rs"]
 mod traffic;
 #[path = "dockerd/unrelated.rs"]

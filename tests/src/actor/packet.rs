@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     os::fd::{AsRawFd as _, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -55,8 +56,10 @@ pub(super) fn send(send: &Send) -> Result<Sent> {
         return send_by_ring(&fd, &frames, repeat);
     }
     let mut sent = Sent::default();
+    let begun = Instant::now();
     for _ in 0..repeat {
         for frame in &frames {
+            pace(begun, sent.sent + sent.refused, send.rate);
             count(&mut sent, send_patiently(|| sys::send(&fd, frame)));
         }
     }
@@ -73,6 +76,16 @@ pub(super) fn send_raw_ip(to: Ipv4Addr, packets: &[String]) -> Result<Sent> {
         count(&mut sent, send_patiently(|| sys::send_to(&fd, &packet, 0, to)));
     }
     Ok(sent)
+}
+
+/// Waits until it is time for the frame after `done`.
+fn pace(begun: Instant, done: u64, rate: u32) {
+    if rate > 0 {
+        let due = Duration::from_nanos(done.saturating_mul(1_000_000_000) / u64::from(rate));
+        if let Some(early) = due.checked_sub(begun.elapsed()) {
+            std::thread::sleep(early);
+        }
+    }
 }
 
 fn count(sent: &mut Sent, result: io::Result<usize>) {

@@ -34,6 +34,12 @@ pub fn enforcer() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// The daemon of another release, whose maps have another layout: `ENFORCER_OTHER_BIN`.
+#[must_use]
+pub fn other_enforcer() -> Option<PathBuf> {
+    std::env::var_os("ENFORCER_OTHER_BIN").map(PathBuf::from)
+}
+
 fn build_actor() -> Result<PathBuf> {
     // A target directory of its own: cargo may hold the lock on the other while tests run.
     let target = profile_dir().context("where this program lies")?.join("static-actor");

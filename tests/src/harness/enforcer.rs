@@ -98,14 +98,25 @@ impl Enforcer {
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
         fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
-        let log = dir.join("log");
+        Self::spawn(host, binary, config, dir.join("log"))
+    }
+
+    /// Starts another one on the same config, once this one has ended: the next release, or the same
+    /// one again.
+    pub fn restart(self, host: &Namespace, binary: PathBuf) -> Result<Self> {
+        let (config, log) = (self.config.clone(), self.log.clone());
+        drop(self);
+        Self::spawn(host, binary, config, log)
+    }
+
+    fn spawn(host: &Namespace, binary: PathBuf, config: PathBuf, log: PathBuf) -> Result<Self> {
         let mut command = host.command(&binary);
         command
             .args(["run", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log)?);
+            .stderr(File::options().create(true).append(true).open(&log)?);
         die_with_parent(&mut command, libc::SIGKILL);
         let mut child = command.spawn().context("start enforcer")?;
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -126,6 +137,32 @@ impl Enforcer {
         });
         ready.map_err(|error| error.context(enforcer.log_text()))?;
         Ok(enforcer)
+    }
+
+    /// Runs a verb that takes `--config`; exit code and everything that it printed.
+    pub fn verb(&self, host: &Namespace, verb: &str, more: &[&str]) -> Result<(i32, String)> {
+        let mut command = host.command(&self.binary);
+        command.arg(verb).args(more).arg("--config").arg(&self.config).stdin(Stdio::null());
+        let output = command.output().with_context(|| format!("enforcer {verb}"))?;
+        let text = [output.stdout, output.stderr].concat();
+        let code = output.status.code().context("ended by a signal")?;
+        Ok((code, String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// The config file.
+    #[must_use]
+    pub fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+
+    /// Has it read its config file again (`SIGHUP`).
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(libc::SIGHUP)
+    }
+
+    /// Waits for a record.
+    pub fn wait_record(&self, what: &str, is: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_for(what, Duration::from_secs(10), || Ok(self.records().into_iter().find(|r| is(r))))
     }
 
     /// What `enforcer status --json` says.
@@ -189,6 +226,11 @@ impl Enforcer {
 
     /// Kills it (`SIGKILL`).
     pub fn kill(mut self) -> Result<()> {
+        self.kill_now()
+    }
+
+    /// Kills it (`SIGKILL`), to be restarted.
+    pub fn kill_now(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

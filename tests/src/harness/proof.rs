@@ -115,6 +115,7 @@ fn perform(rig: &Rig, attack: &Attack, timeout_ms: u64) -> Result<(u64, Option<u
                 frames: frames.iter().map(|frame| hex::encode(frame)).collect(),
                 repeat: *repeat,
                 by: by.clone(),
+                rate: 0,
             })?;
             Ok((sent.sent, None))
         }

@@ -172,6 +172,7 @@ fn p37_thousand_random_virtio_headers() -> Result<()> {
                     frames: vec![frame.clone()],
                     repeat: 1,
                     by: SendBy::VnetHeader(hex::encode(&header)),
+                    rate: 0,
                 })?;
                 taken += sent.sent;
                 refused += sent.refused;
