@@ -101,6 +101,7 @@ fn open_rig() -> Result<(Base, Guest, Volley)> {
     Ok((base, b, volley))
 }
 
+/// Beside a daemon that runs, and beside one that is frozen, which sees nothing start.
 #[test]
 fn d01_start_race() -> Result<()> {
     if !super::can_enforce() {
@@ -108,74 +109,47 @@ fn d01_start_race() -> Result<()> {
     }
     let before = Snapshot::take();
     let (base, b, volley) = open_rig()?;
+    let open = between_new_guests(&base)?;
+    ensure!(open > 0, "without enforcer the volley does not reach a new guest");
     let daemon = Enforcer::start(&base, &Settings::default())?;
     daemon.wait_identified(&base.host, &b.name, "guest")?;
+
     let runs = rounds(10, 500);
-    let started = Instant::now();
-    let seen = captures(&b, base.world())?;
-    for _ in 0..runs {
-        volley.fire(&base.run, &base.docker)?;
-    }
-    nothing_arrived(seen)?;
+    starts(&base, &b, &volley, runs).context("beside a daemon")?;
     let denied = |record: &&serde_json::Value| record["kind"] == "denied";
     let records = daemon.records().iter().filter(denied).count();
-    println!("{runs} starts in {:.1} s: {records} records", started.elapsed().as_secs_f64());
+    println!("{records} records");
     ensure!(records >= runs, "only {records} records of {runs} volleys");
-    daemon.stop()?;
-    base.docker.remove(&b.name)?;
-    drop(base);
-    before.ensure_nothing_new()
-}
 
-#[test]
-fn d01_start_race_while_the_daemon_is_frozen() -> Result<()> {
-    if !super::can_enforce() {
-        return Ok(());
-    }
-    let before = Snapshot::take();
-    let (base, b, volley) = open_rig()?;
-    let daemon = Enforcer::start(&base, &Settings::default())?;
-    daemon.wait_identified(&base.host, &b.name, "guest")?;
     daemon.freeze()?;
-    let runs = rounds(5, 500);
-    let started = Instant::now();
-    let seen = captures(&b, base.world())?;
-    let fired = (0..runs).try_for_each(|_| volley.fire(&base.run, &base.docker));
-    let arrived = nothing_arrived(seen);
+    let frozen = starts(&base, &b, &volley, rounds(5, 500));
+    let between = between_new_guests(&base);
     daemon.thaw()?;
-    fired?;
-    println!("{runs} starts in {:.1} s, frozen", started.elapsed().as_secs_f64());
-    arrived?;
-    daemon.stop()?;
-    base.docker.remove(&b.name)?;
-    drop(base);
-    before.ensure_nothing_new()
-}
-
-/// Both ends are new: no program of a running daemon ever saw either.
-#[test]
-fn d01_two_new_guests_while_the_daemon_is_frozen() -> Result<()> {
-    if !super::can_enforce() {
-        return Ok(());
-    }
-    let before = Snapshot::take();
-    let base = Base::start(Options::default())?;
-    let open = between_new_guests(&base)?;
-    ensure!(open > 0, "without enforcer the volley does not reach the other guest");
-    let daemon = Enforcer::start(&base, &Settings::default())?;
-    daemon.freeze()?;
-    let seen = between_new_guests(&base);
-    daemon.thaw()?;
-    let seen = seen?;
-    println!("two new guests: {open} frames without enforcer, {seen} beside a frozen daemon");
+    frozen.context("beside a frozen daemon")?;
+    let between = between?;
+    println!(
+        "between two new guests: {open} frames without enforcer, {between} beside a frozen one"
+    );
     if closing::ability() == Closes::Not {
         println!("not closed on this kernel: skipped");
     } else {
-        ensure!(seen == 0, "{seen} frames");
+        ensure!(between == 0, "{between} frames between two new guests beside a frozen daemon");
     }
     daemon.stop()?;
+    base.docker.remove(&b.name)?;
     drop(base);
     before.ensure_nothing_new()
+}
+
+/// Guests that start, send and end, one after the other; nothing of it arrives.
+fn starts(base: &Base, b: &Guest, volley: &Volley, runs: usize) -> Result<()> {
+    let started = Instant::now();
+    let seen = captures(b, base.world())?;
+    let fired = (0..runs).try_for_each(|_| volley.fire(&base.run, &base.docker));
+    let arrived = nothing_arrived(seen);
+    fired?;
+    println!("{runs} starts in {:.1} s", started.elapsed().as_secs_f64());
+    arrived
 }
 
 /// Links and maps outlive a daemon that is killed: what starts then is on a bridge that it closed.
