@@ -19,7 +19,7 @@ use std::{
 
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
-use crate::model::closure::{Closure, stamps};
+use crate::model::closure::{By, Closure, stamps};
 
 pub use self::{
     parse::parse,
@@ -86,7 +86,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The closure that this config asks for.
+    /// The closure that this config asks for, told by the bridge.
     #[must_use]
     pub fn closure(&self) -> Option<Closure> {
         let (from_guest, from_host) = stamps(self.mark_mask)?;
@@ -97,6 +97,7 @@ impl Config {
                 mark_mask: self.mark_mask,
                 from_guest,
                 from_host,
+                by: By::Bridge,
             }),
         }
     }

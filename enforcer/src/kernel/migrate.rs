@@ -163,7 +163,7 @@ impl Source {
         }
         let mut records = changed.iter().map(|(record, _)| *record);
         let imports = changed.iter().map(|(_, import)| *import);
-        let imported = importer.import_each(imports, |import, outcome| {
+        let outcomes = importer.import_each(imports, |import, outcome| {
             let record = records.next();
             if let (Some(record), Outcome::Taken | Outcome::Merged | Outcome::Newer) =
                 (record, outcome)
@@ -171,8 +171,8 @@ impl Source {
                 self.taken.insert(import.key, record);
             }
         })?;
-        tracing::debug!(?imported, unreadable, "flows of another layout");
-        Ok(Migrated { flows: imported.taken(), cut: imported.refused() + unreadable })
+        tracing::debug!(?outcomes, unreadable, "flows of another layout");
+        Ok(Migrated { flows: outcomes.taken(), cut: outcomes.refused() + unreadable })
     }
 
     /// Moves the counts over. The old programs must not run any more; what was moved is gone from the

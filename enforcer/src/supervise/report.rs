@@ -17,6 +17,7 @@ use crate::{
     docker::inventory::EngineState,
     kernel::canary,
     model::{
+        closure::By,
         link::Links,
         observed::Observed,
         status::{
@@ -107,12 +108,19 @@ impl Reporter {
 
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
         let (closed, drops) = self.path.closed().await;
-        let wanted = self.config.borrow().closure();
-        if wanted.is_some() && closed != wanted {
-            let reason = "guest bridges are open to ports that are not policed yet";
-            health.note(HealthState::NotEnforcing, reason.to_owned());
+        let wanted = self.config.borrow().closure().is_some();
+        let by = match closed.as_ref().map(|closed| &closed.by) {
+            None => "",
+            Some(By::Bridge) => "bridge",
+            Some(By::Ports { .. }) => "ports",
+        };
+        if wanted && closed.is_none() {
+            // Each port is denied by its own programs as soon as it is seen.
+            let reason = "ports that are not policed yet are open to one another: nftables cannot \
+                          close guest bridges here, or somebody changed its table";
+            health.note(HealthState::Degraded, reason.to_owned());
         }
-        ClosureStatus { wanted: wanted.is_some(), closed: closed.is_some(), drops }
+        ClosureStatus { wanted, closed: closed.is_some(), by: by.to_owned(), drops }
     }
 
     fn docker(&self, health: &mut Grader) -> String {

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{
-    artifacts, closing,
+    artifacts,
     netns::{Namespace, die_with_parent},
     run::wait_for,
     topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, SUBNET},
@@ -216,7 +216,7 @@ socket = "{}"
 
 [daemon]
 run_dir = "{}"
-{}
+
 [networks.{NETWORK}]
 bridge = "{BRIDGE}"
 create = true
@@ -224,8 +224,7 @@ subnet = "{SUBNET}"
 gateway = "{GATEWAY}"
 "#,
         docker_socket.display(),
-        run_dir.display(),
-        closing::config_line()
+        run_dir.display()
     );
     if let Some(subnet) = &settings.subnet6 {
         text.push_str(&format!("subnet6 = \"{subnet}\"\n"));

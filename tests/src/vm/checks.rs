@@ -8,6 +8,7 @@ use aya::programs::{
     tc::{self, TcHandle},
 };
 use enforcer::{
+    control::desired::Closes,
     kernel::{
         import,
         links::{Hooks, is_ingress},
@@ -277,7 +278,8 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
 pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     let port = world.a.port.ifindex;
     let probe = probe::flood(world);
-    let closed = daemon.closure.read().0.is_some();
+    // Told by ports, frames to the host are the programs' business alone.
+    let closed = daemon.path.closes == Closes::ByBridge;
     let past_programs = || -> Result<u64> {
         if closed { closure::dropped(&daemon.closure, "prerouting") } else { Ok(0) }
     };
