@@ -3,8 +3,10 @@
 use std::{
     ffi::CString,
     fs,
+    net::Ipv4Addr,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,14 +22,14 @@ use enforcer_common::abi::{
     event::Hook,
     layout::{Field as Own, LAYOUT_BYTES, Layout, MAPS},
     ledger::Ledger,
-    policy::Policy,
+    policy::{Policy, Quotas},
     verdict::DropReason,
 };
 
 use crate::{
     frame::{A, ALLOWED_PORT, GATEWAY, WORLD, forbidden, into, out, segment, syn, v4},
     raw,
-    rig::{ALLOW, DENY, GUEST, ID, POLICY, Rig, UPLINK, can_run},
+    rig::{ALLOW, DENY, GUEST, ID, POLICY, Rig, UPLINK, can_run, policy},
 };
 
 const A_ID: u32 = GUEST + ID;
@@ -272,6 +274,39 @@ fn n7_what_happens_between_the_passes_is_carried_too() -> Result<()> {
 }
 
 #[test]
+fn n7_a_full_house_is_carried_over_at_once() -> Result<()> {
+    const MANY: u32 = 50_000;
+    if !can_run() {
+        return Ok(());
+    }
+    let pins = Pins::new()?;
+    let mut old = Rig::with_flows(2 * MANY)?;
+    let quotas = Quotas { inbound_half_open: MANY, ..policy(1).quotas };
+    old.policy(POLICY, Policy { quotas, ..policy(1) })?;
+    let flow = |number: u32| {
+        let port = u16::try_from(number % 1000 + 1)?;
+        let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number / 1000);
+        Ok::<_, anyhow::Error>(into(&v4(source, A), &segment(port, 8888, SYN, 99, 0)))
+    };
+    for number in 0..MANY {
+        assert_eq!(old.sent_to_a(0, &flow(number)?)?, ALLOW);
+    }
+    let dir = pins.pin(&old, "old")?;
+    let mut new = Rig::empty(2 * MANY)?;
+    let target = pins.pin(&new, "new")?;
+    let mut source = Source::open(&dir)?;
+    source.control(&target)?;
+    let start = Instant::now();
+    assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: MANY.into(), cut: 0 });
+    let first = start.elapsed();
+    assert_eq!(source.flows(&mut new.importer)?, Migrated::default());
+    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", start.elapsed() - first);
+    assert_eq!(new.usage(A_ID)?.inbound_half_open, MANY);
+    assert!(start.elapsed() < Duration::from_secs(20), "{first:?}");
+    Ok(())
+}
+
+#[test]
 fn a1_counts_move_to_the_new_maps_and_are_counted_once() -> Result<()> {
     if !can_run() {
         return Ok(());
@@ -281,21 +316,21 @@ fn a1_counts_move_to_the_new_maps_and_are_counted_once() -> Result<()> {
     for _ in 0..200 {
         assert_eq!(old.sent_by_a(&forbidden())?, DENY);
     }
-    let policy = DropReason::Policy as u16;
-    let then = old.counter(A_ID, policy, Hook::FromGuest)?;
+    let reason = DropReason::Policy as u16;
+    let then = old.counter(A_ID, reason, Hook::FromGuest)?;
     let dir = pins.pin(&old, "old")?;
     let mut new = Rig::new()?;
     assert_eq!(new.sent_by_a(&forbidden())?, DENY, "the new programs count already");
-    let before = new.counter(A_ID, policy, Hook::FromGuest)?;
+    let before = new.counter(A_ID, reason, Hook::FromGuest)?;
     let mut source = Source::open(&dir)?;
     assert_eq!(source.counters(&mut new.importer)?, 1);
     assert_eq!(source.counters(&mut new.importer)?, 0, "nothing is left");
-    let after = new.counter(A_ID, policy, Hook::FromGuest)?;
+    let after = new.counter(A_ID, reason, Hook::FromGuest)?;
     assert_eq!((then.events, before.events), (200, 1));
     assert_eq!(after, then.plus(&before));
     // The endpoint's rate is its own still, on whatever CPU the counts were added.
     assert_eq!(new.sent_by_a(&forbidden())?, DENY);
-    assert_eq!(new.counter(A_ID, policy, Hook::FromGuest)?.events, 202);
+    assert_eq!(new.counter(A_ID, reason, Hook::FromGuest)?.events, 202);
     Ok(())
 }
 
