@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -91,6 +91,14 @@ impl Drop for Pins {
 fn thread_id() -> i32 {
     // SAFETY: takes nothing.
     unsafe { libc::gettid() }
+}
+
+/// What this thread has computed, without waiting for others.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live timespec; the clock exists for every thread.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// This layout turned round: fields from the last to the first with gaps between, integers wider,
@@ -296,13 +304,14 @@ fn n7_a_full_house_is_carried_over_at_once() -> Result<()> {
     let target = pins.pin(&new, "new")?;
     let mut source = Source::open(&dir)?;
     source.control(&target)?;
-    let start = Instant::now();
+    let start = cpu_time();
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: MANY.into(), cut: 0 });
-    let first = start.elapsed();
+    let first = cpu_time() - start;
     assert_eq!(source.flows(&mut new.importer)?, Migrated::default());
-    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", start.elapsed() - first);
+    let both = cpu_time() - start;
+    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", both - first);
     assert_eq!(new.usage(A_ID)?.inbound_half_open, MANY);
-    assert!(start.elapsed() < Duration::from_secs(20), "{first:?}");
+    assert!(both < Duration::from_secs(20), "{first:?}, {both:?}");
     Ok(())
 }
 
