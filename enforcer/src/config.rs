@@ -5,6 +5,7 @@
 mod check;
 pub mod file;
 mod network;
+mod outside;
 mod parse;
 mod problem;
 mod raw;
@@ -22,6 +23,7 @@ use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 use crate::model::closure::{By, Closure, stamps};
 
 pub use self::{
+    outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
     problem::{ConfigError, Problem},
 };
@@ -67,6 +69,8 @@ pub struct Config {
     pub max_flows: u32,
     /// What keeps guest bridges closed where no program sits.
     pub closed_by: ClosedBy,
+    /// What becomes of guests that step outside their policy.
+    pub outside: Outside,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -80,6 +84,7 @@ impl Default for Config {
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
+            outside: Outside::default(),
             networks: BTreeMap::new(),
         }
     }

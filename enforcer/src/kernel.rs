@@ -20,6 +20,7 @@ pub mod pins;
 mod raw;
 pub mod ring;
 pub mod sweep;
+pub mod takeover;
 mod sys;
 
 pub use sys::monotonic_ns;

@@ -3,8 +3,11 @@
 
 pub mod alone;
 pub mod closing;
+pub mod loading;
+mod live;
 mod networks;
 mod notify;
+mod outside;
 mod records;
 mod reload;
 mod report;
@@ -28,17 +31,16 @@ use crate::{
     control_socket::{Asked, ControlError, ControlSocket},
     docker,
     kernel::{
-        features::{self, Features, PreflightError},
-        links::Hooks,
-        load::{self, LoadError, LoadOptions},
-        maps::{CounterMap, Maps},
+        features::{self, PreflightError},
+        load::LoadError,
         monotonic_ns,
-        pins::{PinError, Pins},
-        ring::EventRing,
+        pins::PinError,
+        takeover::Takeover,
     },
     model::owner::Owners,
     netlink::{self, NetlinkError},
 };
+use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
@@ -97,12 +99,12 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let socket = ControlSocket::bind(&config.run_dir)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
     let closing = closing::close(&config).await?;
-    let loaded = load(&config, features.clone()).await?;
+    let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(
         config = %config_path.display(),
         kernel = features.release,
         tcx = features.tcx,
-        adopted = loaded.adopted,
+        ?takeover,
         "the packet path is loaded"
     );
     #[cfg(feature = "bpf-log")]
@@ -124,6 +126,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let watching = docker::watch(docker_socket, Arc::clone(&poke));
     let networks = networks::ensure(config_out.clone(), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
+    let (outside, outside_out) = watch::channel(Vec::new());
+    let outsiders = Outsiders {
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        state: state_out.clone(),
+        links: links.links.clone(),
+        journal: journal.clone(),
+        reasons: outside,
+    };
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -131,6 +142,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         engine: watching.engine.clone(),
         networks: networks.problems.clone(),
+        outside: outside_out,
         records: records.handle(),
     };
     let mut reloader = Reloader {
@@ -145,6 +157,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
+    let _ = journal.send(live::told(&takeover));
+    let importing = live::Importing {
+        wanted: takeover == Takeover::Fresh,
+        importer: loaded.importer,
+        netlink: requests.clone(),
+        state: state_out.clone(),
+        journal: journal.clone(),
+    };
     let reconciler = Reconciler {
         config: config_out,
         path,
@@ -162,6 +182,10 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
 
     let outcome = tokio::select! {
         () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = outsiders.run() => {
+            Err(SuperviseError::Ended { what: "the watch for guests outside" })
+        }
+        () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out) => Err(SuperviseError::Ended { what: "the control loop" }),
@@ -182,40 +206,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SuperviseError> {
     let outcome = tokio::task::spawn_blocking(task).await;
     outcome.map_err(|_panicked| SuperviseError::Ended { what })
-}
-
-/// What was loaded, on the maps that an earlier daemon left.
-struct Adopted {
-    hooks: Hooks,
-    maps: Maps,
-    counters: CounterMap,
-    ring: EventRing,
-    #[cfg(feature = "bpf-log")]
-    log: crate::kernel::bpf_log::LogRing,
-    /// Links that go on with this daemon's programs.
-    adopted: usize,
-}
-
-async fn load(config: &Config, features: Features) -> Result<Adopted, SuperviseError> {
-    let options = LoadOptions { mark_mask: config.mark_mask, max_flows: config.max_flows };
-    let pin_dir = config.pin_dir.clone();
-    // The verifier takes its time.
-    blocking("the loader", move || {
-        let pins = Pins::open(&pin_dir)?;
-        let loaded = load::load(options, &features, &pins)?;
-        let mut hooks = loaded.hooks;
-        let adopted = hooks.adopt()?;
-        Ok(Adopted {
-            hooks,
-            maps: loaded.maps,
-            counters: loaded.counters,
-            ring: loaded.ring,
-            #[cfg(feature = "bpf-log")]
-            log: loaded.log,
-            adopted,
-        })
-    })
-    .await?
 }
 
 /// What ends the daemon, or has it read its config anew.

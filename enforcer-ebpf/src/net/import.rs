@@ -39,6 +39,8 @@ struct Run {
 /// Takes the flows of one frame.
 #[inline(always)]
 pub fn import_flows(skb: Skb) -> Outcomes {
+    // A daemon that took over has the timer run its own program.
+    reap::ensure_ticking();
     let mut run = Run { skb, now: now_ns(), outcomes: Outcomes::default() };
     let callback = import_next as *const () as *mut c_void;
     // SAFETY: the callback has the type that the helper expects and `run` outlives the call.

@@ -37,12 +37,40 @@ pub enum Body {
     Denied(Box<Traffic>),
     /// Records that were not written.
     Loss(Loss),
+    /// A guest outside its policy, or a port that belongs to no container.
+    Outside(Outside),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
+    /// What an earlier daemon, or nobody, left in the kernel.
+    Takeover(Takeover),
     /// The config file was read again.
     Config(ConfigChange),
     /// The daemon itself.
     Daemon(Daemon),
+}
+
+/// What became of what was in the kernel, or live, when the daemon started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Takeover {
+    /// `fresh`: nothing was there; `same`: maps and programs of this layout; `migrated`: of another
+    /// layout, carried over; `rebuilt`: of one that is not understood; `imported`: connections that
+    /// were live at the first installation.
+    pub event: String,
+    /// ABI version of the other layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// Hooks that went on with this daemon's programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<u64>,
+    /// Flows that go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u64>,
+    /// Flows that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+    /// Why they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// What became of a config file.
@@ -170,6 +198,35 @@ pub enum Cause {
     Uncounted,
     /// The event was of a version or kind that this daemon does not know.
     Decode,
+}
+
+/// A way past policy, and what was done about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Docker's id of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// Name of the guest network that the port is on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
+    /// Name of the port.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// `host_network`, `container_namespace`, `unpoliced_network` or `no_container`.
+    pub why: String,
+    /// Which namespace or network that is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub to: String,
+    /// `kill`, `disconnect`, `record`, `deny`, or `connect` if the engine could not be asked.
+    pub action: String,
+    /// `done`, `gone` if there was nothing left to do, or `failed`: it is tried again.
+    pub outcome: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 /// Something about the daemon itself.

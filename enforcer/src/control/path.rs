@@ -17,7 +17,7 @@ use super::{
 use crate::{
     closure::Table,
     kernel::{
-        KernelError, clsact,
+        KernelError,
         links::{Hooks, is_ingress},
         maps::Maps,
         observe,
@@ -25,7 +25,7 @@ use crate::{
     model::{
         closure::{Closure, Drops},
         inventory::Mac,
-        link::{LinkKind, Links},
+        link::Links,
         observed::Observed,
     },
     netlink::{self, NetlinkError},
@@ -93,32 +93,6 @@ impl PacketPath {
         self.lock().hooks.attach(ifindex, Hook::ToGuest)
     }
 
-    /// Finds the filters that an earlier daemon left on these interfaces. Links need no search: they
-    /// are pinned.
-    pub async fn find_filters(&self, links: &Links) -> Result<(), NetlinkError> {
-        if self.lock().hooks.uses_tcx() {
-            return Ok(());
-        }
-        let candidates = links.values().filter_map(|link| match link.kind {
-            LinkKind::Veth => Some((link.ifindex, [Hook::FromGuest, Hook::ToGuest])),
-            LinkKind::Bridge => Some((link.ifindex, [Hook::FromBridge, Hook::ToBridge])),
-            LinkKind::Other => None,
-        });
-        for (ifindex, hooks) in candidates {
-            for hook in hooks {
-                match netlink::filters::programs(&self.netlink, ifindex, is_ingress(hook)).await {
-                    Ok(filters) if filters.iter().any(|f| f.major == clsact::MAJOR) => {
-                        self.lock().hooks.claim(ifindex, hook);
-                    }
-                    Ok(_) => {}
-                    Err(error) if error.is_gone() => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether everything that was in place still is, as far as it can be seen in microseconds:
     /// programs with TCX, pins. What it misses shows at the next look at everything.
     #[must_use]
@@ -153,12 +127,6 @@ impl PacketPath {
                 Ok(filters) => match filters.first() {
                     Some(first) if first.program == program => {
                         observed.first.insert((ifindex, hook));
-                    }
-                    Some(first)
-                        if first.major == clsact::MAJOR
-                            && self.lock().hooks.is_earlier(ifindex, hook) =>
-                    {
-                        observed.earlier.insert((ifindex, hook));
                     }
                     _ => {}
                 },

@@ -316,10 +316,7 @@ impl Planner<'_> {
     /// Whether the kernel was seen to run all programs that stand between this port and the rest.
     fn is_policed(&self, ifindex: u32, endpoint: &DesiredEndpoint) -> bool {
         let runs = |ifindex: u32, hooks: [Hook; 2]| {
-            hooks.iter().all(|hook| {
-                let at = (ifindex, *hook);
-                self.observed.first.contains(&at) || self.observed.earlier.contains(&at)
-            })
+            hooks.iter().all(|hook| self.observed.first.contains(&(ifindex, *hook)))
         };
         runs(ifindex, PORT_HOOKS)
             && runs(endpoint.network, BRIDGE_HOOKS)

@@ -98,7 +98,6 @@ impl Reconciler {
     pub async fn run(mut self) {
         let mut memory = Memory::default();
         let mut retry = RETRY.0;
-        self.find_filters().await;
         loop {
             let unidentified = self.wake(&mut memory).await;
             let wait = if unidentified {
@@ -122,16 +121,6 @@ impl Reconciler {
                 () = memory.watch(&path, &state.observed) => {}
                 () = tokio::time::sleep(wait) => {}
             }
-        }
-    }
-
-    async fn find_filters(&self) {
-        let links = Arc::clone(&self.links.borrow());
-        if let Err(error) = self.path.find_filters(&links).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot list what an earlier daemon left"
-            );
         }
     }
 

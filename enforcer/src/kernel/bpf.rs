@@ -54,6 +54,8 @@ pub(super) struct OnHook {
 /// What a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkInfo {
+    /// Its id.
+    pub(super) id: u32,
     /// Id of the program that it runs.
     pub(super) program: u32,
     /// Its interface; 0: gone, and the link does nothing any more.
@@ -323,7 +325,7 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         (LINK_TYPE_TCX, 47) => TcxHook::Egress,
         _ => return Err(io::Error::other("not a TCX link")),
     };
-    Ok(LinkInfo { program: raw.prog_id, ifindex: raw.ifindex, hook })
+    Ok(LinkInfo { id: raw.id, program: raw.prog_id, ifindex: raw.ifindex, hook })
 }
 
 /// Name of a program, and the names of the maps that it uses.

@@ -31,8 +31,6 @@ pub struct Hooks {
     pins: Pins,
     anchors: Anchors,
     tcx: bool,
-    /// Filters of an earlier daemon that this one has not replaced yet. Without TCX only.
-    earlier: BTreeSet<(u32, Hook)>,
     /// What is ours; the link with TCX, `None` without.
     attached: BTreeMap<(u32, Hook), Option<OwnedFd>>,
 }
@@ -62,7 +60,6 @@ impl Hooks {
             pins,
             anchors,
             tcx,
-            earlier: BTreeSet::new(),
             attached: BTreeMap::new(),
         }
     }
@@ -91,15 +88,41 @@ impl Hooks {
         self.attached.keys().copied()
     }
 
-    /// Takes over the links that an earlier daemon left: each goes on with this daemon's programs,
-    /// from one frame to the next. Returns how many.
-    pub fn adopt(&mut self) -> Result<usize, PinError> {
-        if !self.tcx {
-            return Ok(0);
+    /// Takes over what an earlier daemon left: links, or else these filters. Each hook goes on with
+    /// this daemon's program, from one frame to the next. Returns how many.
+    pub fn adopt(&mut self, filters: &[(u32, Hook)]) -> Result<usize, KernelError> {
+        if self.tcx {
+            self.open_links(|hooks, link, ifindex, hook| hooks.take_over(link, ifindex, hook))?;
         }
+        for (ifindex, hook) in filters {
+            match self.attach(*ifindex, *hook) {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(self.attached.len())
+    }
+
+    /// Takes over what an earlier daemon left with the programs that are there: each hook gets this
+    /// daemon's by [`Hooks::attach`], once its interface has an entry in this daemon's maps.
+    pub fn hold(&mut self, filters: &[(u32, Hook)]) -> Result<(), KernelError> {
+        if self.tcx {
+            self.open_links(|_, link, ifindex, hook| {
+                let info = bpf::link_info(link.as_fd())?;
+                Ok((info.ifindex == ifindex && info.hook == tcx_hook(hook)).then_some(link))
+            })?;
+        }
+        self.attached.extend(filters.iter().map(|at| (*at, None)));
+        Ok(())
+    }
+
+    fn open_links(
+        &mut self,
+        take: impl Fn(&Self, OwnedFd, u32, Hook) -> io::Result<Option<OwnedFd>>,
+    ) -> Result<(), PinError> {
         for (ifindex, hook, path) in self.pins.links()? {
             let adopted = bpf::open_pin(&path)
-                .and_then(|link| self.take_over(link, ifindex, hook))
+                .and_then(|link| take(self, link, ifindex, hook))
                 .unwrap_or_else(|error| {
                     tracing::warn!(%error, pin = %path.display(), "not a link of ours");
                     None
@@ -110,21 +133,7 @@ impl Hooks {
                 None => pins::remove(&path)?,
             }
         }
-        Ok(self.attached.len())
-    }
-
-    /// Says that a filter of ours was found there, an earlier daemon's. Without TCX only: links are
-    /// found by their pins.
-    pub fn claim(&mut self, ifindex: u32, hook: Hook) {
-        if !self.tcx && self.attached.insert((ifindex, hook), None).is_none() {
-            self.earlier.insert((ifindex, hook));
-        }
-    }
-
-    /// Whether the filter there is an earlier daemon's.
-    #[must_use]
-    pub fn is_earlier(&self, ifindex: u32, hook: Hook) -> bool {
-        self.earlier.contains(&(ifindex, hook))
+        Ok(())
     }
 
     /// Puts a program on an interface, first in its hook. Blocks: the kernel needs 10 ms or so, and
@@ -136,7 +145,6 @@ impl Hooks {
             })?;
             clsact::attach(program, ifindex, hook)?;
             self.attached.insert((ifindex, hook), None);
-            self.earlier.remove(&(ifindex, hook));
             return Ok(());
         }
         let is = self.query(ifindex, hook)?;
@@ -147,6 +155,9 @@ impl Hooks {
             return Ok(());
         }
         let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
+        if self.updates_first(ifindex, hook, &is).map_err(failed)? {
+            return Ok(());
+        }
         // A link whose pin was lost, or hidden by another file system mounted on it.
         if !self.attached.contains_key(&(ifindex, hook))
             && let Some(stray) = is.iter().find(|is| is_ours(is, hook))
@@ -164,7 +175,6 @@ impl Hooks {
 
     /// Takes a program off an interface. Idempotent; an interface that is gone is no error.
     pub fn detach(&mut self, ifindex: u32, hook: Hook) -> Result<(), KernelError> {
-        self.earlier.remove(&(ifindex, hook));
         match self.attached.remove(&(ifindex, hook)) {
             Some(Some(link)) => {
                 // Fails only when the interface is gone.
@@ -218,6 +228,20 @@ impl Hooks {
             }
         }
         Ok(())
+    }
+
+    /// Where a link of ours is first but runs another program, an earlier daemon's, it gets this
+    /// daemon's; whether that was so.
+    fn updates_first(&self, ifindex: u32, hook: Hook, is: &[OnHook]) -> io::Result<bool> {
+        let (Some(Some(link)), Some(first)) = (self.attached.get(&(ifindex, hook)), is.first())
+        else {
+            return Ok(false);
+        };
+        let first = bpf::link_info(link.as_fd())?.id == first.link;
+        if first {
+            bpf::update_link(link.as_fd(), self.programs.fd(hook)?)?;
+        }
+        Ok(first)
     }
 
     fn query(&self, ifindex: u32, hook: Hook) -> Result<Vec<OnHook>, KernelError> {

@@ -44,6 +44,8 @@ pub struct Loaded {
     pub counters: CounterMap,
     /// Events.
     pub ring: EventRing,
+    /// No map was pinned before.
+    pub fresh: bool,
     /// Takes flows that were live before.
     pub importer: Importer,
     /// Lines for a developer.
@@ -144,6 +146,7 @@ impl Programs {
 
 /// Loads everything on the maps that are pinned, and pins those that are not; attaches nothing.
 pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Loaded, LoadError> {
+    let fresh = pins.maps()?.is_empty();
     let mut programs = programs(options, pins)?;
     let ebpf = &mut programs.ebpf;
     #[cfg(feature = "bpf-log")]
@@ -172,6 +175,7 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
         maps,
         counters,
         ring,
+        fresh,
         importer,
         #[cfg(feature = "bpf-log")]
         log,

@@ -36,8 +36,6 @@ pub struct Observed {
     pub ledger: Ledger,
     /// Every map and link is pinned.
     pub pinned: bool,
-    /// Programs of an earlier daemon that run first on their hook, on the maps of this one.
-    pub earlier: BTreeSet<(u32, Hook)>,
     /// Programs that were attached, by this daemon or by one whose they are taken over from, whether
     /// or not the kernel still runs them.
     pub held: BTreeSet<(u32, Hook)>,

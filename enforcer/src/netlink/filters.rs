@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use enforcer_common::abi::event::Hook;
 use futures_util::{StreamExt as _, TryStreamExt};
 use rtnetlink::{
     Handle, MulticastGroup,
@@ -14,6 +15,7 @@ use rtnetlink::{
 use tokio::sync::Notify;
 
 use super::NetlinkError;
+use crate::model::link::{LinkKind, Links};
 
 /// A BPF program in a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +89,31 @@ pub fn follow() -> Result<Arc<Notify>, NetlinkError> {
         }
     });
     Ok(changed)
+}
+
+/// The hooks of these interfaces that have a filter with this major number.
+pub async fn find(
+    handle: &Handle,
+    links: &Links,
+    major: u16,
+) -> Result<Vec<(u32, Hook)>, NetlinkError> {
+    let mut found = Vec::new();
+    for link in links.values() {
+        let hooks = match link.kind {
+            LinkKind::Veth => [Hook::FromGuest, Hook::ToGuest],
+            LinkKind::Bridge => [Hook::FromBridge, Hook::ToBridge],
+            LinkKind::Other => continue,
+        };
+        for (hook, ingress) in hooks.into_iter().zip([true, false]) {
+            match programs(handle, link.ifindex, ingress).await {
+                Ok(filters) if filters.iter().any(|filter| filter.major == major) => {
+                    found.push((link.ifindex, hook));
+                }
+                Ok(_) => {}
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(found)
 }

@@ -35,6 +35,7 @@ pub(super) struct Reporter {
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) networks: watch::Receiver<Vec<String>>,
+    pub(super) outside: watch::Receiver<Vec<String>>,
     pub(super) records: RecordsHandle,
 }
 
@@ -57,7 +58,7 @@ impl Reporter {
         for failure in &state.failures {
             health.note(HealthState::Degraded, failure.clone());
         }
-        for problem in self.networks.borrow().iter() {
+        for problem in self.networks.borrow().iter().chain(self.outside.borrow().iter()) {
             health.note(HealthState::Degraded, problem.clone());
         }
         if !self.records.are_written() {
@@ -125,10 +126,17 @@ impl Reporter {
 
     fn docker(&self, health: &mut Grader) -> String {
         match &*self.engine.borrow() {
-            EngineState::Connected { version, api } => format!("{version} (API {api})"),
+            EngineState::Connected { version, api, userns_remap } => {
+                let remap = if *userns_remap { ", userns-remap" } else { "" };
+                format!("{version} (API {api}{remap})")
+            }
             EngineState::Connecting => {
                 health.note(HealthState::Degraded, "not connected to Docker yet".to_owned());
                 "connecting".to_owned()
+            }
+            EngineState::Refused { error } => {
+                health.note(HealthState::NotEnforcing, format!("Docker: {error}"));
+                format!("refused: {error}")
             }
             EngineState::Unreachable { error } => {
                 health.note(HealthState::Degraded, format!("Docker: {error}"));

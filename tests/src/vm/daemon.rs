@@ -22,9 +22,8 @@ use enforcer::{
     kernel::{
         features::{self, Features},
         import::Importer,
-        load::{self, LoadOptions},
         maps::CounterMap,
-        pins::Pins,
+        takeover::Takeover,
         ring::Reader,
     },
     model::{
@@ -32,7 +31,7 @@ use enforcer::{
         owner::Owners,
     },
     netlink,
-    supervise::closing,
+    supervise::{closing, loading},
 };
 use enforcer_common::abi::{counter::Counter, endpoint::Role, event::Hook, verdict::DropReason};
 use tokio::{
@@ -59,8 +58,8 @@ pub(super) struct Daemon {
     pub(super) counters: CounterMap,
     /// Takes flows that were live before.
     pub(super) importer: Importer,
-    /// Links that were taken over at the start.
-    pub(super) adopted: usize,
+    /// What was taken over at the start.
+    pub(super) takeover: Takeover,
     /// Records of the control loop.
     pub(super) journal: mpsc::UnboundedReceiver<Body>,
     /// What the control loop did.
@@ -77,10 +76,7 @@ impl Daemon {
     pub(super) fn start(runtime: &Runtime, world: &World) -> Result<Self> {
         let config = Arc::new(config()?);
         let features = features::preflight()?;
-        let options = LoadOptions { mark_mask: config.mark_mask, max_flows: 1 << 14 };
-        let pins = Pins::open(&config.pin_dir)?;
-        let mut loaded = load::load(options, &features, &pins)?;
-        let adopted = loaded.hooks.adopt()?;
+        let (loaded, takeover) = runtime.block_on(loading::load(&config, features.clone()))?;
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let reader = loaded.ring.read(move |bytes| match decode(bytes) {
@@ -121,7 +117,7 @@ impl Daemon {
             state: state_out,
             inventory,
             events,
-            adopted,
+            takeover,
             journal: journal_out,
             tasks,
             _reader: reader,
@@ -234,5 +230,6 @@ fn inventory(world: &World) -> Inventory {
         version: 1,
         networks: BTreeMap::from([(network.id.clone(), network)]),
         containers: containers.into(),
+        ..Inventory::default()
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer::{
     audit::record::Body,
     config::DEFAULT_PIN_DIR,
-    kernel::{canary, pins::Pins, sweep},
+    kernel::{canary, pins::Pins, sweep, takeover::Takeover},
 };
 use enforcer_common::abi::{event::Hook, verdict::DropReason};
 use tokio::{runtime::Runtime, time::Instant};
@@ -134,7 +134,6 @@ pub(super) fn probed(daemon: &mut Daemon) -> Result<()> {
 /// F01, F23, N7: without a daemon policy is what it was; a new one takes it over and cuts nothing.
 pub(super) fn outlived(runtime: &Runtime, world: &World, daemon: Daemon) -> Result<Daemon> {
     let id = daemon.id(world.a.port.ifindex)?;
-    let tcx = daemon.features.tcx;
     let links = daemon.path.lock().hooks.held().count();
     let live = world.host.hold((world.a.port.ipv4, NOTEBOOK_PORT), ACCEPTED_MS)?;
     let live = live.id.context("no connection")?;
@@ -149,7 +148,8 @@ pub(super) fn outlived(runtime: &Runtime, world: &World, daemon: Daemon) -> Resu
     let begun = Instant::now();
     let daemon = Daemon::start(runtime, world)?;
     println!("taken over after {} ms", begun.elapsed().as_millis());
-    ensure!(!tcx || daemon.adopted == links, "{} of {links} links", daemon.adopted);
+    let taken = &daemon.takeover;
+    ensure!(*taken == Takeover::Same { links }, "{links} hooks, {taken:?}");
     ensure!(daemon.id(world.a.port.ifindex)? == id, "another id: its flows are cut");
     checks::attached(world, &daemon)?;
     talk(&world.host, live, "after")?;
