@@ -20,8 +20,8 @@ pub mod pins;
 mod raw;
 pub mod ring;
 pub mod sweep;
-pub mod takeover;
 mod sys;
+pub mod takeover;
 
 pub use sys::monotonic_ns;
 

@@ -3,8 +3,8 @@
 
 pub mod alone;
 pub mod closing;
-pub mod loading;
 mod live;
+pub mod loading;
 mod networks;
 mod notify;
 mod outside;

@@ -73,13 +73,18 @@ impl Importer {
     /// Has the reaper's timer run this daemon's program: an earlier daemon's would stay in the kernel
     /// for it, and go on reaping by its rules.
     pub fn rearm(&mut self, maps_dir: &Path) -> Result<(), KernelError> {
-        let reaper = RawMap::open(&maps_dir.join("REAPER"))
-            .map_err(|source| KernelError::Map { map: "REAPER", operation: "open", source })?;
+        let reaper = RawMap::open(&maps_dir.join("REAPER")).map_err(|source| KernelError::Map {
+            map: "REAPER",
+            operation: "open",
+            source,
+        })?;
         // The kernel cancels the timer of a value that is overwritten.
         let mut value = vec![0; reaper.value_size];
         reaper.write(&0u32.to_ne_bytes(), &mut value).map_err(failed(FLOWS))?;
         // No whole entry: the program arms the timer, and that is all.
-        bpf::test_run(self.flows.as_fd(), &[0; IMPORT_OFFSET + 1], 0).map(drop).map_err(failed(FLOWS))
+        bpf::test_run(self.flows.as_fd(), &[0; IMPORT_OFFSET + 1], 0)
+            .map(drop)
+            .map_err(failed(FLOWS))
     }
 
     /// As [`Importer::import`]; tells what became of each.

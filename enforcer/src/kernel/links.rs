@@ -53,15 +53,7 @@ impl Hooks {
         anchors: Anchors,
         tcx: bool,
     ) -> Self {
-        Self {
-            programs,
-            twins: None,
-            reload,
-            pins,
-            anchors,
-            tcx,
-            attached: BTreeMap::new(),
-        }
+        Self { programs, twins: None, reload, pins, anchors, tcx, attached: BTreeMap::new() }
     }
 
     /// Whether TCX links are used; otherwise clsact filters.

@@ -80,9 +80,7 @@ fn from_other(
     dir: &Path,
 ) -> Result<Takeover, LoadError> {
     match carry(loaded, pins, filters, dir) {
-        Ok((links, Migrated { flows, cut })) => {
-            Ok(Takeover::Migrated { from, links, flows, cut })
-        }
+        Ok((links, Migrated { flows, cut })) => Ok(Takeover::Migrated { from, links, flows, cut }),
         Err(error) => {
             let why = chain(&error);
             tracing::error!(from, why, "the maps of the other version are not understood");

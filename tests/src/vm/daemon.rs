@@ -23,8 +23,8 @@ use enforcer::{
         features::{self, Features},
         import::Importer,
         maps::CounterMap,
-        takeover::Takeover,
         ring::Reader,
+        takeover::Takeover,
     },
     model::{
         inventory::{Attachment, Container, DockerNetwork, Inventory, Subnet},

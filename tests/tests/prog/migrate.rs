@@ -1,7 +1,7 @@
 //! Maps of one layout become maps of another, with the flows that live in them.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs,
     net::Ipv4Addr,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
@@ -47,19 +47,17 @@ impl Pins {
         let dir = std::env::temp_dir().join(format!("enforcer-pins-{}", thread_id()));
         fs::create_dir_all(&dir)?;
         let path = CString::new(dir.as_os_str().as_bytes())?;
-        // SAFETY: changes only this thread's view; C strings that are alive during the calls.
-        let mounted = unsafe {
-            libc::unshare(libc::CLONE_NEWNS) == 0
-                && libc::mount(
-                    std::ptr::null(),
-                    c"/".as_ptr(),
-                    std::ptr::null(),
-                    libc::MS_REC | libc::MS_PRIVATE,
-                    std::ptr::null(),
-                ) == 0
-                && libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
-                    == 0
+        // SAFETY: changes only this thread's view.
+        let own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+        let mount = |what: &CStr, at: &CStr, kind: &CStr, flags| {
+            // SAFETY: C strings that are alive during the call.
+            unsafe {
+                libc::mount(what.as_ptr(), at.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) == 0
+            }
         };
+        let mounted = own
+            && mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE)
+            && mount(c"bpf", &path, c"bpf", 0);
         ensure!(mounted, "mount: {}", std::io::Error::last_os_error());
         Ok(Self(dir))
     }
@@ -306,10 +304,10 @@ fn n7_a_full_house_is_carried_over_at_once() -> Result<()> {
     source.control(&target)?;
     let start = cpu_time();
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: MANY.into(), cut: 0 });
-    let first = cpu_time() - start;
+    let first = cpu_time().saturating_sub(start);
     assert_eq!(source.flows(&mut new.importer)?, Migrated::default());
-    let both = cpu_time() - start;
-    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", both - first);
+    let both = cpu_time().saturating_sub(start);
+    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", both.saturating_sub(first));
     assert_eq!(new.usage(A_ID)?.inbound_half_open, MANY);
     assert!(both < Duration::from_secs(20), "{first:?}, {both:?}");
     Ok(())
