@@ -1,5 +1,8 @@
 //! The binary interface between the eBPF programs and user space. Everything is `repr(C)`, without
 //! implicit padding, and integers only; addresses are in network byte order, ports in host order.
+//!
+//! What outlives a daemon is described by [`layout`]: a field keeps its meaning as long as it keeps its
+//! name, a change of meaning changes the name, and any change of a layout changes [`ABI_VERSION`].
 
 pub mod counter;
 pub mod endpoint;

@@ -68,7 +68,7 @@ impl Outcome {
     ];
 }
 
-const OUTCOME_BITS: usize = 3;
+const OUTCOME_BITS: u32 = 3;
 
 /// What became of each element of a frame, in its order: the return code of the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,20 +91,20 @@ impl Outcomes {
     /// Notes what became of an element.
     #[inline(always)]
     pub const fn set(&mut self, index: u32, outcome: Outcome) {
-        self.0 |= (outcome as u32) << (OUTCOME_BITS as u32 * index & 31);
+        self.0 |= (outcome as u32) << ((OUTCOME_BITS * index) & 31);
     }
 
     /// What became of an element; `None`: the program did not come to it.
     #[must_use]
     pub fn get(self, index: usize) -> Option<Outcome> {
-        let value =
-            u32::try_from(OUTCOME_BITS * index).ok().and_then(|by| self.0.checked_shr(by))? & 7;
+        let by = u32::try_from(index).ok()?.checked_mul(OUTCOME_BITS)?;
+        let value = self.0.checked_shr(by)? & 7;
         Outcome::ALL.into_iter().find(|outcome| *outcome as u32 == value)
     }
 }
 
 const _: () = assert!(size_of::<Import>() == size_of::<FlowKey>() + 4 + size_of::<FlowRecord>());
-const _: () = assert!(IMPORT_BATCH * OUTCOME_BITS <= 32);
+const _: () = assert!(IMPORT_BATCH * OUTCOME_BITS as usize <= 32);
 const _: () = assert!(size_of::<ImportCounter>() == 72);
 pod!(Import, ImportCounter);
 

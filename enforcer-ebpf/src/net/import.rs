@@ -29,6 +29,16 @@ use crate::{
     skb::Skb,
 };
 
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+const BATCH: u32 = IMPORT_BATCH as u32;
+
+/// Where an element of a frame starts.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
+const fn place<T>(index: u32) -> u32 {
+    IMPORT_OFFSET as u32 + index * size_of::<T>() as u32
+}
+
 /// What the entries of one frame share.
 struct Run {
     skb: Skb,
@@ -44,7 +54,7 @@ pub fn import_flows(skb: Skb) -> Outcomes {
     let mut run = Run { skb, now: now_ns(), outcomes: Outcomes::default() };
     let callback = import_next as *const () as *mut c_void;
     // SAFETY: the callback has the type that the helper expects and `run` outlives the call.
-    unsafe { bpf_loop(IMPORT_BATCH as u32, callback, (&raw mut run).cast(), 0) };
+    unsafe { bpf_loop(BATCH, callback, (&raw mut run).cast(), 0) };
     run.outcomes
 }
 
@@ -52,11 +62,11 @@ pub fn import_flows(skb: Skb) -> Outcomes {
 #[inline(always)]
 pub fn import_counters(skb: Skb) -> u32 {
     let mut taken = 0;
-    for index in 0..IMPORT_BATCH as u32 {
+    for index in 0..BATCH {
         let Some(scratch) = IMPORT_SCRATCH.get_ptr_mut(0) else { break };
         // SAFETY: as in `import_next`.
         let read = unsafe {
-            let offset = IMPORT_OFFSET as u32 + index * size_of::<ImportCounter>() as u32;
+            let offset = place::<ImportCounter>(index);
             skb.copy_into(offset, &mut (*scratch).counter)
         };
         if !read {
@@ -75,7 +85,7 @@ extern "C" fn import_next(index: u32, run: *mut Run) -> i64 {
     // SAFETY: this CPU's own slot, and no other reference to it: see `IMPORT_SCRATCH`. `run` is the
     // context that was given to `bpf_loop`. An `Import` is plain integers.
     unsafe {
-        let offset = IMPORT_OFFSET as u32 + index * size_of::<Import>() as u32;
+        let offset = place::<Import>(index);
         if !(*run).skb.copy_into(offset, &mut (*scratch).import) {
             return 1;
         }

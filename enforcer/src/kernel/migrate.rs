@@ -27,9 +27,10 @@ use super::{
     convert::{Conversion, Incompatible},
     import::Importer,
     layout,
-    raw::RawMap,
+    raw::{Entry, RawMap},
 };
 
+const ENDPOINTS: &str = "ENDPOINTS";
 const FLOWS: &str = "FLOWS";
 const COUNTERS: &str = "COUNTERS";
 
@@ -94,7 +95,7 @@ pub struct Source {
     version: u32,
     maps: BTreeMap<&'static str, SourceMap>,
     /// What the last pass read of each flow that the table took.
-    taken: HashMap<FlowKey, FlowRecord>,
+    taken: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -148,31 +149,33 @@ impl Source {
 
     /// Imports the flows. Endpoints and policies must be in place.
     pub fn flows(&mut self, importer: &mut Importer) -> Result<Migrated, MigrateError> {
+        let Some(map) = self.maps.get(FLOWS) else { return Ok(Migrated::default()) };
         let interfaces = self.interfaces()?;
-        let (flows, unreadable) = self.read_flows()?;
-        let known = std::mem::take(&mut self.taken);
+        let mut known = std::mem::take(&mut self.taken);
         let mut changed = Vec::new();
-        for (key, record) in flows {
-            let known = known.get(&key);
-            if known == Some(&record) {
-                self.taken.insert(key, record);
+        let mut unreadable = 0;
+        for (key, value) in map.raw.list().map_err(failed("list", FLOWS))? {
+            let before = known.remove(&key);
+            if before.as_ref() == Some(&value) {
+                self.taken.insert(key, value);
+            } else if let Some((flow, record)) = map.read::<FlowKey, FlowRecord>(&key, &value) {
+                let before = before.and_then(|before| map.read(&key, &before));
+                let record = growth(&record, before.map(|(_, before): (FlowKey, _)| before));
+                let ifindex = interfaces.get(&flow.endpoint).copied().unwrap_or_default();
+                changed.push(((key, value), Import { key: flow, ifindex, record }));
             } else {
-                let ifindex = interfaces.get(&key.endpoint).copied().unwrap_or_default();
-                changed.push((record, Import { key, ifindex, record: growth(&record, known) }));
+                unreadable += 1;
             }
         }
-        let mut records = changed.iter().map(|(record, _)| *record);
-        let imports = changed.iter().map(|(_, import)| *import);
-        let imported = importer.import_each(imports, |import, outcome| {
-            let record = records.next();
-            if let (Some(record), Outcome::Taken | Outcome::Merged | Outcome::Newer) =
-                (record, outcome)
-            {
-                self.taken.insert(import.key, record);
-            }
+        let (entries, imports): (Vec<Entry>, Vec<Import>) = changed.into_iter().unzip();
+        let mut entries = entries.into_iter();
+        let taken = &mut self.taken;
+        let outcomes = importer.import_each(imports, |_import, outcome| {
+            let in_table = matches!(outcome, Outcome::Taken | Outcome::Merged | Outcome::Newer);
+            taken.extend(entries.next().filter(|_| in_table));
         })?;
-        tracing::debug!(?imported, unreadable, "flows of another layout");
-        Ok(Migrated { flows: imported.taken(), cut: imported.refused() + unreadable })
+        tracing::debug!(?outcomes, unreadable, "flows of another layout");
+        Ok(Migrated { flows: outcomes.taken(), cut: outcomes.refused() + unreadable })
     }
 
     /// Moves the counts over. The old programs must not run any more; what was moved is gone from the
@@ -183,9 +186,8 @@ impl Source {
         for (key, values) in map.raw.list().map_err(failed("list", COUNTERS))? {
             let each_cpu = values.chunks_exact(map.raw.value_size.next_multiple_of(8));
             let sum = each_cpu
-                .filter_map(|value| map.convert(&key, value.get(..map.raw.value_size)?))
-                .filter_map(|(key, value)| Some((typed(&key)?, typed::<Counter>(&value)?)))
-                .reduce(|(key, sum), (_, counter)| (key, sum.plus(&counter)));
+                .filter_map(|value| map.read(&key, value.get(..map.raw.value_size)?))
+                .reduce(|(key, sum): (_, Counter), (_, counter)| (key, sum.plus(&counter)));
             if let Some((key, counter)) = sum {
                 moved += importer.add_counters([ImportCounter { key, counter }])?;
             }
@@ -196,31 +198,10 @@ impl Source {
 
     /// Interface of each endpoint, by its id.
     fn interfaces(&self) -> Result<HashMap<u32, u32>, MigrateError> {
-        let (entries, _unreadable) = self.read::<u32, Endpoint>("ENDPOINTS")?;
-        Ok(entries.into_iter().map(|(ifindex, endpoint)| (endpoint.id, ifindex)).collect())
-    }
-
-    fn read_flows(&self) -> Result<(Vec<(FlowKey, FlowRecord)>, u64), MigrateError> {
-        self.read(FLOWS)
-    }
-
-    /// All entries of a map as this layout has them, and the number of those that it cannot have.
-    fn read<K: aya::Pod, V: aya::Pod>(
-        &self,
-        name: &str,
-    ) -> Result<(Vec<(K, V)>, u64), MigrateError> {
-        let Some(map) = self.maps.get(name) else { return Ok((Vec::new(), 0)) };
-        let entries = map.raw.list().map_err(failed("list", name))?;
-        let all = entries.len() as u64;
-        let converted: Vec<(K, V)> = entries
-            .iter()
-            .filter_map(|(key, value)| {
-                let (key, value) = map.convert(key, value)?;
-                Some((typed(&key)?, typed(&value)?))
-            })
-            .collect();
-        let unreadable = all - converted.len() as u64;
-        Ok((converted, unreadable))
+        let Some(map) = self.maps.get(ENDPOINTS) else { return Ok(HashMap::new()) };
+        let entries = map.raw.list().map_err(failed("list", ENDPOINTS))?;
+        let read = entries.iter().filter_map(|(key, value)| map.read::<u32, Endpoint>(key, value));
+        Ok(read.map(|(ifindex, endpoint)| (endpoint.id, ifindex)).collect())
     }
 
     fn carry(&self, name: &'static str, target: &RawMap) -> Result<Carried, MigrateError> {
@@ -249,6 +230,12 @@ impl SourceMap {
         let (keys, values) = self.conversion.as_ref()?;
         Some((keys.convert(key)?, values.convert(value)?))
     }
+
+    /// As this layout's own types.
+    fn read<K: aya::Pod, V: aya::Pod>(&self, key: &[u8], value: &[u8]) -> Option<(K, V)> {
+        let (key, value) = self.convert(key, value)?;
+        Some((typed(&key)?, typed(&value)?))
+    }
 }
 
 impl std::ops::AddAssign for Carried {
@@ -276,7 +263,7 @@ fn put(target: &RawMap, key: &[u8], value: &mut [u8]) -> io::Result<()> {
 }
 
 /// The record, with what its counters grew by since it was imported: the table adds them.
-fn growth(record: &FlowRecord, known: Option<&FlowRecord>) -> FlowRecord {
+fn growth(record: &FlowRecord, known: Option<FlowRecord>) -> FlowRecord {
     let Some(known) = known.filter(|known| known.opened_ns == record.opened_ns) else {
         return *record;
     };
@@ -314,11 +301,11 @@ mod tests {
         let then =
             FlowRecord { opened_ns: 5, packets_in: 10, bytes_out: 7, ..FlowRecord::default() };
         let now = FlowRecord { packets_in: 12, bytes_out: 7, state: 3, ..then };
-        let grown = growth(&now, Some(&then));
+        let grown = growth(&now, Some(then));
         assert_eq!((grown.packets_in, grown.bytes_out, grown.state), (2, 0, 3));
         // Another flow under the same key, and one that is seen for the first time.
         let later = FlowRecord { opened_ns: 6, ..now };
-        assert_eq!(growth(&later, Some(&then)), later);
+        assert_eq!(growth(&later, Some(then)), later);
         assert_eq!(growth(&now, None), now);
     }
 }

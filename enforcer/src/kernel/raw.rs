@@ -33,8 +33,8 @@ struct Element {
 #[repr(C)]
 #[derive(Default)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    start: u64,
+    end: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -173,8 +173,8 @@ impl RawMap {
             let mut keys = vec![0; size(room) * self.key_size];
             let mut values = vec![0; size(room) * self.stored()];
             let mut attr = Batch {
-                in_batch: if first { 0 } else { (&raw mut token).expose_provenance() as u64 },
-                out_batch: (&raw mut next).expose_provenance() as u64,
+                start: if first { 0 } else { (&raw mut token).expose_provenance() as u64 },
+                end: (&raw mut next).expose_provenance() as u64,
                 keys: keys.as_mut_ptr().expose_provenance() as u64,
                 values: values.as_mut_ptr().expose_provenance() as u64,
                 count: room,

@@ -17,6 +17,9 @@ use super::NetlinkError;
 use crate::model::connection::Connection;
 use parse::Progress;
 
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
 /// The kernel does not tell its connections.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
@@ -30,8 +33,8 @@ pub enum ConntrackError {
 
 /// All IPv4 and IPv6 connections of this network namespace. Blocks.
 pub fn dump() -> Result<Vec<Connection>, ConntrackError> {
-    let mut found = dump_family(libc::AF_INET)?;
-    found.extend(dump_family(libc::AF_INET6)?);
+    let mut found = dump_family(AF_INET)?;
+    found.extend(dump_family(AF_INET6)?);
     Ok(found)
 }
 
@@ -53,11 +56,10 @@ pub async fn local_addresses(handle: &Handle) -> Result<BTreeSet<IpAddr>, Netlin
         .collect())
 }
 
-fn dump_family(family: i32) -> Result<Vec<Connection>, ConntrackError> {
+fn dump_family(family: u8) -> Result<Vec<Connection>, ConntrackError> {
     let mut socket = Socket::new(NETLINK_NETFILTER).map_err(ConntrackError::Unavailable)?;
     socket.bind_auto().map_err(ConntrackError::Unavailable)?;
     socket.connect(&SocketAddr::new(0, 0)).map_err(ConntrackError::Unavailable)?;
-    let family = u8::try_from(family).map_err(|_| ConntrackError::Malformed)?;
     socket.send(&parse::request(family), 0).map_err(ConntrackError::Unavailable)?;
     let mut found = Vec::new();
     loop {

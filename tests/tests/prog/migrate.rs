@@ -1,10 +1,12 @@
 //! Maps of one layout become maps of another, with the flows that live in them.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fs,
+    net::Ipv4Addr,
     os::{fd::AsFd as _, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -20,14 +22,14 @@ use enforcer_common::abi::{
     event::Hook,
     layout::{Field as Own, LAYOUT_BYTES, Layout, MAPS},
     ledger::Ledger,
-    policy::Policy,
+    policy::{Policy, Quotas},
     verdict::DropReason,
 };
 
 use crate::{
     frame::{A, ALLOWED_PORT, GATEWAY, WORLD, forbidden, into, out, segment, syn, v4},
     raw,
-    rig::{ALLOW, DENY, GUEST, ID, POLICY, Rig, UPLINK, can_run},
+    rig::{ALLOW, DENY, GUEST, ID, POLICY, Rig, UPLINK, can_run, policy},
 };
 
 const A_ID: u32 = GUEST + ID;
@@ -45,19 +47,17 @@ impl Pins {
         let dir = std::env::temp_dir().join(format!("enforcer-pins-{}", thread_id()));
         fs::create_dir_all(&dir)?;
         let path = CString::new(dir.as_os_str().as_bytes())?;
-        // SAFETY: changes only this thread's view; C strings that are alive during the calls.
-        let mounted = unsafe {
-            libc::unshare(libc::CLONE_NEWNS) == 0
-                && libc::mount(
-                    std::ptr::null(),
-                    c"/".as_ptr(),
-                    std::ptr::null(),
-                    libc::MS_REC | libc::MS_PRIVATE,
-                    std::ptr::null(),
-                ) == 0
-                && libc::mount(c"bpf".as_ptr(), path.as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
-                    == 0
+        // SAFETY: changes only this thread's view.
+        let own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+        let mount = |what: &CStr, at: &CStr, kind: &CStr, flags| {
+            // SAFETY: C strings that are alive during the call.
+            unsafe {
+                libc::mount(what.as_ptr(), at.as_ptr(), kind.as_ptr(), flags, std::ptr::null()) == 0
+            }
         };
+        let mounted = own
+            && mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE)
+            && mount(c"bpf", &path, c"bpf", 0);
         ensure!(mounted, "mount: {}", std::io::Error::last_os_error());
         Ok(Self(dir))
     }
@@ -89,6 +89,14 @@ impl Drop for Pins {
 fn thread_id() -> i32 {
     // SAFETY: takes nothing.
     unsafe { libc::gettid() }
+}
+
+/// What this thread has computed, without waiting for others.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live timespec; the clock exists for every thread.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// This layout turned round: fields from the last to the first with gaps between, integers wider,
@@ -272,6 +280,40 @@ fn n7_what_happens_between_the_passes_is_carried_too() -> Result<()> {
 }
 
 #[test]
+fn n7_a_full_house_is_carried_over_at_once() -> Result<()> {
+    const MANY: u32 = 50_000;
+    if !can_run() {
+        return Ok(());
+    }
+    let pins = Pins::new()?;
+    let mut old = Rig::with_flows(2 * MANY)?;
+    let quotas = Quotas { inbound_half_open: MANY, ..policy(1).quotas };
+    old.policy(POLICY, Policy { quotas, ..policy(1) })?;
+    let flow = |number: u32| {
+        let port = u16::try_from(number % 1000 + 1)?;
+        let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number / 1000);
+        Ok::<_, anyhow::Error>(into(&v4(source, A), &segment(port, 8888, SYN, 99, 0)))
+    };
+    for number in 0..MANY {
+        assert_eq!(old.sent_to_a(0, &flow(number)?)?, ALLOW);
+    }
+    let dir = pins.pin(&old, "old")?;
+    let mut new = Rig::empty(2 * MANY)?;
+    let target = pins.pin(&new, "new")?;
+    let mut source = Source::open(&dir)?;
+    source.control(&target)?;
+    let start = cpu_time();
+    assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: MANY.into(), cut: 0 });
+    let first = cpu_time().saturating_sub(start);
+    assert_eq!(source.flows(&mut new.importer)?, Migrated::default());
+    let both = cpu_time().saturating_sub(start);
+    println!("{MANY} flows: {first:?}, and when nothing changed {:?}", both.saturating_sub(first));
+    assert_eq!(new.usage(A_ID)?.inbound_half_open, MANY);
+    assert!(both < Duration::from_secs(20), "{first:?}, {both:?}");
+    Ok(())
+}
+
+#[test]
 fn a1_counts_move_to_the_new_maps_and_are_counted_once() -> Result<()> {
     if !can_run() {
         return Ok(());
@@ -281,21 +323,21 @@ fn a1_counts_move_to_the_new_maps_and_are_counted_once() -> Result<()> {
     for _ in 0..200 {
         assert_eq!(old.sent_by_a(&forbidden())?, DENY);
     }
-    let policy = DropReason::Policy as u16;
-    let then = old.counter(A_ID, policy, Hook::FromGuest)?;
+    let reason = DropReason::Policy as u16;
+    let then = old.counter(A_ID, reason, Hook::FromGuest)?;
     let dir = pins.pin(&old, "old")?;
     let mut new = Rig::new()?;
     assert_eq!(new.sent_by_a(&forbidden())?, DENY, "the new programs count already");
-    let before = new.counter(A_ID, policy, Hook::FromGuest)?;
+    let before = new.counter(A_ID, reason, Hook::FromGuest)?;
     let mut source = Source::open(&dir)?;
     assert_eq!(source.counters(&mut new.importer)?, 1);
     assert_eq!(source.counters(&mut new.importer)?, 0, "nothing is left");
-    let after = new.counter(A_ID, policy, Hook::FromGuest)?;
+    let after = new.counter(A_ID, reason, Hook::FromGuest)?;
     assert_eq!((then.events, before.events), (200, 1));
     assert_eq!(after, then.plus(&before));
     // The endpoint's rate is its own still, on whatever CPU the counts were added.
     assert_eq!(new.sent_by_a(&forbidden())?, DENY);
-    assert_eq!(new.counter(A_ID, policy, Hook::FromGuest)?.events, 202);
+    assert_eq!(new.counter(A_ID, reason, Hook::FromGuest)?.events, 202);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Messages of ctnetlink. Pure; every length is checked before it is used.
 //!
-//! Source: include/uapi/linux/netlink.h, netfilter/nfnetlink.h, netfilter/nfnetlink_conntrack.h,
-//! netfilter/nf_conntrack_common.h, netfilter/nf_conntrack_tcp.h, 6.1 to 6.18.
+//! Source: `netlink.h` and, of `netfilter`, `nfnetlink.h`, `nfnetlink_conntrack.h`,
+//! `nf_conntrack_common.h` and `nf_conntrack_tcp.h` in include/uapi/linux, 6.1 to 6.18.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

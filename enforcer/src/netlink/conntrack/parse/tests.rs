@@ -35,11 +35,11 @@ const DUMP6: &str = concat!(
 );
 
 /// The end of a dump.
-const DONE: &str = concat!("1400000003000200000000007477000000000000",);
+const DONE: &str = "1400000003000200000000007477000000000000";
 
 fn bytes(hex: &str) -> Vec<u8> {
-    let digit = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
-    (0..hex.len()).step_by(2).map(digit).collect()
+    let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
 }
 
 fn parsed(hex: &str) -> Vec<Connection> {
