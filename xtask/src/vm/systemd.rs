@@ -43,7 +43,7 @@ struct Scenario {
     judge: fn(&Seen, u32) -> Result<()>,
 }
 
-pub(crate) const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 4] = [
     Scenario {
         name: "absent",
         about: "without enforcer, guests reach the uplink and one another",

@@ -102,7 +102,10 @@ pub(super) fn write_initramfs(
         .context("/bin/busybox is missing: apt-get install busybox-static")?;
     script(&root.join("init"), include_str!("init.sh"))?;
     overlay(workspace, &root.join("overlay"))?;
-    initramfs::add_modules(&MODULES, kernel, &root)?;
+    // The others are built in; a machine that does not find its disk would say so.
+    let modules: Vec<&str> =
+        MODULES.into_iter().filter(|name| kernel.modules.contains_key(*name)).collect();
+    initramfs::add_modules(&modules, kernel, &root)?;
     initramfs::pack(&root, image)
 }
 
