@@ -5,11 +5,12 @@ pub mod counter;
 pub mod endpoint;
 pub mod event;
 pub mod flow;
+pub mod ledger;
 pub mod policy;
 pub mod verdict;
 
 /// Version of every layout in [`crate::abi`]; both sides carry it and refuse to mismatch.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Section of the eBPF object that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const ABI_SECTION: &str = "enforcer_abi";

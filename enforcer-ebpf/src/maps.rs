@@ -7,10 +7,11 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     abi::{
-        counter::{Counter, CounterKey, Usage},
+        counter::{Counter, CounterKey, Told, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
         flow::{Check, FlowKey, FlowRecord},
+        ledger::Ledger,
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
     packet::Packet,
@@ -100,6 +101,14 @@ pub static USAGE: HashMap<u32, Usage, 8192, ON_DEMAND> = HashMap::new();
 /// Denials and opened flows by owner, reason and hook. Written by the packet path.
 #[btf_map]
 pub static COUNTERS: PerCpuHashMap<CounterKey, Counter, 131_072, ON_DEMAND> = PerCpuHashMap::new();
+
+/// What the daemon told of the losses that [`COUNTERS`] counts. Written and read by it only.
+#[btf_map]
+pub static TOLD: HashMap<CounterKey, Told, 131_072, ON_DEMAND> = HashMap::new();
+
+/// Numbers that were given out. Written and read by the daemon only.
+#[btf_map]
+pub static LEDGER: Array<Ledger, 1> = Array::new();
 
 /// Records for the daemon.
 #[btf_map]

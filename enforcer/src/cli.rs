@@ -2,7 +2,7 @@
 
 mod check;
 mod close;
-mod load;
+mod lifecycle;
 mod run;
 mod status;
 mod table;
@@ -23,8 +23,10 @@ pub enum Exit {
     Usage = 2,
     /// This host lacks something; nothing was changed.
     Preflight = 3,
-    /// Policy is not, or not wholly, enforced.
+    /// Policy holds, but something is missing.
     Degraded = 4,
+    /// A guest could do what policy forbids, or nobody knows.
+    NotEnforcing = 5,
 }
 
 const LONG_ABOUT: &str = "\
@@ -45,7 +47,8 @@ Exit codes:
   1  something failed
   2  wrong usage, or the config file is refused
   3  this host lacks something that is needed; nothing was changed
-  4  policy is not wholly enforced, or no daemon answers
+  4  `status`: degraded; policy holds, but something is missing, the daemon for instance
+  5  `status`: not enforcing
 
 ENFORCER_LOG sets what is logged to standard error: error, warn, info (default), debug.";
 
@@ -68,6 +71,12 @@ enum Command {
     Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
     Status(StatusArgs),
+    /// Have the daemon read its config file again; one that is refused changes nothing.
+    Reload(DaemonArgs),
+    /// End the daemon. Guests stay policed, and new ones stay closed.
+    Stop(DaemonArgs),
+    /// End the daemon, open what it closed, and remove every trace of it from the kernel.
+    Uninstall(UninstallArgs),
 }
 
 /// Arguments of `run`.
@@ -138,6 +147,38 @@ struct StatusArgs {
     run_dir: Option<PathBuf>,
 }
 
+/// Arguments of `reload` and `stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer check /etc/enforcer/enforcer.toml && enforcer reload
+  enforcer stop
+
+`stop` opens nothing: what the kernel enforces it goes on enforcing, and containers that start
+meanwhile have no network. `enforcer uninstall` opens.")]
+struct DaemonArgs {
+    /// The config file that the daemon runs with.
+    #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
+    config: PathBuf,
+}
+
+/// Arguments of `uninstall`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  enforcer uninstall --yes >> /var/log/enforcer.jsonl
+
+Guests can then reach one another, this host and everything beyond it, as far as Docker lets them.
+One record of it goes to standard output.")]
+struct UninstallArgs {
+    /// The config file that the daemon ran with.
+    #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
+    config: PathBuf,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+}
+
 /// Does what the command line asks.
 pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
@@ -145,6 +186,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args),
         Command::Close(args) => close::close(&args),
         Command::Status(args) => status::status(&args).await,
+        Command::Reload(args) => lifecycle::reload(&args).await,
+        Command::Stop(args) => lifecycle::stop(&args).await,
+        Command::Uninstall(args) => lifecycle::uninstall(&args).await,
     }
 }
 

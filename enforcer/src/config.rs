@@ -3,6 +3,7 @@
 //! `text -> raw (serde shape) -> parse + check (meaning) -> Config`; every problem has a line.
 
 mod check;
+pub mod file;
 mod network;
 mod parse;
 mod problem;
@@ -29,6 +30,8 @@ pub use self::{
 pub const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 /// The run directory when the config names none.
 pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
+/// The pin directory when the config names none.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/enforcer";
 /// The stamp's bits when the config names none: out of the way of Docker, kube-proxy
 /// (`0xc000`) and Tailscale (`0xff0000`).
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
@@ -56,6 +59,8 @@ pub struct Config {
     pub docker_socket: PathBuf,
     /// The daemon's run directory: control socket and lock.
     pub run_dir: PathBuf,
+    /// Directory on a BPF file system where maps and links are pinned.
+    pub pin_dir: PathBuf,
     /// Bits of `skb->mark` that carry the stamp; at least two.
     pub mark_mask: u32,
     /// Most flows that the kernel keeps.
@@ -71,6 +76,7 @@ impl Default for Config {
         Self {
             docker_socket: PathBuf::from(DEFAULT_DOCKER_SOCKET),
             run_dir: PathBuf::from(DEFAULT_RUN_DIR),
+            pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,

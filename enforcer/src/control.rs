@@ -2,6 +2,8 @@
 
 pub mod apply;
 pub mod desired;
+mod hold;
 pub mod path;
 pub mod plan;
 pub mod reconcile;
+mod repair;

@@ -1,6 +1,6 @@
 //! The daemon's control socket: one line of JSON asks, one line answers. Root only.
 //!
-//! It reads nothing but a question and changes nothing; every read has a limit and a time.
+//! It reads nothing but a question of a few words; every read has a limit and a time.
 
 use std::{
     fs::{self, File, Permissions, TryLockError},
@@ -30,8 +30,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Conversations at once; further ones wait in the socket's queue.
 const AT_ONCE: usize = 8;
 
-/// Asks the daemon's supervisor for a report; it answers over the channel that it is sent.
-pub type StatusRequests = mpsc::Sender<oneshot::Sender<StatusReport>>;
+/// A question on its way to the daemon's supervisor, which answers over the channel in it.
+#[derive(Debug)]
+pub enum Asked {
+    /// What is enforced now.
+    Status(oneshot::Sender<StatusReport>),
+    /// Read the config file again.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// End; policy stays.
+    Stop(oneshot::Sender<()>),
+}
 
 /// A question to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +47,10 @@ pub type StatusRequests = mpsc::Sender<oneshot::Sender<StatusReport>>;
 pub enum Request {
     /// What is enforced now.
     Status,
+    /// Read the config file again, and police by it.
+    Reload,
+    /// End; policy stays.
+    Stop,
 }
 
 /// The daemon's answer.
@@ -47,6 +59,8 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`].
     Status(Box<StatusReport>),
+    /// To [`Request::Reload`] and [`Request::Stop`].
+    Done,
     /// The question was not understood, or nobody could answer it.
     Error(String),
 }
@@ -130,7 +144,7 @@ impl ControlSocket {
     }
 
     /// Answers questions until dropped.
-    pub async fn serve(self, status: StatusRequests) {
+    pub async fn serve(self, supervisor: mpsc::Sender<Asked>) {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             // The semaphore is never closed.
@@ -143,10 +157,10 @@ impl ControlSocket {
                     continue;
                 }
             };
-            let status = status.clone();
+            let supervisor = supervisor.clone();
             tokio::spawn(async move {
                 // A client that goes away or dawdles is its own problem.
-                let _ended = timeout(LIMIT, converse(stream, &status)).await;
+                let _ended = timeout(LIMIT, converse(stream, &supervisor)).await;
                 drop(slot);
             });
         }
@@ -160,12 +174,12 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn converse(mut stream: UnixStream, status: &StatusRequests) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, supervisor: &mpsc::Sender<Asked>) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX_REQUEST)).read_line(&mut line).await?;
     let reply = match serde_json::from_str(&line) {
-        Ok(Request::Status) => ask_status(status).await,
+        Ok(request) => answer(request, supervisor).await,
         Err(error) => Reply::Error(format!("not a question that I know: {error}")),
     };
     let mut bytes = serde_json::to_vec(&reply)?;
@@ -174,24 +188,64 @@ async fn converse(mut stream: UnixStream, status: &StatusRequests) -> io::Result
     writer.shutdown().await
 }
 
-async fn ask_status(status: &StatusRequests) -> Reply {
-    let (answer, report) = oneshot::channel();
-    let unavailable = || Reply::Error("the daemon is stopping".to_owned());
-    if status.send(answer).await.is_err() {
-        return unavailable();
-    }
-    report.await.map_or_else(|_gone| unavailable(), |report| Reply::Status(Box::new(report)))
+async fn answer(request: Request, supervisor: &mpsc::Sender<Asked>) -> Reply {
+    let reply = match request {
+        Request::Status => {
+            put(supervisor, Asked::Status).await.map(|report| Reply::Status(Box::new(report)))
+        }
+        Request::Reload => put(supervisor, Asked::Reload)
+            .await
+            .map(|outcome| outcome.map_or_else(Reply::Error, |()| Reply::Done)),
+        Request::Stop => put(supervisor, Asked::Stop).await.map(|()| Reply::Done),
+    };
+    reply.unwrap_or_else(|| Reply::Error("the daemon is stopping".to_owned()))
+}
+
+/// Puts a question to the supervisor; `None` when it does not answer any more.
+async fn put<T>(
+    supervisor: &mpsc::Sender<Asked>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Asked,
+) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    supervisor.send(question(sender)).await.ok()?;
+    answer.await.ok()
 }
 
 /// Asks the daemon of `run_dir` what is enforced now.
 pub async fn status(run_dir: &Path) -> Result<StatusReport, ControlError> {
-    let path = path(run_dir);
-    match timeout(LIMIT, ask(&path, Request::Status)).await {
-        Ok(Ok(Reply::Status(report))) => Ok(*report),
-        Ok(Ok(Reply::Error(error))) => Err(ControlError::Refused(error)),
-        Ok(Err(error)) => Err(error),
-        Err(_elapsed) => Err(ControlError::TimedOut(path)),
+    match request(run_dir, Request::Status).await? {
+        Reply::Status(report) => Ok(*report),
+        Reply::Done => Err(ControlError::Refused("it gave no report".to_owned())),
+        Reply::Error(error) => Err(ControlError::Refused(error)),
     }
+}
+
+/// Has the daemon of `run_dir` read its config file again; it is done when this returns.
+pub async fn reload(run_dir: &Path) -> Result<(), ControlError> {
+    done(request(run_dir, Request::Reload).await?)
+}
+
+/// Has the daemon of `run_dir` end.
+pub async fn stop(run_dir: &Path) -> Result<(), ControlError> {
+    done(request(run_dir, Request::Stop).await?)
+}
+
+fn done(reply: Reply) -> Result<(), ControlError> {
+    match reply {
+        Reply::Error(error) => Err(ControlError::Refused(error)),
+        Reply::Status(_) | Reply::Done => Ok(()),
+    }
+}
+
+async fn request(run_dir: &Path, request: Request) -> Result<Reply, ControlError> {
+    let path = path(run_dir);
+    timeout(LIMIT, ask(&path, request)).await.unwrap_or(Err(ControlError::TimedOut(path)))
+}
+
+/// Whether a daemon holds the run directory.
+pub fn is_held(run_dir: &Path) -> bool {
+    let lock = File::options().write(true).open(run_dir.join("lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 async fn ask(path: &Path, request: Request) -> Result<Reply, ControlError> {
@@ -236,10 +290,12 @@ mod tests {
         let socket = ControlSocket::bind(&dir.0).expect("bound");
         let mode = fs::metadata(path(&dir.0)).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let (requests, mut asked) = mpsc::channel::<oneshot::Sender<StatusReport>>(1);
+        let (requests, mut asked) = mpsc::channel(1);
         let server = tokio::spawn(socket.serve(requests));
         let source = tokio::spawn(async move {
-            let answer = asked.recv().await.expect("a question");
+            let Some(Asked::Status(answer)) = asked.recv().await else {
+                panic!("not asked for the status")
+            };
             answer.send(StatusReport { pid: 42, ..StatusReport::default() }).expect("wanted");
         });
         assert_eq!(status(&dir.0).await.expect("a report").pid, 42);
@@ -255,7 +311,7 @@ mod tests {
         let socket = ControlSocket::bind(&dir.0).expect("bound");
         let (requests, _asked) = mpsc::channel(1);
         let server = tokio::spawn(socket.serve(requests));
-        for garbage in ["\n".to_owned(), "{\"ask\":\"stop\"}\n".to_owned(), "x".repeat(5000)] {
+        for garbage in ["\n".to_owned(), "{\"ask\":\"halt\"}\n".to_owned(), "x".repeat(5000)] {
             let mut stream = UnixStream::connect(path(&dir.0)).await.expect("connected");
             // The server may hang up before it has read all of it.
             let _cut = stream.write_all(garbage.as_bytes()).await;

@@ -1,15 +1,20 @@
 //! The eBPF side of the machine: load, attach, write maps, read what the kernel holds. The only
 //! place that knows aya; it decides nothing.
 
+mod bpf;
 #[cfg(feature = "bpf-log")]
 pub mod bpf_log;
+pub mod canary;
+pub mod clsact;
 pub mod features;
 pub mod links;
 pub mod load;
 pub mod maps;
 pub mod object;
 pub mod observe;
+pub mod pins;
 pub mod ring;
+pub mod sweep;
 mod sys;
 
 pub use sys::monotonic_ns;
@@ -52,6 +57,18 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
+    /// The self-probe could not be run.
+    #[error("cannot probe {program}")]
+    Probe {
+        /// Name of the program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Something could not be pinned.
+    #[error(transparent)]
+    Pins(#[from] pins::PinError),
     /// A map could not be read or written.
     #[error("cannot {operation} map {map}")]
     Map {

@@ -1,35 +1,45 @@
 //! Starts and stops the daemon's tasks, in the order in which they need one another: what may fail
 //! without a trace first, the packet path before anybody's word about guests.
 
+pub mod alone;
 mod networks;
 mod notify;
 mod records;
+mod reload;
 mod report;
+pub mod uninstall;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{Notify, mpsc, oneshot, watch},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, mpsc, watch},
 };
 
 use crate::{
+    audit::record::Clock,
     closure::{ClosureError, Table},
     config::Config,
     control::{
         path::PacketPath,
         reconcile::{self, Reconciler, State},
     },
-    control_socket::{ControlError, ControlSocket},
+    control_socket::{Asked, ControlError, ControlSocket},
     docker,
     kernel::{
-        features::{self, PreflightError},
+        features::{self, Features, PreflightError},
+        links::Hooks,
         load::{self, LoadError, LoadOptions},
+        maps::{CounterMap, Maps},
+        monotonic_ns,
+        pins::{PinError, Pins},
+        ring::EventRing,
     },
-    model::{owner::Owners, status::StatusReport},
+    model::owner::Owners,
     netlink::{self, NetlinkError},
 };
 use records::Records;
+use reload::Reloader;
 use report::Reporter;
 
 /// Why the daemon did not start, or ended.
@@ -44,6 +54,9 @@ pub enum SuperviseError {
     /// Another daemon, or no run directory.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Nothing can be pinned, or what is pinned cannot be taken over.
+    #[error("cannot use the pin directory")]
+    Pins(#[from] PinError),
     /// The kernel refuses the packet path.
     #[error("cannot load the packet path")]
     Load(#[from] LoadError),
@@ -67,29 +80,28 @@ pub enum SuperviseError {
     },
 }
 
+/// The clocks of a record that is made now.
+fn now() -> Clock {
+    Clock { wall: SystemTime::now(), mono_ns: monotonic_ns() }
+}
+
 fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
     move |source| SuperviseError::Start { what, source }
 }
 
-/// Polices the guest networks of `config` until it is told to stop.
+/// Polices the guest networks of `config` until it is told to stop. Policy outlives it.
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(&config.run_dir)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(start("signal handlers"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(start("signal handlers"))?;
+    let mut signals = Signals::new().map_err(start("signal handlers"))?;
     let table = close(&config).await?;
-    let options = LoadOptions { mark_mask: config.mark_mask, max_flows: config.max_flows };
-    let loaded = {
-        let features = features.clone();
-        // The verifier takes its time.
-        let task = tokio::task::spawn_blocking(move || load::load(options, &features));
-        task.await.map_err(|_panicked| SuperviseError::Ended { what: "the loader" })??
-    };
+    let loaded = load(&config, features.clone()).await?;
     tracing::info!(
         config = %config_path.display(),
         kernel = features.release,
         tcx = features.tcx,
+        adopted = loaded.adopted,
         "the packet path is loaded"
     );
     #[cfg(feature = "bpf-log")]
@@ -98,18 +110,21 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         .read(|line| tracing::debug!(target: "bpf", line))
         .map_err(start("the log reader"))?;
 
-    let config = Arc::new(config);
+    let docker_socket = config.docker_socket.clone();
+    let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
-    let records = Records::start(loaded.ring, loaded.counters, owners_out)?;
+    let (journal, journal_out) = mpsc::unbounded_channel();
+    let records = Records::start(loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
     let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), table);
     let links = netlink::links::follow().await?;
+    let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
-    let watching = docker::watch(config.docker_socket.clone(), Arc::clone(&poke));
-    let networks = networks::ensure(Arc::clone(&config), watching.engine.clone());
+    let watching = docker::watch(docker_socket, Arc::clone(&poke));
+    let networks = networks::ensure(config_out.clone(), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
     let reporter = Reporter {
-        config: Arc::clone(&config),
+        config: config_out.clone(),
         path: path.clone(),
         links: links.links.clone(),
         state: state_out.clone(),
@@ -117,41 +132,45 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         networks: networks.problems.clone(),
         records: records.handle(),
     };
+    let mut reloader = Reloader {
+        file: config_path.to_owned(),
+        config,
+        state: state_out.clone(),
+        journal: journal.clone(),
+    };
     let early = reconcile::attach_early(
-        Arc::clone(&config),
+        config_out.clone(),
         path.clone(),
         links.links.clone(),
         links.new_veths,
     );
     let reconciler = Reconciler {
-        config,
+        config: config_out,
         path,
         netlink: requests,
         links: links.links,
         inventory: watching.inventory,
         refresh_links: links.refresh,
         refresh_docker: poke,
+        filters,
         owners,
+        journal,
         state,
     };
-    let (status, status_requests) = mpsc::channel(8);
+    let (asked, questions) = mpsc::channel(8);
 
     let outcome = tokio::select! {
         () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
-        () = socket.serve(status) => Err(SuperviseError::Ended { what: "the control socket" }),
-        () = answer(reporter, status_requests) => {
-            Err(SuperviseError::Ended { what: "the status report" })
-        }
+        () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out) => Err(SuperviseError::Ended { what: "the control loop" }),
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = obey(&reporter, &mut reloader, questions, &mut signals) => Ok(()),
     };
     notify::send("STOPPING=1");
-    tracing::info!("stopping");
+    tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
+    drop((reporter, reloader));
     watching.task.abort();
     networks.task.abort();
-    // The links were dropped with the futures above: no more events come.
     records.stop().await;
     outcome
 }
@@ -163,18 +182,96 @@ async fn close(config: &Config) -> Result<Table, SuperviseError> {
     Ok(task.await.map_err(|_panicked| SuperviseError::Ended { what: "the closure" })??)
 }
 
-/// Says that guests are policed, once the first comparison is over.
+/// What was loaded, on the maps that an earlier daemon left.
+struct Adopted {
+    hooks: Hooks,
+    maps: Maps,
+    counters: CounterMap,
+    ring: EventRing,
+    #[cfg(feature = "bpf-log")]
+    log: crate::kernel::bpf_log::LogRing,
+    /// Links that go on with this daemon's programs.
+    adopted: usize,
+}
+
+async fn load(config: &Config, features: Features) -> Result<Adopted, SuperviseError> {
+    let options = LoadOptions { mark_mask: config.mark_mask, max_flows: config.max_flows };
+    let pin_dir = config.pin_dir.clone();
+    // The verifier takes its time.
+    let task = tokio::task::spawn_blocking(move || {
+        let pins = Pins::open(&pin_dir)?;
+        let loaded = load::load(options, &features, &pins)?;
+        let mut hooks = loaded.hooks;
+        let adopted = hooks.adopt()?;
+        Ok(Adopted {
+            hooks,
+            maps: loaded.maps,
+            counters: loaded.counters,
+            ring: loaded.ring,
+            #[cfg(feature = "bpf-log")]
+            log: loaded.log,
+            adopted,
+        })
+    });
+    task.await.map_err(|_panicked| SuperviseError::Ended { what: "the loader" })?
+}
+
+/// What ends the daemon, or has it read its config anew.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Does what the control socket and signals ask, until one of them asks for the end.
+async fn obey(
+    reporter: &Reporter,
+    reloader: &mut Reloader,
+    mut questions: mpsc::Receiver<Asked>,
+    signals: &mut Signals,
+) {
+    loop {
+        let asked = tokio::select! {
+            Some(asked) = questions.recv() => asked,
+            _ = signals.hangup.recv() => {
+                // Told in the log and in the stream.
+                let _ = reloader.reload().await;
+                continue;
+            }
+            _ = signals.terminate.recv() => return,
+            _ = signals.interrupt.recv() => return,
+        };
+        // Whoever asked may have gone.
+        match asked {
+            Asked::Status(reply) => drop(reply.send(reporter.report().await)),
+            Asked::Reload(reply) => drop(reply.send(reloader.reload().await)),
+            Asked::Stop(reply) => {
+                let _ = reply.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// Says that guests are policed, once the first comparison is over, and again and again that the
+/// control loop is alive.
 async fn announce(mut state: watch::Receiver<Arc<State>>) {
     if state.wait_for(|state| state.runs > 0).await.is_ok() {
         tracing::info!("ready");
         notify::send("READY=1");
     }
-    std::future::pending::<()>().await;
-}
-
-async fn answer(reporter: Reporter, mut requests: mpsc::Receiver<oneshot::Sender<StatusReport>>) {
-    while let Some(reply) = requests.recv().await {
-        // Whoever asked may have gone.
-        let _ = reply.send(reporter.report().await);
+    // It wakes every few seconds; the service manager waits longer than that.
+    while state.changed().await.is_ok() {
+        notify::send("WATCHDOG=1");
     }
 }

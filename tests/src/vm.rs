@@ -8,6 +8,7 @@ mod daemon;
 mod foreign;
 mod guest;
 mod probe;
+mod survival;
 mod world;
 
 use std::time::Instant;
@@ -48,6 +49,17 @@ impl Tally {
         }
     }
 
+    /// A test whose outcome the next ones need.
+    fn keep<T>(&mut self, name: &str, test: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let (outcome, kept) = match test() {
+            Ok(kept) => (Ok(()), Ok(kept)),
+            Err(error) => (Err(anyhow::anyhow!("{error:#}")), Err(error)),
+        };
+        self.note(name, started, outcome);
+        kept
+    }
+
     fn test(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
         let started = Instant::now();
         self.note(name, started, test());
@@ -56,6 +68,8 @@ impl Tally {
 
 fn run_all(tally: &mut Tally) -> Result<()> {
     guest::leave_namespace().context("a network namespace for the host")?;
+    guest::own_mounts().context("a mount namespace for the host")?;
+    guest::mount_bpffs()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let _inside = runtime.enter();
     let started = Instant::now();
@@ -74,7 +88,7 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     }
 
     let started = Instant::now();
-    let daemon = Daemon::start(&runtime, &world)?;
+    let mut daemon = Daemon::start(&runtime, &world)?;
     tally.note("the kernel loads every program", started, Ok(()));
     tally.test("the table of verified instructions", || checks::verified(&daemon));
     tally.test("TCX, or clsact where there is none", || checks::mechanism(&daemon));
@@ -99,7 +113,23 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     tally.test("attaching anew leaves no gap", || checks::no_gap(&world, &daemon));
     tally.test("a filter of a killed daemon is replaced", || checks::leftover(&world, &daemon));
 
-    tally.test("stopped, every program is gone", || checks::stopped(&world, daemon));
+    tally.test("the self-probe is denied", || survival::probed(&mut daemon));
+    tally
+        .test("programs that were taken off come back", || survival::detached(&world, &mut daemon));
+    tally.test("pins that were removed or hidden come back", || {
+        survival::unpinned(&world, &mut daemon)
+    });
+    tally.test("an entry that somebody removed comes back", || {
+        survival::tampered(&world, &mut daemon)
+    });
+    let daemon = tally
+        .keep("policy outlives the daemon, and the next one takes it over", || {
+            survival::outlived(&runtime, &world, daemon)
+        })?;
+    let daemon = tally.keep("upgrades under a flood let nothing through", || {
+        survival::upgraded(&runtime, &world, daemon)
+    })?;
+    tally.test("swept away, every program is gone", || survival::swept(&world, daemon));
     if closable {
         tally.test("n6: stopped, the bridge is closed", || closure::outlives(&world));
     }

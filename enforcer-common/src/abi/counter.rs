@@ -43,6 +43,16 @@ pub struct Counter {
     pub tokens: u64,
 }
 
+/// Value of map `TOLD`; the key is that of `COUNTERS`. Losses that were told in a loss record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Of [`Counter::suppressed`].
+    pub suppressed: u64,
+    /// Of [`Counter::lost`].
+    pub lost: u64,
+}
+
 /// Value of map `USAGE`; the key is the endpoint's id. Flows by state, as the quotas count them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,5 +80,5 @@ pub const RECORD_BURST: u64 = 64;
 pub const RECORDS_PER_SECOND: u64 = 32;
 
 const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
-const _: () = assert!(size_of::<Usage>() == 24);
-pod!(CounterKey, Counter, Usage);
+const _: () = assert!(size_of::<Usage>() == 24 && size_of::<Told>() == 16);
+pod!(CounterKey, Counter, Told, Usage);

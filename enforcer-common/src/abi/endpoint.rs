@@ -54,6 +54,9 @@ pub struct Endpoint {
     pub role: u8,
     /// Reserved, 0.
     pub reserved: u8,
+    /// The container: Docker's id of 64 hexadecimal digits, as 32 bytes; all zero: none. The packet
+    /// path does not read it; it tells the next daemon whose this endpoint is.
+    pub container: [u8; 32],
 }
 
 /// Value of map `NETWORKS`; the key is the ifindex (`u32`) of the guest bridge.
@@ -105,6 +108,6 @@ pub struct Hub {
     pub reserved: [u8; 2],
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 56 && size_of::<Network>() == 68);
+const _: () = assert!(size_of::<Endpoint>() == 88 && size_of::<Network>() == 68);
 const _: () = assert!(size_of::<HubKey>() == 24 && size_of::<Hub>() == 8);
 pod!(Endpoint, Network, HubKey, Hub);

@@ -9,8 +9,9 @@ pub const POLICY_SLOTS: u32 = 512;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Grows with every change of the rules; a flow of an older epoch is decided anew. 0: the
-    /// policy does not exist, and everything under it is denied.
+    /// Names its rules ([`RuleKey::epoch`]): no two policies, and no two versions of one, have the
+    /// same. A flow of another epoch is decided anew. 0: the policy does not exist, and everything
+    /// under it is denied.
     pub epoch: u32,
     /// How many flows each endpoint may have.
     pub quotas: Quotas,
@@ -36,8 +37,9 @@ pub struct Quotas {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleKey {
-    /// The policy.
-    pub policy: u32,
+    /// [`Policy::epoch`] of the policy that it belongs to: a policy's new rules are put in place beside
+    /// the old ones, and one write of the epoch changes over.
+    pub epoch: u32,
     /// Destination address; IPv4 in the first four bytes, the rest zero.
     pub address: [u8; 16],
     /// Destination port, host order.

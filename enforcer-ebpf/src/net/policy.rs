@@ -29,7 +29,7 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
             let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
-            let rule = rule(endpoint.policy, key);
+            let rule = rule(of(endpoint)?.epoch, key);
             decide::outbound(endpoint, network, key.family, &key.remote, rule)
         }
         Opener::Peer(origin) => {
@@ -40,11 +40,11 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
 }
 
 #[inline(always)]
-fn rule(policy: u32, key: &FlowKey) -> Option<u32> {
+fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
     // Echo has an identifier where the others have ports.
     let port = if key.protocol == TCP || key.protocol == UDP { key.remote_port } else { 0 };
     let key =
-        RuleKey { policy, address: key.remote, port, protocol: key.protocol, family: key.family };
+        RuleKey { epoch, address: key.remote, port, protocol: key.protocol, family: key.family };
     // SAFETY: as in `may_open`.
     unsafe { RULES.get(key) }.map(|rule| rule.id)
 }

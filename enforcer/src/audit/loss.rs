@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_common::abi::{
-    counter::{Counter, CounterKey, FLOW_OPENED},
+    counter::{Counter, CounterKey, FLOW_OPENED, Told},
     event::Hook,
     verdict::DropReason,
 };
@@ -33,6 +33,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Goes on from what an earlier daemon told.
+    #[must_use]
+    pub const fn new(told: Losses) -> Self {
+        Self { told }
+    }
+
     /// What has not been told yet. Nothing is marked as told: see [`Ledger::tell`].
     #[must_use]
     pub fn untold(&self, losses: &Losses) -> Vec<(LossKey, u64)> {
@@ -66,6 +72,24 @@ pub fn of_kernel(counters: &[(CounterKey, Counter)]) -> Losses {
                 .map(|(cause, count)| (LossKey { counter: *key, cause }, count))
         })
         .collect()
+}
+
+/// What earlier daemons told of the kernel's losses.
+#[must_use]
+pub fn told(kept: &[(CounterKey, Told)]) -> Losses {
+    let causes = |(key, told): &(CounterKey, Told)| {
+        let key = *key;
+        [(Cause::RateLimit, told.suppressed), (Cause::Ring, told.lost)]
+            .map(|(cause, count)| (LossKey { counter: key, cause }, count))
+    };
+    kept.iter().flat_map(causes).collect()
+}
+
+/// What the kernel is to keep of a counter, so that the next daemon does not tell it again.
+#[must_use]
+pub fn to_keep(key: CounterKey, ledger: &Ledger) -> Told {
+    let count = |cause| ledger.told.get(&LossKey { counter: key, cause }).copied().unwrap_or(0);
+    Told { suppressed: count(Cause::RateLimit), lost: count(Cause::Ring) }
 }
 
 /// The record of a loss.

@@ -37,8 +37,39 @@ pub enum Body {
     Denied(Box<Traffic>),
     /// Records that were not written.
     Loss(Loss),
+    /// Something of enforcer's that somebody else changed, and that was put back.
+    Repair(Repair),
+    /// The config file was read again.
+    Config(ConfigChange),
     /// The daemon itself.
     Daemon(Daemon),
+}
+
+/// What became of a config file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// `reloaded` or `refused`.
+    pub event: String,
+    /// The file.
+    pub file: String,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What was mended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repair {
+    /// `program from_guest`, `pins`, `endpoint`, `port settings`, …
+    pub what: String,
+    /// Name of the interface.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// How long it was missing at most, ms: from the last look that found it in place to the step
+    /// that put it back.
+    pub gap_ms: u64,
+    /// Whether it is in place again.
+    pub mended: bool,
 }
 
 /// What is known of the owner of an event.

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{
-    CheckArgs, Exit,
-    load::{LoadError, load},
+use super::{CheckArgs, Exit};
+use crate::config::{
+    ClosedBy, Config, GuestNetwork, HubPlace, HubRule,
+    file::{FileError, load},
 };
-use crate::config::{ClosedBy, Config, GuestNetwork, HubPlace, HubRule};
 
 /// Checks a config file and tells the outcome.
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
@@ -110,6 +110,7 @@ fn as_json(config: &Config) -> serde_json::Value {
         "docker": {"socket": config.docker_socket},
         "daemon": {
             "run_dir": config.run_dir,
+            "pin_dir": config.pin_dir,
             "mark_mask": config.mark_mask,
             "max_flows": config.max_flows,
             "closed_by": match config.closed_by {
@@ -132,9 +133,9 @@ fn hub_json(hub: &HubRule) -> serde_json::Value {
     value
 }
 
-fn error_as_json(error: &LoadError) -> serde_json::Value {
+fn error_as_json(error: &FileError) -> serde_json::Value {
     let problems: Vec<_> = match error {
-        LoadError::Refused(refused) => refused
+        FileError::Refused(refused) => refused
             .problems
             .iter()
             .map(|problem| {
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(value["networks"]["tutorials"]["subnet"], "172.30.0.0/24");
         assert_eq!(value["networks"]["tutorials"]["hub"][1]["container"], "jupyterhub");
         let refused = crate::config::parse("[networks.x]\n", "f").expect_err("refused");
-        let value = error_as_json(&LoadError::Refused(refused));
+        let value = error_as_json(&FileError::Refused(refused));
         assert_eq!((&value["valid"], &value["problems"][0]["line"]), (&json!(false), &json!(1)));
     }
 }

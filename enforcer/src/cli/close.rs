@@ -1,7 +1,7 @@
 //! `enforcer close`: closes guest bridges before anything else runs.
 
-use super::{CloseArgs, Exit, load::load};
-use crate::closure::Table;
+use super::{CloseArgs, Exit};
+use crate::{closure::Table, config::file::load};
 
 /// Writes the table of a config file.
 pub(super) fn close(args: &CloseArgs) -> anyhow::Result<Exit> {

@@ -1,7 +1,10 @@
 //! `enforcer run`.
 
-use super::{Exit, RunArgs, load::load};
-use crate::supervise::{self, SuperviseError};
+use super::{Exit, RunArgs};
+use crate::{
+    config::file::load,
+    supervise::{self, SuperviseError},
+};
 
 /// Polices until told to stop.
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {

@@ -2,31 +2,31 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, StatusArgs, load::load, table::table};
+use super::{Exit, StatusArgs, table::table};
 use crate::{
-    config::DEFAULT_RUN_DIR,
+    config::{DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, file::load},
     control_socket::{self, ControlError},
     model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
+    supervise::alone,
 };
 
 /// Shows what is enforced now.
 pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let run_dir = match (&args.config, &args.run_dir) {
+    let (run_dir, pin_dir) = match (&args.config, &args.run_dir) {
         (Some(config), _) => match load(config) {
-            Ok(config) => config.run_dir,
+            Ok(config) => (config.run_dir, config.pin_dir),
             Err(error) => {
                 eprintln!("{error}");
                 return Ok(Exit::Usage);
             }
         },
-        (None, Some(run_dir)) => run_dir.clone(),
-        (None, None) => PathBuf::from(DEFAULT_RUN_DIR),
+        (None, Some(run_dir)) => (run_dir.clone(), PathBuf::from(DEFAULT_PIN_DIR)),
+        (None, None) => (PathBuf::from(DEFAULT_RUN_DIR), PathBuf::from(DEFAULT_PIN_DIR)),
     };
     let report = match control_socket::status(&run_dir).await {
         Ok(report) => report,
         Err(error @ (ControlError::NotRunning(_) | ControlError::TimedOut(_))) => {
-            eprintln!("{error}");
-            return Ok(Exit::Degraded);
+            alone::report(&pin_dir, &error.to_string()).await
         }
         Err(error) => return Err(error.into()),
     };
@@ -42,7 +42,8 @@ pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
 fn exit(state: HealthState) -> Exit {
     match state {
         HealthState::Enforcing => Exit::Ok,
-        HealthState::Degraded | HealthState::NotEnforcing => Exit::Degraded,
+        HealthState::Degraded => Exit::Degraded,
+        HealthState::NotEnforcing => Exit::NotEnforcing,
     }
 }
 
@@ -55,6 +56,9 @@ fn render(report: &StatusReport) -> String {
         report.health.state.name()
     )];
     head.extend(report.health.reasons.iter().map(|reason| format!("  because {reason}")));
+    if report.backlog > 0 {
+        head.push(format!("{} ports wait for their programs, denied until then", report.backlog));
+    }
     head.push(format!("docker: {}", report.docker));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
@@ -190,7 +194,7 @@ mod tests {
     fn only_full_enforcement_exits_with_zero() {
         assert_eq!(exit(HealthState::Enforcing), Exit::Ok);
         assert_eq!(exit(HealthState::Degraded), Exit::Degraded);
-        assert_eq!(exit(HealthState::NotEnforcing), Exit::Degraded);
-        assert_eq!(exit(HealthState::default()), Exit::Degraded);
+        assert_eq!(exit(HealthState::NotEnforcing), Exit::NotEnforcing);
+        assert_eq!(exit(HealthState::default()), Exit::NotEnforcing);
     }
 }

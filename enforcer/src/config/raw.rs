@@ -27,6 +27,7 @@ pub(super) struct RawDocker {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDaemon {
     pub(super) run_dir: Option<Spanned<String>>,
+    pub(super) pin_dir: Option<Spanned<String>>,
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
     pub(super) closed_by: Option<Spanned<String>>,

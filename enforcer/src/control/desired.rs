@@ -65,6 +65,12 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
     desired
 }
 
+/// Numbers of the policies of a network's guests and of its hubs, by its place in the config. A
+/// number that the map has no slot for is 0, which allows nothing.
+pub(super) const fn policy_numbers(index: u32) -> (u32, u32) {
+    if 2 * index + 2 < POLICY_SLOTS { (2 * index + 1, 2 * index + 2) } else { (0, 0) }
+}
+
 /// One guest network and all that bears on it.
 struct Scope<'a> {
     name: &'a str,
@@ -79,15 +85,13 @@ struct Scope<'a> {
 impl Scope<'_> {
     fn fill(&self, desired: &mut Desired, index: u32) {
         let network = self.network();
-        // A policy number that the map has no slot for is left at 0, which allows nothing.
-        let (guest_policy, hub_policy) =
-            if 2 * index + 2 < POLICY_SLOTS { (2 * index + 1, 2 * index + 2) } else { (0, 0) };
+        let (guest_policy, hub_policy) = policy_numbers(index);
         for (number, role, quotas) in [
             (guest_policy, "guest", self.config.quotas),
             (hub_policy, "hub", hub_quotas(self.config.quotas)),
         ] {
             if number != 0 {
-                let rules = self.rules(&network, number);
+                let rules = self.rules(&network);
                 let name = format!("{}/{role}", self.name);
                 desired.policies.insert(number, DesiredPolicy { name, quotas, rules });
             }
@@ -159,7 +163,7 @@ impl Scope<'_> {
     }
 
     /// Every address that this policy opens, in the order of the config.
-    fn rules(&self, network: &DesiredNetwork, policy: u32) -> Vec<RuleKey> {
+    fn rules(&self, network: &DesiredNetwork) -> Vec<RuleKey> {
         let mut rules = Vec::new();
         for hub in &self.config.hubs {
             let addresses: Vec<IpAddr> = match &hub.at {
@@ -178,7 +182,7 @@ impl Scope<'_> {
             for address in addresses {
                 let (address, family) = abi_address(address);
                 let rule =
-                    RuleKey { policy, address, port: hub.port, protocol: hub.protocol, family };
+                    RuleKey { epoch: 0, address, port: hub.port, protocol: hub.protocol, family };
                 if !rules.contains(&rule) {
                     rules.push(rule);
                 }

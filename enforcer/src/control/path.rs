@@ -16,7 +16,7 @@ use super::{
 use crate::{
     closure::Table,
     kernel::{
-        KernelError,
+        KernelError, clsact,
         links::{Hooks, is_ingress},
         maps::Maps,
         observe,
@@ -24,7 +24,7 @@ use crate::{
     model::{
         closure::{Closure, Drops},
         inventory::Mac,
-        link::Links,
+        link::{LinkKind, Links},
         observed::Observed,
     },
     netlink::{self, NetlinkError},
@@ -85,12 +85,51 @@ impl PacketPath {
         self.lock().hooks.attach(ifindex, Hook::ToGuest)
     }
 
+    /// Finds the filters that an earlier daemon left on these interfaces. Links need no search: they
+    /// are pinned.
+    pub async fn find_filters(&self, links: &Links) -> Result<(), NetlinkError> {
+        if self.lock().hooks.uses_tcx() {
+            return Ok(());
+        }
+        let candidates = links.values().filter_map(|link| match link.kind {
+            LinkKind::Veth => Some((link.ifindex, [Hook::FromGuest, Hook::ToGuest])),
+            LinkKind::Bridge => Some((link.ifindex, [Hook::FromBridge, Hook::ToBridge])),
+            LinkKind::Other => None,
+        });
+        for (ifindex, hooks) in candidates {
+            for hook in hooks {
+                match netlink::filters::programs(&self.netlink, ifindex, is_ingress(hook)).await {
+                    Ok(filters) if filters.iter().any(|f| f.major == clsact::MAJOR) => {
+                        self.lock().hooks.claim(ifindex, hook);
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was in place still is, as far as it can be seen in microseconds:
+    /// programs with TCX, pins. What it misses shows at the next look at everything.
+    #[must_use]
+    pub fn is_intact(&self, observed: &Observed) -> bool {
+        let loaded = self.lock();
+        let first = |(ifindex, hook): &(u32, Hook)| {
+            !loaded.hooks.uses_tcx()
+                || observe::runs_first(&loaded.hooks, *ifindex, *hook).unwrap_or(false)
+        };
+        observed.first.iter().all(first) && loaded.hooks.are_pinned()
+    }
+
     /// Reads what the kernel holds, on the interfaces that this process touched.
     pub async fn observe(&self, links: &Links) -> Result<Observed, ObserveError> {
         let mut filters = Vec::new();
         let mut observed = {
             let loaded = self.lock();
             let mut observed = observe::maps(&loaded.maps)?;
+            observed.pinned = loaded.hooks.are_pinned();
             for (ifindex, hook) in loaded.hooks.held() {
                 observed.held.insert((ifindex, hook));
                 if !loaded.hooks.uses_tcx() {
@@ -103,10 +142,18 @@ impl PacketPath {
         };
         for (ifindex, hook, program) in filters {
             match netlink::filters::programs(&self.netlink, ifindex, is_ingress(hook)).await {
-                Ok(programs) if programs.first() == Some(&program) => {
-                    observed.first.insert((ifindex, hook));
-                }
-                Ok(_) => {}
+                Ok(filters) => match filters.first() {
+                    Some(first) if first.program == program => {
+                        observed.first.insert((ifindex, hook));
+                    }
+                    Some(first)
+                        if first.major == clsact::MAJOR
+                            && self.lock().hooks.is_earlier(ifindex, hook) =>
+                    {
+                        observed.earlier.insert((ifindex, hook));
+                    }
+                    _ => {}
+                },
                 Err(error) if error.is_gone() => {}
                 Err(error) => return Err(error.into()),
             }
@@ -152,10 +199,9 @@ impl Loaded {
         let Self { hooks, maps } = self;
         match action {
             Action::Attach(ifindex, hook) => hooks.attach(*ifindex, *hook),
-            Action::Detach(ifindex, hook) => {
-                hooks.detach(*ifindex, *hook);
-                Ok(())
-            }
+            Action::Detach(ifindex, hook) => hooks.detach(*ifindex, *hook),
+            Action::Pin => hooks.pin(),
+            Action::PutLedger(ledger) => maps.set_ledger(*ledger),
             Action::PutNetwork(ifindex, network) => maps.networks.put(ifindex, network),
             Action::DropNetwork(ifindex) => maps.networks.remove(ifindex),
             Action::PutEndpoint(ifindex, endpoint) => maps.endpoints.put(ifindex, endpoint),
@@ -166,9 +212,9 @@ impl Loaded {
             Action::DropPublished(key) => maps.published.remove(key),
             Action::PutHub(key, hub) => maps.hubs.put(key, hub),
             Action::DropHub(key) => maps.hubs.remove(key),
-            Action::PutRule(key, rule) => maps.rules.put(key, rule),
+            Action::PutPolicy(number, policy, rules) => maps.put_policy(*number, *policy, rules),
+            Action::DropPolicy(number) => maps.drop_policy(*number),
             Action::DropRule(key) => maps.rules.remove(key),
-            Action::SetPolicy(number, policy) => maps.set_policy(*number, *policy),
             // Bridge ports are netlink's, the closure is nft's: the caller has done them.
             Action::SetPort(..) | Action::SetMac(..) | Action::Close(_) | Action::Open => Ok(()),
         }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network, Role},
     event::Hook,
+    ledger::Ledger,
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
@@ -57,23 +58,28 @@ pub enum Action {
     PutHub(HubKey, Hub),
     /// Forget it.
     DropHub(HubKey),
-    /// Open a destination.
-    PutRule(RuleKey, Rule),
-    /// Close it.
+    /// Put a policy's rules in place, all under its epoch, and then change over to them: all, or
+    /// nothing is changed.
+    PutPolicy(u32, Policy, Vec<(RuleKey, Rule)>),
+    /// Forget a policy: everything under it is denied.
+    DropPolicy(u32),
+    /// Forget a rule of a policy that is no more.
     DropRule(RuleKey),
-    /// Write a policy; epoch 0 removes it.
-    SetPolicy(u32, Policy),
+    /// Write down which numbers were given out.
+    PutLedger(Ledger),
+    /// Pin what is not pinned.
+    Pin,
     /// Set a bridge port.
     SetPort(u32, PortSettings),
     /// Pin a MAC address to a bridge port.
     SetMac(u32, Mac),
 }
 
-/// The ids that were given out. They outlive a plan: no id is ever used again.
+/// The ids that were given out. They outlive a plan and, in map `LEDGER`, the daemon: no id is ever
+/// used again.
 #[derive(Debug, Default)]
 pub struct Identities {
-    last_id: u32,
-    last_epoch: u32,
+    ledger: Ledger,
     endpoints: BTreeMap<u32, Assigned>,
     networks: BTreeMap<u32, u32>,
 }
@@ -83,22 +89,35 @@ pub struct Identities {
 struct Assigned {
     id: u32,
     network: u32,
-    container: Option<String>,
+    container: [u8; 32],
     mac: Mac,
-    policy: u32,
     role: Role,
 }
 
 impl Identities {
+    /// Goes on with the ids that an earlier daemon gave out. An interface that has no program of ours
+    /// any more is another one with the same index: it gets a new id.
+    #[must_use]
+    pub fn adopt(observed: &Observed) -> Self {
+        let same = |ifindex: &u32, hook| observed.held.contains(&(*ifindex, hook));
+        let endpoints = observed.endpoints.iter().filter(|(i, _)| same(i, Hook::FromGuest));
+        let networks = observed.networks.iter().filter(|(i, _)| same(i, Hook::FromBridge));
+        Self {
+            ledger: observed.ledger,
+            endpoints: endpoints.map(|(i, value)| (*i, Assigned::adopt(value))).collect(),
+            networks: networks.map(|(i, value)| (*i, value.id)).collect(),
+        }
+    }
+
     fn next_id(&mut self) -> u32 {
         // 4 billion endpoints: at one a second, 136 years.
-        self.last_id = self.last_id.saturating_add(1);
-        self.last_id
+        self.ledger.last_id = self.ledger.last_id.saturating_add(1);
+        self.ledger.last_id
     }
 
     fn next_epoch(&mut self) -> u32 {
-        self.last_epoch = self.last_epoch.saturating_add(1);
-        self.last_epoch
+        self.ledger.last_epoch = self.ledger.last_epoch.saturating_add(1);
+        self.ledger.last_epoch
     }
 
     /// Gives every desired endpoint and network its id.
@@ -160,11 +179,15 @@ impl Assigned {
         Self {
             id,
             network: endpoint.network,
-            container: endpoint.container.clone(),
+            container: values::container(endpoint),
             mac: endpoint.mac,
-            policy: endpoint.policy,
             role: endpoint.role,
         }
+    }
+
+    fn adopt(value: &Endpoint) -> Self {
+        let Endpoint { id, network, container, mac, role, .. } = *value;
+        Self { id, network, container, mac, role: Role::from_value(role) }
     }
 
     /// A port that gets its first identity keeps its id: it had no flows, and what was denied until
@@ -181,12 +204,14 @@ pub fn plan(desired: &Desired, observed: &Observed, identities: &mut Identities)
     identities.assign(desired);
     let mut plan = Planner { desired, observed, identities, actions: Vec::new() };
     plan.close();
+    plan.pins();
     plan.policies();
     plan.networks();
     plan.hubs();
     plan.endpoints();
     plan.early();
     plan.remove();
+    plan.ledger();
     plan.actions
 }
 
@@ -207,40 +232,43 @@ impl Planner<'_> {
         }
     }
 
-    /// Closes before it opens; the epoch moves last, so that no flow is re-decided by half a set.
+    fn pins(&mut self) {
+        if !self.observed.pinned {
+            self.actions.push(Action::Pin);
+        }
+    }
+
+    /// A policy that changed gets a new epoch, and its rules with it; the old ones go when nothing
+    /// refers to them any more.
     fn policies(&mut self) {
         for number in self.observed.policies.keys() {
             if !self.desired.policies.contains_key(number) {
-                self.actions.push(Action::SetPolicy(*number, Policy::default()));
-            }
-        }
-        let wanted: BTreeMap<RuleKey, Rule> =
-            self.desired.policies.values().flat_map(values::rules).collect();
-        for key in self.observed.rules.keys() {
-            if !wanted.contains_key(key) {
-                self.actions.push(Action::DropRule(*key));
-            }
-        }
-        for (key, rule) in &wanted {
-            if self.observed.rules.get(key) != Some(rule) {
-                self.actions.push(Action::PutRule(*key, *rule));
+                self.actions.push(Action::DropPolicy(*number));
             }
         }
         for (number, policy) in &self.desired.policies {
             let is = self.observed.policies.get(number);
-            if is.is_none_or(|is| is.quotas != policy.quotas) || self.rules_differ(*number, policy)
+            if is.is_none_or(|is| is.quotas != policy.quotas || self.rules_differ(is.epoch, policy))
             {
                 let epoch = self.identities.next_epoch();
+                let rules = values::rules(policy, epoch).collect();
                 let policy = Policy { epoch, quotas: policy.quotas };
-                self.actions.push(Action::SetPolicy(*number, policy));
+                self.actions.push(Action::PutPolicy(*number, policy, rules));
             }
         }
     }
 
-    fn rules_differ(&self, number: u32, policy: &DesiredPolicy) -> bool {
-        let wanted: BTreeMap<RuleKey, Rule> = values::rules(policy).collect();
-        let is = self.observed.rules.iter().filter(|(key, _)| key.policy == number);
+    fn rules_differ(&self, epoch: u32, policy: &DesiredPolicy) -> bool {
+        let wanted: BTreeMap<RuleKey, Rule> = values::rules(policy, epoch).collect();
+        let is = self.observed.rules.iter().filter(|(key, _)| key.epoch == epoch);
         !is.eq(wanted.iter())
+    }
+
+    /// Written before anything is used that it tells of.
+    fn ledger(&mut self) {
+        if self.identities.ledger != self.observed.ledger {
+            self.actions.insert(0, Action::PutLedger(self.identities.ledger));
+        }
     }
 
     fn networks(&mut self) {
@@ -288,7 +316,10 @@ impl Planner<'_> {
     /// Whether the kernel was seen to run all programs that stand between this port and the rest.
     fn is_policed(&self, ifindex: u32, endpoint: &DesiredEndpoint) -> bool {
         let runs = |ifindex: u32, hooks: [Hook; 2]| {
-            hooks.iter().all(|hook| self.observed.first.contains(&(ifindex, *hook)))
+            hooks.iter().all(|hook| {
+                let at = (ifindex, *hook);
+                self.observed.first.contains(&at) || self.observed.earlier.contains(&at)
+            })
         };
         runs(ifindex, PORT_HOOKS)
             && runs(endpoint.network, BRIDGE_HOOKS)
@@ -337,6 +368,11 @@ impl Planner<'_> {
         push.extend(observed.hubs.keys().filter(gone).copied().map(Action::DropHub));
         let gone = |ifindex: &&u32| !desired.networks.contains_key(ifindex);
         push.extend(observed.networks.keys().filter(gone).copied().map(Action::DropNetwork));
+
+        // What a new policy replaced is seen, and removed, in the next round.
+        let live: BTreeSet<u32> = observed.policies.values().map(|policy| policy.epoch).collect();
+        let gone = |key: &&RuleKey| !live.contains(&key.epoch);
+        push.extend(observed.rules.keys().filter(gone).copied().map(Action::DropRule));
 
         let mut ids = BTreeSet::new();
         let mut published = BTreeSet::new();

@@ -13,10 +13,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     apply,
     desired::{self, Facts},
+    hold,
     path::{ObserveError, PacketPath},
     plan::{self, Identities},
+    repair,
 };
 use crate::{
+    audit::record::{Body, Repair},
     config::Config,
     model::{
         desired::Desired,
@@ -30,6 +33,8 @@ use crate::{
 
 /// Everything is compared anew this often, whether or not anything was heard.
 const PERIOD: Duration = Duration::from_secs(5);
+/// Programs and pins are looked at this often: the kernel tells nobody when a TCX link goes.
+const WATCH: Duration = Duration::from_millis(250);
 /// A veth without a bridge for this long is not about to become a guest's port.
 const SETTLED: Duration = Duration::from_secs(10);
 /// First and longest wait before a port without identity is looked at again.
@@ -39,8 +44,8 @@ const ROUNDS: usize = 4;
 
 /// What the loop works on.
 pub struct Reconciler {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The configuration; a new one is taken as a whole.
+    pub config: watch::Receiver<Arc<Config>>,
     /// The kernel's side.
     pub path: PacketPath,
     /// Netlink requests.
@@ -53,8 +58,12 @@ pub struct Reconciler {
     pub refresh_links: mpsc::Sender<()>,
     /// Asks the Docker watcher to look again.
     pub refresh_docker: Arc<Notify>,
+    /// Somebody changed the filters of an interface.
+    pub filters: Arc<Notify>,
     /// Whom ids stand for, written before the kernel uses them.
     pub owners: watch::Sender<Arc<Owners>>,
+    /// Records of what was mended.
+    pub journal: mpsc::UnboundedSender<Body>,
     /// The outcome of the last wake-up.
     pub state: watch::Sender<Arc<State>>,
 }
@@ -70,14 +79,18 @@ pub struct State {
     pub failures: Vec<String>,
     /// Wake-ups so far; 0: never ran.
     pub runs: u64,
+    /// The config that it wanted.
+    pub config: Option<Arc<Config>>,
 }
 
 /// What the loop remembers from one wake-up to the next.
 #[derive(Debug, Default)]
 struct Memory {
-    identities: Identities,
+    identities: Option<Identities>,
     masterless: BTreeMap<u32, Instant>,
     runs: u64,
+    /// What was wanted when the kernel last held all of it, and when it was last seen to.
+    settled: Option<(Desired, Instant)>,
 }
 
 impl Reconciler {
@@ -85,6 +98,7 @@ impl Reconciler {
     pub async fn run(mut self) {
         let mut memory = Memory::default();
         let mut retry = RETRY.0;
+        self.find_filters().await;
         loop {
             let unidentified = self.wake(&mut memory).await;
             let wait = if unidentified {
@@ -98,33 +112,59 @@ impl Reconciler {
                 retry = RETRY.0;
                 PERIOD
             };
+            let path = self.path.clone();
+            let state = self.state.borrow().clone();
             tokio::select! {
                 changed = self.links.changed() => if changed.is_err() { return },
                 Ok(()) = self.inventory.changed() => retry = RETRY.0,
+                Ok(()) = self.config.changed() => retry = RETRY.0,
+                () = self.filters.notified() => {}
+                () = memory.watch(&path, &state.observed) => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
+    async fn find_filters(&self) {
+        let links = Arc::clone(&self.links.borrow());
+        if let Err(error) = self.path.find_filters(&links).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot list what an earlier daemon left"
+            );
+        }
+    }
+
     /// Brings the kernel to what it should hold; says whether a port lacks its identity.
     async fn wake(&mut self, memory: &mut Memory) -> bool {
+        let config = Arc::clone(&self.config.borrow_and_update());
         let links = Arc::clone(&self.links.borrow_and_update());
         let inventory = Arc::clone(&self.inventory.borrow_and_update());
         let facts = Facts {
-            namespaces: self.namespaces(&inventory).await,
+            namespaces: self.namespaces(&config, &inventory).await,
             settled: memory.settled(&links, Instant::now()),
         };
-        let desired = desired::desired(&self.config, &inventory, &links, &facts);
+        let mut desired = desired::desired(&config, &inventory, &links, &facts);
         memory.runs += 1;
-        let (observed, failures) = match self.converge(memory, &desired, &links).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "cannot observe");
-                (Observed::default(), vec![error.to_string()])
+        let outcome = match self.path.observe(&links).await {
+            Ok(observed) => {
+                hold::hold(&mut desired, &config, &inventory, &observed);
+                self.converge(memory, &desired, &links, observed).await
             }
+            Err(error) => Err(error),
         };
+        let (observed, failures) = outcome.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot observe");
+            (Observed::default(), vec![error.to_string()])
+        });
         let unidentified = desired.endpoints.values().any(|e| e.role == Role::Unknown);
-        self.state.send_replace(Arc::new(State { desired, observed, failures, runs: memory.runs }));
+        self.state.send_replace(Arc::new(State {
+            desired,
+            observed,
+            failures,
+            runs: memory.runs,
+            config: Some(config),
+        }));
         unidentified
     }
 
@@ -133,15 +173,20 @@ impl Reconciler {
         memory: &mut Memory,
         desired: &Desired,
         links: &Links,
+        first_look: Observed,
     ) -> Result<(Observed, Vec<String>), ObserveError> {
         let names: BTreeMap<u32, String> =
             links.values().map(|link| (link.ifindex, link.name.clone())).collect();
         let mut links = links.clone();
         let mut failures = Vec::new();
-        for _ in 0..ROUNDS {
-            let observed = self.path.observe(&links).await?;
-            let actions = plan::plan(desired, &observed, &mut memory.identities);
-            let owners = memory.identities.owners(desired, &names);
+        let mut mended = Vec::new();
+        let mut observed = first_look;
+        let identities = memory.identities.get_or_insert_with(|| Identities::adopt(&observed));
+        let untouched = memory.settled.as_ref().filter(|(settled, _)| settled == desired);
+        let last_seen = untouched.map(|(_, at)| *at);
+        for round in 0..ROUNDS {
+            let actions = plan::plan(desired, &observed, identities);
+            let owners = identities.owners(desired, &names);
             self.owners.send_if_modified(|is| {
                 let changed = **is != owners;
                 if changed {
@@ -150,7 +195,10 @@ impl Reconciler {
                 changed
             });
             if actions.is_empty() {
-                return Ok((observed, failures));
+                break;
+            }
+            if round == 0 && last_seen.is_some() {
+                mended = repair::mended(&actions);
             }
             tracing::debug!(?actions, "applying");
             // Port settings come from the link table, which lags: do not repeat what was just done.
@@ -164,12 +212,30 @@ impl Reconciler {
             let steps = actions.len();
             let gone;
             (failures, gone) = self.apply(actions).await;
+            observed = self.path.observe(&links).await?;
             if gone == steps {
                 // Only interfaces that have left: the next look at the links settles that.
                 break;
             }
         }
-        Ok((self.path.observe(&links).await?, failures))
+        let now = Instant::now();
+        for one in mended {
+            let interface = names.get(&one.ifindex).cloned().unwrap_or_default();
+            let gap = last_seen.map_or(Duration::ZERO, |at| now.duration_since(at));
+            let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+            let repair = Repair { what: one.what, interface, gap_ms, mended: failures.is_empty() };
+            tracing::warn!(
+                what = repair.what,
+                interface = repair.interface,
+                gap_ms,
+                mended = repair.mended,
+                "changed behind our back"
+            );
+            // Nobody listens any more: the daemon is stopping.
+            let _ = self.journal.send(Body::Repair(repair));
+        }
+        memory.settled = failures.is_empty().then(|| (desired.clone(), now));
+        Ok((observed, failures))
     }
 
     /// Returns what failed, and how many steps came too late for their interface.
@@ -190,8 +256,8 @@ impl Reconciler {
     }
 
     /// Asked anew each time: the number of a namespace that is gone is given to another one.
-    async fn namespaces(&self, inventory: &Inventory) -> BTreeMap<String, i32> {
-        let bridges: Vec<&String> = self.config.networks.values().map(|n| &n.bridge).collect();
+    async fn namespaces(&self, config: &Config, inventory: &Inventory) -> BTreeMap<String, i32> {
+        let bridges: Vec<&String> = config.networks.values().map(|n| &n.bridge).collect();
         let attached = inventory.networks.values().filter(|n| bridges.contains(&&n.bridge));
         let mut found = BTreeMap::new();
         for id in attached.flat_map(|network| network.attachments.keys()) {
@@ -209,6 +275,19 @@ impl Reconciler {
 }
 
 impl Memory {
+    /// Returns when something that was in place is not any more.
+    async fn watch(&mut self, path: &PacketPath, observed: &Observed) {
+        loop {
+            tokio::time::sleep(WATCH).await;
+            if !path.is_intact(observed) {
+                return;
+            }
+            if let Some((_, at)) = &mut self.settled {
+                *at = Instant::now();
+            }
+        }
+    }
+
     fn settled(&mut self, links: &Links, now: Instant) -> std::collections::BTreeSet<u32> {
         let free = |ifindex: &u32| {
             links.get(ifindex).is_some_and(|l| l.kind == LinkKind::Veth && l.master.is_none())
@@ -224,7 +303,7 @@ impl Memory {
 
 /// Attaches to each new veth at its first appearance, before it is anybody's port.
 pub async fn attach_early(
-    config: Arc<Config>,
+    config: watch::Receiver<Arc<Config>>,
     path: PacketPath,
     links: watch::Receiver<Arc<Links>>,
     mut new_veths: mpsc::UnboundedReceiver<netlink::links::NewVeth>,
@@ -232,7 +311,7 @@ pub async fn attach_early(
     while let Some(veth) = new_veths.recv().await {
         let ours = veth.master.is_none_or(|master| {
             links.borrow().get(&master).is_some_and(|bridge| {
-                config.networks.values().any(|network| network.bridge == bridge.name)
+                config.borrow().networks.values().any(|network| network.bridge == bridge.name)
             })
         });
         if !ours {

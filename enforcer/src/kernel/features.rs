@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use super::sys::{self, TcxHook};
+use super::{
+    bpf::{self, TcxHook},
+    sys,
+};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +53,7 @@ pub fn preflight() -> Result<Features, PreflightError> {
         return Err(PreflightError::TooOld { release });
     }
     // Loopback is 1 in every namespace. Kernels without TCX know neither hook: EINVAL.
-    let tcx = sys::query_tcx(1, TcxHook::Ingress).is_ok();
+    let tcx = bpf::query_tcx(1, TcxHook::Ingress).is_ok();
     Ok(Features { release, tcx })
 }
 

@@ -1,42 +1,40 @@
-//! Programs on interfaces. With TCX a link is a descriptor that this process holds; without it, a
-//! filter of the interface's clsact qdisc. Ours run before any other program.
+//! Programs on interfaces. With TCX each sits there by a link, which is pinned; without TCX, as a
+//! filter of the interface's clsact qdisc. Both stay when this process ends. Ours run before any
+//! other program, and a hook that has one of ours is never empty until it is detached.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd};
-
-use aya::{
-    Ebpf,
-    programs::{
-        ProgramError, SchedClassifier, TcAttachType,
-        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle},
-    },
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::{AsFd as _, OwnedFd},
 };
+
 use enforcer_common::abi::event::Hook;
 
 use super::{
     KernelError,
-    sys::{self, TcxHook},
+    bpf::{self, OnHook, TcxHook},
+    clsact,
+    load::{LoadError, Programs, Reload},
+    pins::{self, Anchors, PinError, Pins},
 };
 
-/// One program on one interface; dropping it detaches.
-enum Attachment {
-    Tcx(#[expect(dead_code, reason = "held for its Drop: the link lives as long as it")] OwnedFd),
-    Clsact(SchedClassifierLink),
-}
-
-/// Priority of our filters: none runs earlier.
-const FIRST: u16 = 1;
-
-/// Handles of our filters, "ef" as the major number: a new one is put in place beside the old one,
-/// which goes afterwards. Filters of others have other handles; the kernel counts up from 1.
-const HANDLES: [TcHandle; 2] = [TcHandle::new(0x6566, 1), TcHandle::new(0x6566, 2)];
+/// A map that every program of ours uses, and hardly one of others.
+const OUR_MAP: &str = "UNCOUNTED";
 
 /// The loaded programs and where they sit.
 pub struct Hooks {
-    pub(super) programs: Ebpf,
-    /// Kernel's ids of the programs, in the order of [`Hook::ALL`].
-    pub(super) ids: [u32; 4],
-    pub(super) tcx: bool,
-    attachments: BTreeMap<(u32, Hook), Attachment>,
+    programs: Programs,
+    /// The same programs once more: the kernel takes no program twice on one hook, so one that has
+    /// to move to the front is first joined there by its twin.
+    twins: Option<Programs>,
+    reload: Reload,
+    pins: Pins,
+    anchors: Anchors,
+    tcx: bool,
+    /// Filters of an earlier daemon that this one has not replaced yet. Without TCX only.
+    earlier: BTreeSet<(u32, Hook)>,
+    /// What is ours; the link with TCX, `None` without.
+    attached: BTreeMap<(u32, Hook), Option<OwnedFd>>,
 }
 
 /// Whether a hook sees what enters the interface.
@@ -45,13 +43,28 @@ pub const fn is_ingress(hook: Hook) -> bool {
     matches!(hook, Hook::FromGuest | Hook::FromBridge)
 }
 
-const fn tcx_hook(hook: Hook) -> TcxHook {
+pub(super) const fn tcx_hook(hook: Hook) -> TcxHook {
     if is_ingress(hook) { TcxHook::Ingress } else { TcxHook::Egress }
 }
 
 impl Hooks {
-    pub(super) fn new(programs: Ebpf, ids: [u32; 4], tcx: bool) -> Self {
-        Self { programs, ids, tcx, attachments: BTreeMap::new() }
+    pub(super) fn new(
+        programs: Programs,
+        reload: Reload,
+        pins: Pins,
+        anchors: Anchors,
+        tcx: bool,
+    ) -> Self {
+        Self {
+            programs,
+            twins: None,
+            reload,
+            pins,
+            anchors,
+            tcx,
+            earlier: BTreeSet::new(),
+            attached: BTreeMap::new(),
+        }
     }
 
     /// Whether TCX links are used; otherwise clsact filters.
@@ -63,122 +76,210 @@ impl Hooks {
     /// Kernel's id of a program.
     #[must_use]
     pub fn program_id(&self, hook: Hook) -> u32 {
-        Hook::ALL.iter().position(|other| *other == hook).map_or(0, |index| self.ids[index])
+        self.programs.id(hook)
     }
 
-    /// What this process attached and did not detach.
+    /// Whether a program is this one, or its twin.
+    #[must_use]
+    pub fn is_current(&self, hook: Hook, program: u32) -> bool {
+        let twin = self.twins.as_ref().is_some_and(|twins| twins.id(hook) == program);
+        twin || self.program_id(hook) == program
+    }
+
+    /// What is attached, by this process or by an earlier one whose it took over.
     pub fn held(&self) -> impl Iterator<Item = (u32, Hook)> + '_ {
-        self.attachments.keys().copied()
+        self.attached.keys().copied()
+    }
+
+    /// Takes over the links that an earlier daemon left: each goes on with this daemon's programs,
+    /// from one frame to the next. Returns how many.
+    pub fn adopt(&mut self) -> Result<usize, PinError> {
+        if !self.tcx {
+            return Ok(0);
+        }
+        for (ifindex, hook, path) in self.pins.links()? {
+            let adopted = bpf::open_pin(&path)
+                .and_then(|link| self.take_over(link, ifindex, hook))
+                .unwrap_or_else(|error| {
+                    tracing::warn!(%error, pin = %path.display(), "not a link of ours");
+                    None
+                });
+            match adopted {
+                Some(link) => drop(self.attached.insert((ifindex, hook), Some(link))),
+                // Its interface is gone.
+                None => pins::remove(&path)?,
+            }
+        }
+        Ok(self.attached.len())
+    }
+
+    /// Says that a filter of ours was found there, an earlier daemon's. Without TCX only: links are
+    /// found by their pins.
+    pub fn claim(&mut self, ifindex: u32, hook: Hook) {
+        if !self.tcx && self.attached.insert((ifindex, hook), None).is_none() {
+            self.earlier.insert((ifindex, hook));
+        }
+    }
+
+    /// Whether the filter there is an earlier daemon's.
+    #[must_use]
+    pub fn is_earlier(&self, ifindex: u32, hook: Hook) -> bool {
+        self.earlier.contains(&(ifindex, hook))
     }
 
     /// Puts a program on an interface, first in its hook. Blocks: the kernel needs 10 ms or so, and
     /// holds its lock on network configuration.
     pub fn attach(&mut self, ifindex: u32, hook: Hook) -> Result<(), KernelError> {
-        if self.sits_first(ifindex, hook) {
+        if !self.tcx {
+            let program = self.programs.program(hook).map_err(|source| {
+                KernelError::AttachFilter { program: hook.name(), ifindex, source }
+            })?;
+            clsact::attach(program, ifindex, hook)?;
+            self.attached.insert((ifindex, hook), None);
+            self.earlier.remove(&(ifindex, hook));
             return Ok(());
         }
-        // Detached behind our back, or no longer the first.
-        let attachment = if self.tcx {
-            // The kernel refuses the same program twice on a hook, so the old link goes first;
-            // meanwhile nothing stamps this port's frames.
-            self.attachments.remove(&(ifindex, hook));
-            self.attach_tcx(ifindex, hook)?
-        } else {
-            self.attach_clsact(ifindex, hook)?
-        };
-        if let Some(Attachment::Clsact(old)) = self.attachments.insert((ifindex, hook), attachment)
+        let is = self.query(ifindex, hook)?;
+        if let Some(first) = is.first()
+            && self.is_current(hook, first.program)
+            && self.attached.contains_key(&(ifindex, hook))
         {
-            // Its filter was removed above, and its handle may be the new one's by now.
-            std::mem::forget(old);
+            return Ok(());
+        }
+        let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
+        // A link whose pin was lost, or hidden by another file system mounted on it.
+        if !self.attached.contains_key(&(ifindex, hook))
+            && let Some(stray) = is.iter().find(|is| is_ours(is, hook))
+        {
+            let link = bpf::link_by_id(stray.link).map_err(failed)?;
+            if let Some(link) = self.take_over(link, ifindex, hook).map_err(failed)? {
+                self.keep(ifindex, hook, link)?;
+                return self.attach(ifindex, hook);
+            }
+        }
+        let link = self.attach_first(ifindex, hook, &is)?;
+        // The old one, if there was one, goes now: the new one is in front of it.
+        self.keep(ifindex, hook, link)
+    }
+
+    /// Takes a program off an interface. Idempotent; an interface that is gone is no error.
+    pub fn detach(&mut self, ifindex: u32, hook: Hook) -> Result<(), KernelError> {
+        self.earlier.remove(&(ifindex, hook));
+        match self.attached.remove(&(ifindex, hook)) {
+            Some(Some(link)) => {
+                // Fails only when the interface is gone.
+                let _gone = bpf::detach_link(link.as_fd());
+                pins::remove(&self.pins.link(ifindex, hook))?;
+            }
+            Some(None) => clsact::detach(ifindex, hook),
+            None => {}
         }
         Ok(())
     }
 
-    /// Takes a program off an interface. Idempotent; an interface that is gone is no error.
-    pub fn detach(&mut self, ifindex: u32, hook: Hook) {
-        self.attachments.remove(&(ifindex, hook));
-    }
-
     /// Ids of all programs on the interface's side that `hook` is on, as the kernel reports them.
     /// TCX only.
-    pub fn query(&self, ifindex: u32, hook: Hook) -> Result<Vec<u32>, KernelError> {
-        sys::query_tcx(ifindex, tcx_hook(hook))
+    pub fn list(&self, ifindex: u32, hook: Hook) -> Result<Vec<u32>, KernelError> {
+        Ok(self.query(ifindex, hook)?.iter().map(|is| is.program).collect())
+    }
+
+    /// Ids of the programs that sit on these hooks.
+    #[must_use]
+    pub fn sitting(&self, at: &BTreeSet<(u32, Hook)>) -> Vec<(Hook, u32)> {
+        let first = |(ifindex, hook): &(u32, Hook)| {
+            let seen = if self.tcx { self.query(*ifindex, *hook).ok() } else { None };
+            let program = seen.and_then(|seen| seen.first().map(|first| first.program));
+            (*hook, program.unwrap_or(self.program_id(*hook)))
+        };
+        at.iter().map(first).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether every map and every link is pinned where the next daemon looks.
+    #[must_use]
+    pub fn are_pinned(&self) -> bool {
+        let Ok(pinned) = self.pins.links() else { return false };
+        let links = self.attached.iter().filter(|(_, link)| link.is_some());
+        self.anchors.are_pinned(&self.pins)
+            && links
+                .map(|(key, _)| key)
+                .all(|(ifindex, hook)| pinned.iter().any(|pin| (pin.0, pin.1) == (*ifindex, *hook)))
+    }
+
+    /// Pins what is not pinned.
+    pub fn pin(&mut self) -> Result<(), KernelError> {
+        self.pins.ensure()?;
+        self.anchors.pin(&self.pins)?;
+        let pinned = self.pins.links()?;
+        for ((ifindex, hook), link) in &self.attached {
+            if let Some(link) = link
+                && !pinned.iter().any(|pin| (pin.0, pin.1) == (*ifindex, *hook))
+            {
+                self.pins.put(link.as_fd(), &self.pins.link(*ifindex, *hook))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&self, ifindex: u32, hook: Hook) -> Result<Vec<OnHook>, KernelError> {
+        bpf::query_tcx(ifindex, tcx_hook(hook))
             .map_err(|source| KernelError::Query { ifindex, source })
     }
 
-    fn sits_first(&self, ifindex: u32, hook: Hook) -> bool {
-        let held = self.attachments.contains_key(&(ifindex, hook));
-        held && self.tcx
-            && self
-                .query(ifindex, hook)
-                .is_ok_and(|ids| ids.first() == Some(&self.program_id(hook)))
-    }
-
-    fn attach_tcx(&mut self, ifindex: u32, hook: Hook) -> Result<Attachment, KernelError> {
-        let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
-        let program = self.program(hook).map_err(|e| failed(io::Error::other(e)))?;
-        let fd = program.fd().map_err(|e| failed(io::Error::other(e)))?;
-        let fd = std::os::fd::AsFd::as_fd(fd);
-        sys::attach_tcx(fd, ifindex, tcx_hook(hook)).map(Attachment::Tcx).map_err(failed)
-    }
-
-    /// aya attaches by name only, and a name can move to another interface while we use it: checked
-    /// before and after.
-    fn attach_clsact(&mut self, ifindex: u32, hook: Hook) -> Result<Attachment, KernelError> {
-        let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
-        let name = sys::interface_name(ifindex).map_err(failed)?;
-        let outcome = self.put_filter(&name, hook);
-        match sys::interface_name(ifindex) {
-            Ok(after) if after == name => outcome.map(Attachment::Clsact).map_err(|source| {
-                KernelError::AttachFilter { program: hook.name(), ifindex, source }
-            }),
-            // Dropping the link takes the filter off the interface that has the name now.
-            _ => Err(failed(io::Error::from_raw_os_error(libc::ENODEV))),
+    /// Has a link run this daemon's program; `None` if the link's interface is gone.
+    fn take_over(&self, link: OwnedFd, ifindex: u32, hook: Hook) -> io::Result<Option<OwnedFd>> {
+        let info = bpf::link_info(link.as_fd())?;
+        if info.ifindex != ifindex || info.hook != tcx_hook(hook) {
+            return Ok(None);
         }
+        if !self.is_current(hook, info.program) {
+            bpf::update_link(link.as_fd(), self.programs.fd(hook)?)?;
+        }
+        Ok(Some(link))
     }
 
-    /// Puts a filter of ours first on an interface, and then removes the one that was there: this
-    /// daemon's, or that of a killed one, which knows maps that nobody fills. A frame may pass both
-    /// for a moment; none passes neither.
-    fn put_filter(&mut self, name: &str, hook: Hook) -> Result<SchedClassifierLink, ProgramError> {
-        // Exists already: as good. Anything else shows in the attach below.
-        let _ = tc::qdisc_add_clsact(name);
-        let direction = if is_ingress(hook) { TcAttachType::Ingress } else { TcAttachType::Egress };
-        let [one, other] = HANDLES;
-        let (link, old) = if let Ok(link) = self.add_filter(name, direction, hook, one) {
-            (link, other)
-        } else if let Ok(link) = self.add_filter(name, direction, hook, other) {
-            (link, one)
-        } else {
-            // Both are there: a daemon was killed between the two steps.
-            remove_filter(name, direction, one);
-            (self.add_filter(name, direction, hook, one)?, other)
-        };
-        remove_filter(name, direction, old);
-        Ok(link)
-    }
-
-    /// Among filters of one priority the kernel runs the newest first.
-    fn add_filter(
+    /// A new link, before all others.
+    fn attach_first(
         &mut self,
-        name: &str,
-        direction: TcAttachType,
+        ifindex: u32,
         hook: Hook,
-        handle: TcHandle,
-    ) -> Result<SchedClassifierLink, ProgramError> {
-        let options =
-            TcAttachOptions::Netlink(NlOptions { priority: FIRST, handle, classid: None });
-        let program = self.program(hook)?;
-        let id = program.attach_with_options(name, direction, options)?;
-        program.take_link(id)
+        is: &[OnHook],
+    ) -> Result<OwnedFd, KernelError> {
+        let current = self.program_id(hook);
+        let programs = if is.iter().any(|is| is.program == current) {
+            if self.twins.is_none() {
+                self.twins =
+                    Some((self.reload)().map_err(|error| self.no_twin(ifindex, hook, error))?);
+            }
+            self.twins.as_ref().unwrap_or(&self.programs)
+        } else {
+            &self.programs
+        };
+        programs
+            .fd(hook)
+            .and_then(|program| bpf::attach_tcx(program, ifindex, tcx_hook(hook)))
+            .map_err(|source| KernelError::Attach { program: hook.name(), ifindex, source })
     }
 
-    fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, ProgramError> {
-        self.programs.program_mut(hook.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+    fn no_twin(&self, ifindex: u32, hook: Hook, error: LoadError) -> KernelError {
+        let source = io::Error::other(error);
+        KernelError::Attach { program: hook.name(), ifindex, source }
+    }
+
+    fn keep(&mut self, ifindex: u32, hook: Hook, link: OwnedFd) -> Result<(), KernelError> {
+        let pinned = self.pins.put(link.as_fd(), &self.pins.link(ifindex, hook));
+        if let Some(Some(old)) = self.attached.insert((ifindex, hook), Some(link)) {
+            // At once: closing its descriptor would do it some time later. Fails only when its
+            // interface is gone.
+            let _gone = bpf::detach_link(old.as_fd());
+        }
+        Ok(pinned?)
     }
 }
 
-/// Removes a filter of ours; none there, or no interface, is as good.
-fn remove_filter(name: &str, direction: TcAttachType, handle: TcHandle) {
-    drop(SchedClassifierLink::attached(name, direction, FIRST, handle, None));
+/// A program of ours that an earlier daemon attached.
+pub(super) fn is_ours(is: &OnHook, hook: Hook) -> bool {
+    let names = bpf::program_by_id(is.program).and_then(|fd| bpf::program_names(fd.as_fd()));
+    is.link != 0
+        && names
+            .is_ok_and(|(name, maps)| name == hook.name() && maps.iter().any(|map| map == OUR_MAP))
 }

@@ -1,7 +1,12 @@
 //! Loads the eBPF object: sets its constants, creates its maps, has the kernel verify its programs.
 
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
 use aya::{
-    Btf, EbpfError, EbpfLoader, VerifierLogLevel,
+    Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     programs::{ProgramError, SchedClassifier},
 };
 use enforcer_common::abi::event::Hook;
@@ -12,6 +17,7 @@ use super::{
     links::Hooks,
     maps::{CounterMap, Maps},
     object::{self, ObjectError},
+    pins::{Anchors, MAPS, PinError, Pins, RING},
     ring::EventRing,
 };
 use crate::model::closure::stamps;
@@ -84,6 +90,9 @@ pub enum LoadError {
         #[source]
         source: ProgramError,
     },
+    /// The maps could not be pinned or opened.
+    #[error(transparent)]
+    Pins(#[from] PinError),
     /// The programs were built to log, and have no map for it.
     #[cfg(feature = "bpf-log")]
     #[error("the eBPF programs cannot log")]
@@ -96,34 +105,57 @@ pub enum LoadError {
 /// Lines of the verifier's log that an error shows: the cause is at its end.
 const LOG_LINES: usize = 25;
 
-/// Loads everything; attaches nothing.
-pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadError> {
-    let bytes = object::embedded()?;
-    let (from_guest, from_host) =
-        stamps(options.mark_mask).ok_or(LoadError::MarkMask { mask: options.mark_mask })?;
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(&btf))
-        .override_global("MARK_FROM_GUEST", &from_guest, true)
-        .override_global("MARK_FROM_HOST", &from_host, true)
-        .override_global("MARK_MASK", &options.mark_mask, true)
-        .map_max_entries("FLOWS", options.max_flows)
-        .map_max_entries("CHECKS_SOON", options.max_flows.saturating_mul(2))
-        .map_max_entries("CHECKS_LATER", options.max_flows)
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .load(bytes)
-        .map_err(LoadError::Maps)?;
-    #[cfg(feature = "bpf-log")]
-    let log = super::bpf_log::LogRing::take(&mut ebpf)?;
-    let mut ids = [0; 4];
-    for (hook, id) in Hook::ALL.into_iter().zip(&mut ids) {
-        *id = load_program(&mut ebpf, hook.name())?;
+/// Programs that the kernel verified.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    /// Kernel's ids, in the order of [`Hook::ALL`].
+    ids: [u32; 4],
+}
+
+/// Loads the programs once more, on the same maps.
+pub(super) type Reload = Box<dyn FnMut() -> Result<Programs, LoadError> + Send>;
+
+impl Programs {
+    pub(super) fn id(&self, hook: Hook) -> u32 {
+        Hook::ALL.iter().position(|other| *other == hook).map_or(0, |index| self.ids[index])
     }
-    let ring = EventRing::take(&mut ebpf)?;
-    let counters = CounterMap::take(&mut ebpf)?;
-    let maps = Maps::take(&mut ebpf)?;
+
+    pub(super) fn program(&mut self, hook: Hook) -> Result<&mut SchedClassifier, ProgramError> {
+        self.ebpf.program_mut(hook.name()).ok_or(ProgramError::NotLoaded)?.try_into()
+    }
+
+    pub(super) fn fd(&self, hook: Hook) -> io::Result<BorrowedFd<'_>> {
+        let program: &SchedClassifier = self
+            .ebpf
+            .program(hook.name())
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| io::Error::other("not loaded"))?;
+        program.fd().map(AsFd::as_fd).map_err(io::Error::other)
+    }
+}
+
+/// Loads everything on the maps that are pinned, and pins those that are not; attaches nothing.
+pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Loaded, LoadError> {
+    let mut programs = programs(options, pins)?;
+    let ebpf = &mut programs.ebpf;
+    #[cfg(feature = "bpf-log")]
+    let log = super::bpf_log::LogRing::take(ebpf)?;
+    let ring = EventRing::take(ebpf)?;
+    let counters = CounterMap::take(ebpf)?;
+    let maps = Maps::take(ebpf)?;
+    let anchors = Anchors::open(pins)?;
+    if let Some(flows) = anchors.capacity("FLOWS").filter(|flows| *flows != options.max_flows) {
+        tracing::warn!(
+            flows,
+            asked = options.max_flows,
+            "the flow table that is in the kernel has another size than max_flows; it stays until \
+             `enforcer uninstall` or a reboot"
+        );
+    }
+    let again = pins.clone();
+    let reload = Box::new(move || self::programs(options, &again));
     Ok(Loaded {
-        hooks: Hooks::new(ebpf, ids, features.tcx),
+        hooks: Hooks::new(programs, reload, pins.clone(), anchors, features.tcx),
         maps,
         counters,
         ring,
@@ -132,7 +164,33 @@ pub fn load(options: LoadOptions, features: &Features) -> Result<Loaded, LoadErr
     })
 }
 
-fn load_program(ebpf: &mut aya::Ebpf, name: &'static str) -> Result<u32, LoadError> {
+fn programs(options: LoadOptions, pins: &Pins) -> Result<Programs, LoadError> {
+    let bytes = object::embedded()?;
+    let (from_guest, from_host) =
+        stamps(options.mark_mask).ok_or(LoadError::MarkMask { mask: options.mark_mask })?;
+    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&btf))
+        .override_global("MARK_FROM_GUEST", &from_guest, true)
+        .override_global("MARK_FROM_HOST", &from_host, true)
+        .override_global("MARK_MASK", &options.mark_mask, true)
+        .map_max_entries("FLOWS", options.max_flows)
+        .map_max_entries("CHECKS_SOON", options.max_flows.saturating_mul(2))
+        .map_max_entries("CHECKS_LATER", options.max_flows)
+        .verifier_log_level(VerifierLogLevel::STATS);
+    for map in MAPS.into_iter().chain([RING]) {
+        loader.map_pin_path(map, pins.map(map));
+    }
+    let mut ebpf = loader.load(bytes).map_err(LoadError::Maps)?;
+    let mut ids = [0; 4];
+    for (hook, id) in Hook::ALL.into_iter().zip(&mut ids) {
+        *id = load_program(&mut ebpf, hook.name())?;
+    }
+    Ok(Programs { ebpf, ids })
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<u32, LoadError> {
     let program: &mut SchedClassifier = ebpf
         .program_mut(name)
         .and_then(|program| program.try_into().ok())

@@ -5,9 +5,10 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use enforcer_common::abi::{
-    counter::{Counter, CounterKey, Usage},
+    counter::{Counter, CounterKey, Told, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
+    ledger::Ledger,
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
@@ -30,8 +31,7 @@ pub struct Maps {
     /// Policies by number.
     pub policies: Array<MapData, Policy>,
     flows: HashMap<MapData, FlowKey, FlowRecord>,
-    /// Only held: the kernel stops a timer when no file descriptor of its map is left.
-    _reaper: Map,
+    ledger: Array<MapData, Ledger>,
 }
 
 impl Maps {
@@ -45,9 +45,7 @@ impl Maps {
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
             flows: typed(ebpf, "FLOWS")?,
-            _reaper: ebpf
-                .take_map("REAPER")
-                .ok_or(LoadError::NoMap { map: "REAPER", source: None })?,
+            ledger: typed(ebpf, "LEDGER")?,
         })
     }
 
@@ -61,9 +59,37 @@ impl Maps {
         Ok(count)
     }
 
-    /// Writes a policy.
-    pub fn set_policy(&mut self, number: u32, policy: Policy) -> Result<(), KernelError> {
+    /// The numbers that were given out.
+    pub fn ledger(&self) -> Result<Ledger, KernelError> {
+        self.ledger.get(&0, 0).map_err(failed("LEDGER", "read"))
+    }
+
+    /// Writes the numbers that were given out.
+    pub fn set_ledger(&mut self, ledger: Ledger) -> Result<(), KernelError> {
+        self.ledger.set(0, ledger, 0).map_err(failed("LEDGER", "write"))
+    }
+
+    /// Writes a policy's rules and then the policy, whose epoch changes over to them. Where a rule
+    /// cannot be written, those that were are removed and the policy stays what it was.
+    pub fn put_policy(
+        &mut self,
+        number: u32,
+        policy: Policy,
+        rules: &[(RuleKey, Rule)],
+    ) -> Result<(), KernelError> {
+        let written = rules.iter().try_for_each(|(key, rule)| self.rules.put(key, rule));
+        if let Err(error) = written {
+            for (key, _) in rules {
+                self.rules.remove(key)?;
+            }
+            return Err(error);
+        }
         self.policies.set(number, policy, 0).map_err(failed("POLICIES", "write"))
+    }
+
+    /// Removes a policy: everything under it is denied.
+    pub fn drop_policy(&mut self, number: u32) -> Result<(), KernelError> {
+        self.policies.set(number, Policy::default(), 0).map_err(failed("POLICIES", "write"))
     }
 
     /// All policies that exist, by number.
@@ -131,11 +157,16 @@ impl<K: aya::Pod, V: aya::Pod> Table<K, V> {
 pub struct CounterMap {
     map: PerCpuHashMap<MapData, CounterKey, Counter>,
     uncounted: PerCpuArray<MapData, u64>,
+    told: Table<CounterKey, Told>,
 }
 
 impl CounterMap {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        Ok(Self { map: typed(ebpf, "COUNTERS")?, uncounted: typed(ebpf, "UNCOUNTED")? })
+        Ok(Self {
+            map: typed(ebpf, "COUNTERS")?,
+            uncounted: typed(ebpf, "UNCOUNTED")?,
+            told: Table::take(ebpf, "TOLD")?,
+        })
     }
 
     /// All counters, summed over the CPUs. Times and tokens are left out: they have no sum.
@@ -154,8 +185,19 @@ impl CounterMap {
         Ok(values.iter().sum())
     }
 
+    /// How many of a counter's losses were told.
+    pub fn tell(&mut self, key: &CounterKey, told: &Told) -> Result<(), KernelError> {
+        self.told.put(key, told)
+    }
+
+    /// What was told of all losses, by this daemon and by earlier ones.
+    pub fn told(&self) -> Result<Vec<(CounterKey, Told)>, KernelError> {
+        self.told.list()
+    }
+
     /// Forgets a counter.
     pub fn remove(&mut self, key: &CounterKey) -> Result<(), KernelError> {
+        self.told.remove(key)?;
         match self.map.remove(key) {
             Err(MapError::KeyNotFound) => Ok(()),
             outcome => outcome.map_err(failed("COUNTERS", "remove an entry of")),

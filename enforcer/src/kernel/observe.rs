@@ -15,14 +15,15 @@ pub fn maps(maps: &Maps) -> Result<Observed, KernelError> {
         rules: maps.rules.list()?.into_iter().collect(),
         published: maps.published.list()?.into_iter().map(|(key, _)| key).collect(),
         usage: maps.usage.list()?.into_iter().map(|(id, _)| id).collect(),
+        ledger: maps.ledger()?,
         ..Observed::default()
     })
 }
 
 /// Whether a program of ours runs first on its hook. An interface that is gone has none.
 pub fn runs_first(hooks: &Hooks, ifindex: u32, hook: Hook) -> Result<bool, KernelError> {
-    match hooks.query(ifindex, hook) {
-        Ok(ids) => Ok(ids.first() == Some(&hooks.program_id(hook))),
+    match hooks.list(ifindex, hook) {
+        Ok(ids) => Ok(ids.first().is_some_and(|id| hooks.is_current(hook, *id))),
         Err(error) if error.is_gone() => Ok(false),
         Err(error) => Err(error),
     }

@@ -74,7 +74,7 @@ pub struct DesiredPolicy {
     pub name: String,
     /// Limits for each endpoint.
     pub quotas: Quotas,
-    /// Destinations it opens, in the order of their rule numbers (from 1). `RuleKey::policy` is
-    /// this policy's number.
+    /// Destinations it opens, in the order of their rule numbers (from 1). Their epoch is 0 until
+    /// they are written.
     pub rules: Vec<RuleKey>,
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     event::Hook,
+    ledger::Ledger,
     policy::{Policy, PublishedKey, Rule, RuleKey},
 };
 
@@ -31,7 +32,14 @@ pub struct Observed {
     pub usage: BTreeSet<u32>,
     /// Programs of ours that run first on their hook.
     pub first: BTreeSet<(u32, Hook)>,
-    /// Programs that this process attached, whether or not the kernel still runs them.
+    /// Map `LEDGER`.
+    pub ledger: Ledger,
+    /// Every map and link is pinned.
+    pub pinned: bool,
+    /// Programs of an earlier daemon that run first on their hook, on the maps of this one.
+    pub earlier: BTreeSet<(u32, Hook)>,
+    /// Programs that were attached, by this daemon or by one whose they are taken over from, whether
+    /// or not the kernel still runs them.
     pub held: BTreeSet<(u32, Hook)>,
     /// Settings of bridge ports.
     pub ports: BTreeMap<u32, PortSettings>,

@@ -17,6 +17,9 @@ pub struct StatusReport {
     pub health: Health,
     /// The engine, in one line: its version, or why it cannot be asked.
     pub docker: String,
+    /// Ports of guest bridges that wait for their programs; denied until then.
+    #[serde(default)]
+    pub backlog: u32,
     /// What keeps guest bridges closed where no program sits.
     pub closure: ClosureStatus,
     /// Guest networks of the config.

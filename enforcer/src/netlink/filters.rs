@@ -1,19 +1,35 @@
 //! TC programs on an interface as rtnetlink reports them: what kernels without TCX have.
 
-use futures_util::TryStreamExt;
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, TryStreamExt};
 use rtnetlink::{
-    Handle,
-    packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption},
+    Handle, MulticastGroup,
+    packet_core::NetlinkPayload,
+    packet_route::{
+        RouteNetlinkMessage,
+        tc::{TcAttribute, TcFilterBpfOption, TcOption},
+    },
 };
+use tokio::sync::Notify;
 
 use super::NetlinkError;
 
-/// Ids of the BPF programs on one direction of an interface, in the order in which they run.
+/// A BPF program in a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Kernel's id of the program.
+    pub program: u32,
+    /// Major number of the filter's handle: it tells whose the filter is.
+    pub major: u16,
+}
+
+/// The BPF programs on one direction of an interface, in the order in which they run.
 pub async fn programs(
     handle: &Handle,
     ifindex: u32,
     ingress: bool,
-) -> Result<Vec<u32>, NetlinkError> {
+) -> Result<Vec<Filter>, NetlinkError> {
     let mut filters = handle.traffic_filter(ifindex.cast_signed());
     let request = if ingress { filters.get().ingress() } else { filters.get().egress() };
     let messages: Vec<_> = request
@@ -21,7 +37,7 @@ pub async fn programs(
         .try_collect()
         .await
         .map_err(NetlinkError::request("list TC filters", ifindex))?;
-    let mut found: Vec<(u32, u32)> = messages
+    let mut found: Vec<(u32, Filter)> = messages
         .iter()
         // Other chains run only when a filter of the first one sends a frame there.
         .filter(|message| !message.attributes.iter().any(in_other_chain))
@@ -34,13 +50,41 @@ pub async fn programs(
                 _ => None,
             })?;
             // tcm_info: priority in the upper half.
-            Some((message.header.info >> 16, program))
+            let major = message.header.handle.major;
+            Some((message.header.info >> 16, Filter { program, major }))
         })
         .collect();
     found.sort_by_key(|(priority, _)| *priority);
-    Ok(found.into_iter().map(|(_, program)| program).collect())
+    Ok(found.into_iter().map(|(_, filter)| filter).collect())
 }
 
 fn in_other_chain(attribute: &TcAttribute) -> bool {
     matches!(attribute, TcAttribute::Chain(chain) if *chain != 0)
+}
+
+/// Tells whenever a filter or a qdisc of this network namespace has changed.
+pub fn follow() -> Result<Arc<Notify>, NetlinkError> {
+    let (connection, _, mut messages) =
+        rtnetlink::new_multicast_connection(&[MulticastGroup::Tc]).map_err(NetlinkError::Socket)?;
+    tokio::spawn(connection);
+    let changed = Arc::new(Notify::new());
+    let notify = Arc::clone(&changed);
+    tokio::spawn(async move {
+        while let Some((message, _)) = messages.next().await {
+            let removed = match message.payload {
+                NetlinkPayload::Overrun(_) => true,
+                NetlinkPayload::InnerMessage(message) => matches!(
+                    message,
+                    RouteNetlinkMessage::DelTrafficFilter(_)
+                        | RouteNetlinkMessage::NewTrafficFilter(_)
+                        | RouteNetlinkMessage::DelQueueDiscipline(_)
+                ),
+                _ => false,
+            };
+            if removed {
+                notify.notify_one();
+            }
+        }
+    });
+    Ok(changed)
 }

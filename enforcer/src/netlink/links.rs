@@ -56,6 +56,17 @@ pub async fn follow() -> Result<LinkWatch, NetlinkError> {
     Ok(LinkWatch { links: links_out, new_veths: new_veths_out, refresh: refresh_in })
 }
 
+/// The links as they are now, and what can be known of their peers.
+pub async fn list() -> Result<Links, NetlinkError> {
+    let (links, links_out) = watch::channel(Arc::default());
+    let (new_veths, _nobody) = mpsc::unbounded_channel();
+    let mut follower =
+        Follower { table: Table::default(), handle: super::connect()?, links, new_veths };
+    follower.resync().await?;
+    let links = Links::clone(&links_out.borrow());
+    Ok(links)
+}
+
 struct Follower {
     table: Table,
     handle: Handle,

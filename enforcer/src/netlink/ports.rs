@@ -4,8 +4,9 @@
 use rtnetlink::{
     Handle, LinkBridgePort, LinkMessageBuilder,
     packet_route::{
+        AddressFamily,
         link::InfoBridgePort,
-        neighbour::{NeighbourFlags, NeighbourState},
+        neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
     },
 };
 
@@ -29,6 +30,20 @@ pub async fn set(handle: &Handle, ifindex: u32, port: PortSettings) -> Result<()
         .execute()
         .await
         .map_err(NetlinkError::request("set the bridge port", ifindex))
+}
+
+/// Forgets behind which port a MAC address is; not known is as good.
+pub async fn drop_mac(handle: &Handle, ifindex: u32, mac: Mac) -> Result<(), NetlinkError> {
+    let mut entry = NeighbourMessage::default();
+    entry.header.family = AddressFamily::Bridge;
+    entry.header.ifindex = ifindex;
+    // NTF_MASTER: the bridge's table, not the device's own.
+    entry.header.flags = NeighbourFlags::Controller;
+    entry.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+    match handle.neighbours().del(entry).execute().await {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::ENOENT => Ok(()),
+        outcome => outcome.map_err(NetlinkError::request("remove an FDB entry", ifindex)),
+    }
 }
 
 /// Tells the bridge behind which port a MAC address is: with learning off, nobody else does.

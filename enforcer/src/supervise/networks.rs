@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     config::Config,
@@ -20,19 +20,23 @@ pub(super) struct Ensuring {
     pub(super) task: JoinHandle<()>,
 }
 
-pub(super) fn ensure(config: Arc<Config>, engine: watch::Receiver<EngineState>) -> Ensuring {
+pub(super) fn ensure(
+    config: watch::Receiver<Arc<Config>>,
+    engine: watch::Receiver<EngineState>,
+) -> Ensuring {
     let (publish, problems) = watch::channel(Vec::new());
     Ensuring { problems, task: tokio::spawn(run(config, engine, publish)) }
 }
 
 async fn run(
-    config: Arc<Config>,
+    mut config: watch::Receiver<Arc<Config>>,
     mut engine: watch::Receiver<EngineState>,
     publish: watch::Sender<Vec<String>>,
 ) {
     let connected = |state: &EngineState| matches!(state, EngineState::Connected { .. });
     while engine.wait_for(connected).await.is_ok() {
-        let found = look(&config).await;
+        let now = Arc::clone(&config.borrow_and_update());
+        let found = look(&now).await;
         publish.send_if_modified(|known| {
             let changed = *known != found;
             if changed {
@@ -43,8 +47,12 @@ async fn run(
             }
             changed
         });
-        // A change of state is a reason to look early; so is nothing for a while.
-        let _ = timeout(PERIOD, engine.changed()).await;
+        // A change is a reason to look early; so is nothing for a while.
+        tokio::select! {
+            _ = engine.changed() => {}
+            _ = config.changed() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
     }
 }
 

@@ -2,25 +2,28 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use enforcer_common::abi::counter::{Counter, CounterKey};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 
-use super::{SuperviseError, start};
+use super::{SuperviseError, now, start};
 use crate::{
     audit::{
         decode,
         enrich::Names,
         loss::{self, Ledger, LossKey},
-        record::{Body, Cause, Clock, Daemon},
+        record::{Body, Cause, Daemon},
         stdout::{self, Draft, Queue, Writer},
     },
     kernel::{
-        KernelError,
+        KernelError, canary,
         maps::CounterMap,
-        monotonic_ns,
         ring::{EventRing, Reader},
     },
     model::owner::Owners,
@@ -36,6 +39,7 @@ pub(super) struct Records {
     reader: Reader,
     writer: Arc<Writer>,
     ticker: JoinHandle<()>,
+    journal: JoinHandle<()>,
     shared: Arc<Shared>,
     queue: Queue,
 }
@@ -58,21 +62,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now() -> Clock {
-    Clock { wall: SystemTime::now(), mono_ns: monotonic_ns() }
-}
-
 impl Records {
     pub(super) fn start(
         ring: EventRing,
         counters: CounterMap,
         owners: watch::Receiver<Arc<Owners>>,
+        journal: mpsc::UnboundedReceiver<Body>,
     ) -> Result<Self, SuperviseError> {
         let (queue, writer) = stdout::start(std::io::stdout()).map_err(start("the writer"))?;
+        let ledger = Ledger::new(loss::told(&counters.told().unwrap_or_default()));
         let shared = Arc::new(Shared {
             counters: Mutex::new(counters),
             names: Mutex::default(),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(ledger),
             owners,
         });
         // An empty queue holds it.
@@ -82,7 +84,8 @@ impl Records {
             ring.read(move |bytes| shared.take(bytes, &queue)).map_err(start("the reader"))?
         };
         let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone()));
-        Ok(Self { reader, writer: Arc::new(writer), ticker, shared, queue })
+        let journal = tokio::spawn(write_down(journal, queue.clone()));
+        Ok(Self { reader, writer: Arc::new(writer), ticker, journal, shared, queue })
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
@@ -91,9 +94,11 @@ impl Records {
 
     /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
     pub(super) async fn stop(self) {
-        let Self { reader, writer, ticker, shared, queue } = self;
+        let Self { reader, writer, ticker, journal, shared, queue } = self;
         ticker.abort();
         let _ = ticker.await;
+        // Its senders are gone: it ends when it has taken what is left.
+        let _ = timeout(LAST_WORDS, journal).await;
         let rest = tokio::task::spawn_blocking(move || {
             drop(reader);
             shared.tell_losses(&queue);
@@ -110,6 +115,13 @@ impl Records {
 }
 
 impl RecordsHandle {
+    /// Forgets what the self-probe counted.
+    pub(super) fn forget_probe(&self) {
+        if let Err(error) = canary::forget(&mut lock(&self.shared.counters)) {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the probe's counters stay");
+        }
+    }
+
     /// Whether records can be written.
     pub(super) fn are_written(&self) -> bool {
         !self.writer.is_finished()
@@ -133,6 +145,8 @@ impl Shared {
     /// One event. Runs on the ring's thread: nothing here waits.
     fn take(&self, bytes: &[u8], queue: &Queue) {
         match decode::decode(bytes) {
+            // The self-probe is no guest: nothing happened.
+            Ok(decoded) if decoded.event.owner == canary::OWNER => {}
             Ok(decoded) => {
                 let now = now();
                 let mut names = lock(&self.names);
@@ -154,6 +168,13 @@ impl Shared {
             Err(_not_understood) => {
                 queue.count(LossKey { counter: CounterKey::default(), cause: Cause::Decode });
             }
+        }
+    }
+
+    /// Has the kernel keep what was told, for the next daemon.
+    fn remember(&self, key: CounterKey, ledger: &Ledger) {
+        if let Err(error) = lock(&self.counters).tell(&key, &loss::to_keep(key, ledger)) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "losses may be told twice");
         }
     }
 
@@ -179,6 +200,7 @@ impl Shared {
             let time = now.rfc3339(now.mono_ns);
             if queue.try_send(Draft { time, mono_ns: now.mono_ns, body }) {
                 ledger.tell(key, count);
+                self.remember(key.counter, &ledger);
             }
         }
         for owner in names.forget(now.mono_ns) {
@@ -201,6 +223,16 @@ async fn tick(shared: Arc<Shared>, queue: Queue) {
         let (shared, queue) = (Arc::clone(&shared), queue.clone());
         // Thousands of counters take a while to read.
         let _ = tokio::task::spawn_blocking(move || shared.tell_losses(&queue)).await;
+    }
+}
+
+/// Records of what the daemon itself saw and did.
+async fn write_down(mut journal: mpsc::UnboundedReceiver<Body>, queue: Queue) {
+    while let Some(body) = journal.recv().await {
+        let now = now();
+        let draft = Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body };
+        let counter = CounterKey::default();
+        queue.send(draft, LossKey { counter, cause: Cause::Queue });
     }
 }
 

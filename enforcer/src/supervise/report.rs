@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     control::{path::PacketPath, reconcile::State},
     docker::inventory::EngineState,
+    kernel::canary,
     model::{
         link::Links,
         observed::Observed,
@@ -27,7 +28,7 @@ use crate::{
 
 /// Where a report comes from.
 pub(super) struct Reporter {
-    pub(super) config: Arc<Config>,
+    pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) path: PacketPath,
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) state: watch::Receiver<Arc<State>>,
@@ -61,6 +62,7 @@ impl Reporter {
         if !self.records.are_written() {
             health.note(HealthState::Degraded, "records cannot be written".to_owned());
         }
+        self.probe(&observed, &mut health);
         let closure = self.closure(&mut health).await;
         let docker = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
@@ -73,15 +75,39 @@ impl Reporter {
             endpoints: self.endpoint_list(&view),
             counters: self.counter_list(&mut health),
             docker,
+            backlog: backlog(&view),
             closure,
             programs,
             health: Health { state: health.state, reasons: health.reasons },
         }
     }
 
+    /// Has the programs that are attached judge a forbidden frame.
+    fn probe(&self, observed: &Observed, health: &mut Grader) {
+        let outcome = {
+            let mut loaded = self.path.lock();
+            let programs = loaded.hooks.sitting(&observed.first);
+            canary::run(&mut loaded.maps, &programs)
+        };
+        self.records.forget_probe();
+        match outcome {
+            Ok(passed) => {
+                for (hook, program) in passed {
+                    let name = hook.name();
+                    let reason = format!("{name} (program {program}) let a forbidden frame pass");
+                    health.note(HealthState::NotEnforcing, reason);
+                }
+            }
+            Err(error) => health.note(HealthState::Degraded, format!("self-probe: {error}")),
+        }
+        if !observed.pinned {
+            health.note(HealthState::Degraded, "not everything is pinned".to_owned());
+        }
+    }
+
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
         let (closed, drops) = self.path.closed().await;
-        let wanted = self.config.closure();
+        let wanted = self.config.borrow().closure();
         if wanted.is_some() && closed != wanted {
             let reason = "guest bridges are open to ports that are not policed yet";
             health.note(HealthState::NotEnforcing, reason.to_owned());
@@ -104,7 +130,8 @@ impl Reporter {
     }
 
     fn network_list(&self, view: &View<'_>, health: &mut Grader) -> Vec<NetworkStatus> {
-        let networks = self.config.networks.iter().map(|(name, network)| {
+        let config = Arc::clone(&self.config.borrow());
+        let networks = config.networks.iter().map(|(name, network)| {
             let found = view.state.desired.networks.iter().find(|(_, n)| n.name == *name);
             let ifindex = found.map(|(ifindex, _)| *ifindex);
             let ports = || {
@@ -214,6 +241,12 @@ impl Reporter {
         });
         counters.collect()
     }
+}
+
+/// Ports that are not policed yet: they are denied until they are.
+fn backlog(view: &View<'_>) -> u32 {
+    let ports = view.state.desired.endpoints.keys();
+    u32::try_from(ports.filter(|port| !view.port_is_policed(**port)).count()).unwrap_or(u32::MAX)
 }
 
 /// What one report is made of.

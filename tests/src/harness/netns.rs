@@ -84,7 +84,11 @@ impl Namespace {
 
     /// Sets a sysctl of the namespace, named by its path below `/proc/sys`.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
-        self.run(&format!("sysctl -qw {path}={value}")).map(drop)
+        // Not the tool `sysctl`: a bare machine has none.
+        let file = format!("/proc/sys/{path}");
+        let mut command = self.command("sh");
+        command.args(["-c", "echo \"$1\" > \"$0\"", &file, value]);
+        output(&mut command, &format!("{}: {file}", self.name)).map(drop)
     }
 }
 

@@ -226,8 +226,8 @@ fn connect_uplink(host: &Namespace, world: &Namespace) -> Result<()> {
     // An attacker's source address is no secret to the world: it can answer, if it is asked.
     world.ip(&format!("route add 10.99.0.0/24 via {UPLINK}"))?;
     host.ip(&format!("route add default via {WORLD}"))?;
-    host.sysctl("net.ipv4.ip_forward", "1")?;
-    host.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    host.sysctl("net/ipv4/ip_forward", "1")?;
+    host.sysctl("net/ipv6/conf/all/forwarding", "1")?;
     let echo = Request::Echo {
         to: WORLD.into(),
         interface: String::new(),

@@ -164,7 +164,7 @@ impl Rig {
             [(IPV4, widen(WORLD.octets())), (IPV4, widen(HUB.octets())), (IPV6, WORLD6.octets())]
         {
             for protocol in [TCP, UDP] {
-                let key = RuleKey { policy: POLICY, address, port: ALLOWED_PORT, protocol, family };
+                let key = RuleKey { epoch: 1, address, port: ALLOWED_PORT, protocol, family };
                 self.map("RULES")?.insert(key, Rule { id: 42 }, 0)?;
             }
         }

@@ -93,26 +93,28 @@ pub(super) fn attached(world: &World, daemon: &Daemon) -> Result<()> {
         };
         for hook in hooks {
             let hooks = &daemon.path.lock().hooks;
-            let (ours, found) = (hooks.program_id(hook), programs(world, hooks, port, hook)?);
-            ensure!(found == [ours], "{} on {port}: {found:?}, not {ours}", hook.name());
+            let found = programs(world, hooks, port, hook)?;
+            let ours = matches!(found[..], [one] if hooks.is_current(hook, one));
+            ensure!(ours, "{} on {port}: {found:?}, not only ours", hook.name());
         }
     }
     ensure!(daemon.state.borrow().failures.is_empty(), "the control loop failed");
     Ok(())
 }
 
-fn ports(world: &World) -> [u32; 4] {
+pub(super) fn ports(world: &World) -> [u32; 4] {
     [world.bridge, world.a.port.ifindex, world.b.port.ifindex, world.x.port.ifindex]
 }
 
 /// Ids of the programs on a hook: TCX links, or filters.
-fn programs(world: &World, hooks: &Hooks, port: u32, hook: Hook) -> Result<Vec<u32>> {
-    if hooks.uses_tcx() { Ok(hooks.query(port, hook)?) } else { filters(world, port, hook) }
+pub(super) fn programs(world: &World, hooks: &Hooks, port: u32, hook: Hook) -> Result<Vec<u32>> {
+    if hooks.uses_tcx() { Ok(hooks.list(port, hook)?) } else { filters(world, port, hook) }
 }
 
 fn filters(world: &World, port: u32, hook: Hook) -> Result<Vec<u32>> {
     let request = filters::programs(&world.netlink, port, is_ingress(hook));
-    Ok(Handle::current().block_on(request)?)
+    let found = Handle::current().block_on(request)?;
+    Ok(found.iter().map(|filter| filter.program).collect())
 }
 
 pub(super) fn allowed(world: &World) -> Result<()> {
@@ -237,7 +239,8 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
         daemon.wake();
         wait_for("ours first again", PATIENCE, || {
             let hooks = &daemon.path.lock().hooks;
-            Ok((first(hooks)? == Some(hooks.program_id(Hook::FromGuest))).then_some(()))
+            let ours = first(hooks)?.is_some_and(|id| hooks.is_current(Hook::FromGuest, id));
+            Ok(ours.then_some(()))
         })
     };
     let mut foreign = Foreign::load()?;
@@ -285,7 +288,7 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     // A gap would have been seen.
     let arrived = probe.send_during(FLOOD, || {
         for _ in 0..20 {
-            daemon.path.lock().hooks.detach(port, Hook::FromGuest);
+            daemon.path.lock().hooks.detach(port, Hook::FromGuest)?;
             std::thread::sleep(Duration::from_millis(1));
             daemon.path.attach_port(port)?;
         }
@@ -303,7 +306,7 @@ pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
 /// What killed daemons leave, at worst under both handles, is taken over.
 pub(super) fn leftover(world: &World, daemon: &Daemon) -> Result<()> {
     if daemon.features.tcx {
-        // Links end with the process that held them.
+        // Links have pins: see `survival`.
         return Ok(());
     }
     let port = world.a.port;
@@ -321,23 +324,6 @@ pub(super) fn leftover(world: &World, daemon: &Daemon) -> Result<()> {
         let found = filters(world, port.ifindex, Hook::FromGuest)?;
         let ours = hooks.program_id(Hook::FromGuest);
         ensure!(found == [ours], "{left:?} not taken over: {found:?}");
-    }
-    Ok(())
-}
-
-pub(super) fn stopped(world: &World, daemon: Daemon) -> Result<()> {
-    let tcx = daemon.features.tcx;
-    daemon.stop();
-    if tcx {
-        // Links end with their descriptors; that attacks arrive again proves it.
-        return Ok(());
-    }
-    for port in ports(world) {
-        for hook in [Hook::FromGuest, Hook::ToGuest] {
-            wait_for("no filter", PATIENCE, || {
-                Ok(filters(world, port, hook)?.is_empty().then_some(()))
-            })?;
-        }
     }
     Ok(())
 }

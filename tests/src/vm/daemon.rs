@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer::{
-    audit::decode::{Decoded, decode},
+    audit::{
+        decode::{Decoded, decode},
+        record::Body,
+    },
     closure::Table,
     config::{self, Config},
     control::{
@@ -20,6 +23,7 @@ use enforcer::{
         features::{self, Features},
         load::{self, LoadOptions},
         maps::CounterMap,
+        pins::Pins,
         ring::Reader,
     },
     model::{
@@ -31,7 +35,7 @@ use enforcer::{
 use enforcer_common::abi::{counter::Counter, endpoint::Role, event::Hook, verdict::DropReason};
 use tokio::{
     runtime::{Handle, Runtime},
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -51,12 +55,17 @@ pub(super) struct Daemon {
     pub(super) closure: Table,
     /// Counters.
     pub(super) counters: CounterMap,
+    /// Links that were taken over at the start.
+    pub(super) adopted: usize,
+    /// Records of the control loop.
+    pub(super) journal: mpsc::UnboundedReceiver<Body>,
     /// What the control loop did.
     pub(super) state: watch::Receiver<Arc<State>>,
     inventory: watch::Sender<Arc<Inventory>>,
     events: Arc<Mutex<Vec<Decoded>>>,
     tasks: [JoinHandle<()>; 2],
     _reader: Reader,
+    _config: watch::Sender<Arc<Config>>,
 }
 
 impl Daemon {
@@ -65,7 +74,9 @@ impl Daemon {
         let config = Arc::new(config()?);
         let features = features::preflight()?;
         let options = LoadOptions { mark_mask: config.mark_mask, max_flows: 1 << 14 };
-        let loaded = load::load(options, &features)?;
+        let pins = Pins::open(&config.pin_dir)?;
+        let mut loaded = load::load(options, &features, &pins)?;
+        let adopted = loaded.hooks.adopt()?;
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let reader = loaded.ring.read(move |bytes| match decode(bytes) {
@@ -78,17 +89,21 @@ impl Daemon {
         let links = runtime.block_on(netlink::links::follow())?;
         let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
         let (state, state_out) = watch::channel(Arc::<State>::default());
+        let (journal, journal_out) = mpsc::unbounded_channel();
+        let (config, config_out) = watch::channel(config);
         let early =
-            attach_early(Arc::clone(&config), path.clone(), links.links.clone(), links.new_veths);
+            attach_early(config_out.clone(), path.clone(), links.links.clone(), links.new_veths);
         let reconciler = Reconciler {
-            config,
+            config: config_out,
             path: path.clone(),
             netlink: requests,
             links: links.links,
             inventory: inventory_out,
             refresh_links: links.refresh,
             refresh_docker: Arc::new(Notify::new()),
+            filters: netlink::filters::follow()?,
             owners: watch::channel(Arc::<Owners>::default()).0,
+            journal,
             state,
         };
         let tasks = [runtime.spawn(reconciler.run()), runtime.spawn(early)];
@@ -100,8 +115,11 @@ impl Daemon {
             state: state_out,
             inventory,
             events,
+            adopted,
+            journal: journal_out,
             tasks,
             _reader: reader,
+            _config: config,
         };
         daemon.settle(world)?;
         Ok(daemon)
@@ -184,15 +202,16 @@ pub(super) fn config() -> Result<Config> {
 }
 
 fn inventory(world: &World) -> Inventory {
-    let members = [("guest-a", &world.a), ("guest-b", &world.b)];
-    let attachments = members.map(|(name, member)| {
+    // Ids of 64 digits, as Docker's are.
+    let members = [("a".repeat(64), &world.a), ("b".repeat(64), &world.b)];
+    let attachments = members.clone().map(|(id, member)| {
         let attachment =
             Attachment { mac: Some(member.port.mac), ipv4: Some(member.port.ipv4), ipv6: None };
-        (name.to_owned(), attachment)
+        (id, attachment)
     });
-    let containers = members.map(|(name, member)| {
+    let containers = members.map(|(id, member)| {
         let sandbox = Some(member.guest.sandbox.display().to_string());
-        let (id, name) = (name.to_owned(), name.to_owned());
+        let (id, name) = (id.clone(), format!("guest-{}", &id[..1]));
         (id.clone(), Container { id, name, sandbox, ..Container::default() })
     });
     let network = DockerNetwork {

@@ -1,6 +1,7 @@
 //! A guest: a thread in a network namespace of its own, with an actor in it.
 
 use std::{
+    ffi::CStr,
     io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -43,6 +44,28 @@ pub(super) fn leave_namespace() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Moves this thread, and those it will start, into a new mount namespace: what they mount is seen
+/// nowhere else.
+pub(super) fn own_mounts() -> io::Result<()> {
+    // SAFETY: changes only this thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    mount(c"none", c"/", None, libc::MS_REC | libc::MS_PRIVATE)
+}
+
+/// Mounts a new BPF file system at the usual place.
+pub(super) fn mount_bpffs() -> io::Result<()> {
+    mount(c"bpf", c"/sys/fs/bpf", Some(c"bpf"), 0)
+}
+
+fn mount(from: &CStr, to: &CStr, kind: Option<&CStr>, flags: libc::c_ulong) -> io::Result<()> {
+    let kind = kind.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: C strings that live through the call, or null where the kernel takes null.
+    let done = unsafe { libc::mount(from.as_ptr(), to.as_ptr(), kind, flags, std::ptr::null()) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Where this thread's network namespace can be opened.

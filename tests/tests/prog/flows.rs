@@ -216,9 +216,9 @@ fn f06_quotas_are_exact() -> Result<()> {
     Ok(())
 }
 
-fn rule(policy: u32) -> RuleKey {
+fn rule(epoch: u32) -> RuleKey {
     let address = enforcer_common::packet::widen(WORLD.octets());
-    RuleKey { policy, address, port: ALLOWED_PORT, protocol: 17, family: 4 }
+    RuleKey { epoch, address, port: ALLOWED_PORT, protocol: 17, family: 4 }
 }
 
 #[test]
@@ -229,13 +229,15 @@ fn n1_a_new_epoch_decides_live_flows_anew() -> Result<()> {
     let mut rig = Rig::new()?;
     let frame = datagram(WORLD, ALLOWED_PORT);
     assert_eq!(rig.sent_by_a(&frame)?, ALLOW);
+    rig.map("RULES")?.insert(rule(2), Rule { id: 42 }, 0)?;
     rig.policy(POLICY, policy(2))?;
     assert_eq!(rig.sent_by_a(&frame)?, ALLOW, "still allowed");
     assert_eq!(rig.flows()?[0].epoch, 2);
-    rig.map("RULES")?.insert(rule(POLICY), Rule { id: 77 }, 0)?;
+    rig.map("RULES")?.insert(rule(3), Rule { id: 77 }, 0)?;
+    // Beside the old one: it counts when the epoch says so.
+    assert_eq!((rig.sent_by_a(&frame)?, rig.flows()?[0].rule), (ALLOW, 42));
     rig.policy(POLICY, policy(3))?;
     assert_eq!((rig.sent_by_a(&frame)?, rig.flows()?[0].rule), (ALLOW, 77));
-    rig.map::<RuleKey, Rule>("RULES")?.remove(&rule(POLICY))?;
     rig.policy(POLICY, policy(4))?;
     rig.events()?;
     assert_eq!(rig.sent_by_a(&frame)?, DENY);

@@ -31,6 +31,7 @@ fn config() -> Config {
     Config {
         docker_socket: "/run/docker.sock".into(),
         run_dir: "/run/enforcer".into(),
+        pin_dir: "/pins".into(),
         mark_mask: 3,
         max_flows: 1,
         closed_by: ClosedBy::Nft,
@@ -173,8 +174,8 @@ fn other_ports_are_other_and_foreign_veths_are_left_alone() {
 fn policies_open_hubs_only() {
     let desired = compute(Vec::new(), &Facts::default());
     let (guest, hub) = (&desired.policies[&1], &desired.policies[&2]);
-    let opened: Vec<_> = guest.rules.iter().map(|r| (r.policy, r.address[3], r.port)).collect();
-    assert_eq!(opened, [(1, 1, 8081), (1, 4, 8081)], "gateway, then the hub's container");
+    let opened: Vec<_> = guest.rules.iter().map(|r| (r.address[3], r.port)).collect();
+    assert_eq!(opened, [(1, 8081), (4, 8081)], "gateway, then the hub's container");
     assert_eq!(hub.rules.len(), 2);
     assert_eq!((hub.quotas.inbound_established, hub.quotas.closing), (160, u32::MAX));
     assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));

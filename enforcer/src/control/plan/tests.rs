@@ -11,7 +11,7 @@ const BRIDGE: u32 = 10;
 const PORT: u32 = 20;
 
 fn rule(port: u16) -> RuleKey {
-    RuleKey { policy: 1, address: [10; 16], port, protocol: 6, family: 4 }
+    RuleKey { epoch: 0, address: [10; 16], port, protocol: 6, family: 4 }
 }
 
 fn guest(container: &str) -> DesiredEndpoint {
@@ -19,7 +19,8 @@ fn guest(container: &str) -> DesiredEndpoint {
         network: BRIDGE,
         policy: 1,
         role: Role::Guest,
-        container: Some(container.to_owned()),
+        // 64 digits, as Docker's are.
+        container: (!container.is_empty()).then(|| container.repeat(64)),
         name: container.to_owned(),
         mac: [2, 66, 0, 0, 0, 2],
         ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
@@ -97,18 +98,18 @@ fn perform(observed: &mut Observed, actions: &[Action]) {
             Action::DropHub(key) => {
                 observed.hubs.remove(&key);
             }
-            Action::PutRule(key, value) => {
-                observed.rules.insert(key, value);
-            }
             Action::DropRule(key) => {
                 observed.rules.remove(&key);
             }
-            Action::SetPolicy(key, value) if value.epoch == 0 => {
+            Action::DropPolicy(key) => {
                 observed.policies.remove(&key);
             }
-            Action::SetPolicy(key, value) => {
+            Action::PutPolicy(key, value, rules) => {
+                observed.rules.extend(rules);
                 observed.policies.insert(key, value);
             }
+            Action::PutLedger(value) => observed.ledger = value,
+            Action::Pin => observed.pinned = true,
             Action::SetPort(key, value) => {
                 observed.ports.insert(key, value);
             }
@@ -117,6 +118,11 @@ fn perform(observed: &mut Observed, actions: &[Action]) {
             }
         }
     }
+}
+
+/// A kernel that holds nothing but what was pinned at load.
+fn kernel() -> Observed {
+    Observed { pinned: true, ..Observed::default() }
 }
 
 /// Plans and performs until nothing is left; returns the steps of each round.
@@ -143,7 +149,7 @@ fn position(actions: &[Action], wanted: impl Fn(&Action) -> bool) -> usize {
 
 #[test]
 fn a_port_is_denied_before_its_programs_sit_and_known_only_after() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     let rounds = settle(&desired(), &mut observed, &mut identities);
     assert_eq!(rounds.len(), 2);
     let first = &rounds[0];
@@ -164,7 +170,7 @@ fn a_port_is_denied_before_its_programs_sit_and_known_only_after() {
 
 #[test]
 fn a_detached_program_takes_the_identity_away_until_it_is_back() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     settle(&desired(), &mut observed, &mut identities);
     let id = observed.endpoints[&PORT].id;
     observed.first.remove(&(BRIDGE, Hook::FromBridge));
@@ -178,7 +184,7 @@ fn a_detached_program_takes_the_identity_away_until_it_is_back() {
 
 #[test]
 fn another_container_behind_a_port_is_another_id() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     let mut desired = desired();
     let known = desired.endpoints.insert(
         PORT,
@@ -203,8 +209,8 @@ fn another_container_behind_a_port_is_another_id() {
 }
 
 #[test]
-fn a_changed_rule_closes_then_opens_then_moves_the_epoch() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+fn a_changed_rule_is_put_beside_the_old_one_and_changes_over_at_once() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     settle(&desired(), &mut observed, &mut identities);
     let epoch = observed.policies[&1].epoch;
     let mut desired = desired();
@@ -213,20 +219,64 @@ fn a_changed_rule_closes_then_opens_then_moves_the_epoch() {
     assert!(
         matches!(
             &actions[..],
-            [Action::DropRule(_), Action::DropRule(_), Action::PutRule(_, Rule { id: 1 }),
-             Action::SetPolicy(1, policy)] if policy.epoch > epoch
+            [Action::PutLedger(ledger), Action::PutPolicy(1, policy, rules)]
+                if policy.epoch > epoch
+                    && ledger.last_epoch == policy.epoch
+                    && rules[..] == [(RuleKey { epoch: policy.epoch, ..rule(3) }, Rule { id: 1 })]
         ),
         "{actions:#?}"
     );
     perform(&mut observed, &actions);
-    desired.policies.clear();
     let actions = plan(&desired, &observed, &mut identities);
-    assert_eq!(actions, [Action::SetPolicy(1, Policy::default()), Action::DropRule(rule(3))]);
+    assert!(matches!(actions[..], [Action::DropRule(_), Action::DropRule(_)]), "{actions:#?}");
+    perform(&mut observed, &actions);
+    desired.policies.clear();
+    assert_eq!(plan(&desired, &observed, &mut identities), [Action::DropPolicy(1)]);
+}
+
+#[test]
+fn n7_a_new_daemon_goes_on_with_the_ids_of_the_old_one() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let before = observed.clone();
+    let mut adopted = Identities::adopt(&observed);
+    assert_eq!(settle(&desired(), &mut observed, &mut adopted), Vec::<Vec<Action>>::new());
+
+    // Its programs are gone: another interface has the index, and none of the old one's flows.
+    observed.held.retain(|(ifindex, _)| *ifindex != PORT);
+    observed.first.retain(|(ifindex, _)| *ifindex != PORT);
+    let mut adopted = Identities::adopt(&observed);
+    settle(&desired(), &mut observed, &mut adopted);
+    assert!(observed.endpoints[&PORT].id > before.endpoints[&PORT].id);
+    assert_eq!(observed.networks, before.networks);
+    assert_eq!(observed.policies, before.policies);
+}
+
+#[test]
+fn f03_what_a_tightened_config_no_longer_allows_is_closed_before_anything_else() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let mut tightened = desired();
+    tightened.policies.get_mut(&1).expect("policy").rules.clear();
+    let mut adopted = Identities::adopt(&observed);
+    let actions = plan(&tightened, &observed, &mut adopted);
+    assert!(
+        matches!(&actions[..], [Action::PutLedger(_), Action::PutPolicy(1, _, rules)] if rules.is_empty()),
+        "{actions:#?}"
+    );
+}
+
+#[test]
+fn a_lost_pin_is_put_back_first() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    observed.pinned = false;
+    assert_eq!(plan(&desired(), &observed, &mut identities), [Action::Pin]);
 }
 
 #[test]
 fn a_port_that_left_is_forgotten_first_and_tidied_last() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     let mut desired = desired();
     settle(&desired, &mut observed, &mut identities);
     desired.endpoints.clear();
@@ -248,14 +298,14 @@ fn a_port_that_left_is_forgotten_first_and_tidied_last() {
 
 #[test]
 fn early_veths_get_programs_and_nothing_else() {
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     let desired = Desired { early: [30, 31].into(), ..Desired::default() };
     let attach = |ifindex| PORT_HOOKS.map(|hook| Action::Attach(ifindex, hook));
     let rounds = settle(&desired, &mut observed, &mut identities);
     assert_eq!(rounds, [[attach(31), attach(30)].concat()]);
     let rounds = settle(&Desired::default(), &mut observed, &mut identities);
     assert_eq!(rounds[0].len(), 4, "and lose them");
-    assert_eq!(observed, Observed::default());
+    assert_eq!(observed, kernel());
 }
 
 #[test]
@@ -266,7 +316,7 @@ fn the_second_layer_is_closed_for_guests_and_open_for_hubs() {
         unicast_flood: true,
         multicast_flood: true,
     };
-    let (mut observed, mut identities) = (Observed::default(), Identities::default());
+    let (mut observed, mut identities) = (kernel(), Identities::default());
     observed.ports.insert(PORT, open);
     settle(&desired(), &mut observed, &mut identities);
     let closed = values::port_settings(Role::Guest, false);

@@ -42,7 +42,16 @@ pub(super) fn endpoint(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
         mac: endpoint.mac,
         role: endpoint.role as u8,
         reserved: 0,
+        container: container(endpoint),
     }
+}
+
+/// Docker's id as bytes; zero for one that is not 64 hexadecimal digits.
+pub(super) fn container(endpoint: &DesiredEndpoint) -> [u8; 32] {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let id = endpoint.container.as_deref().unwrap_or_default();
+    let bytes: Option<Vec<u8>> = id.as_bytes().chunks(2).map(pair).collect();
+    bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
 }
 
 /// Denied: on a guest bridge, without identity.
@@ -62,8 +71,11 @@ pub(super) fn published(
     })
 }
 
-pub(super) fn rules(policy: &DesiredPolicy) -> impl Iterator<Item = (RuleKey, Rule)> + '_ {
-    (1..).zip(&policy.rules).map(|(id, key)| (*key, Rule { id }))
+pub(super) fn rules(
+    policy: &DesiredPolicy,
+    epoch: u32,
+) -> impl Iterator<Item = (RuleKey, Rule)> + '_ {
+    (1..).zip(&policy.rules).map(move |(id, key)| (RuleKey { epoch, ..*key }, Rule { id }))
 }
 
 /// Hubs must reach guests, so they are not isolated. A solicitation for an IPv6 neighbour is a

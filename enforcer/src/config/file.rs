@@ -2,14 +2,14 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
-use crate::config::{self, Config, ConfigError};
+use super::{Config, ConfigError, parse};
 
 /// A config file longer than this is none.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a config file is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+pub enum FileError {
     /// It cannot be read.
     #[error("{file}: {source}")]
     Read {
@@ -32,17 +32,17 @@ pub(super) enum LoadError {
 }
 
 /// Reads and checks a config file.
-pub(super) fn load(path: &Path) -> Result<Config, LoadError> {
+pub fn load(path: &Path) -> Result<Config, FileError> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|opened| opened.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|source| LoadError::Read { file: file.clone(), source })?;
+        .map_err(|source| FileError::Read { file: file.clone(), source })?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_BYTES) {
-        return Err(LoadError::NotText { file, why: "longer than 1 MiB" });
+        return Err(FileError::NotText { file, why: "longer than 1 MiB" });
     }
     let Ok(text) = String::from_utf8(bytes) else {
-        return Err(LoadError::NotText { file, why: "not UTF-8" });
+        return Err(FileError::NotText { file, why: "not UTF-8" });
     };
-    Ok(config::parse(&text, &file)?)
+    Ok(parse(&text, &file)?)
 }

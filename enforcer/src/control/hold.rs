@@ -1,0 +1,141 @@
+//! Control path 1b: what is not known yet is not taken for gone. Pure.
+//!
+//! A daemon that takes over finds guests in the kernel before Docker has told it anything about
+//! them. What the kernel holds for an interface that is still the same one stays until Docker has
+//! spoken of its container; what the config no longer allows goes at once.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use enforcer_common::abi::{
+    endpoint::{Endpoint, Role},
+    event::Hook,
+    policy::RuleKey,
+};
+
+use super::desired::policy_numbers;
+use crate::{
+    config::{Config, HubPlace},
+    model::{
+        desired::{Desired, DesiredEndpoint, DesiredNetwork},
+        inventory::{Inventory, PublishedPort},
+        observed::Observed,
+    },
+};
+
+/// Puts what the kernel holds in place of what nobody has told yet.
+pub fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, observed: &Observed) {
+    let silent = inventory.version == 0;
+    if silent {
+        hold_networks(desired, observed);
+        hold_hubs(desired, config, observed);
+    }
+    for (index, (name, network)) in (0u32..).zip(&config.networks) {
+        let Some(bridge) = desired.networks.iter().find(|(_, n)| n.name == *name).map(|(i, _)| *i)
+        else {
+            continue;
+        };
+        let (guest_policy, hub_policy) = policy_numbers(index);
+        for (ifindex, endpoint) in &mut desired.endpoints {
+            let held = observed.endpoints.get(ifindex).filter(|held| {
+                (held.network, endpoint.network) == (bridge, bridge)
+                    && observed.held.contains(&(*ifindex, Hook::FromGuest))
+            });
+            let Some(held) = held else { continue };
+            let (role, policy) = match Role::from_value(held.role) {
+                Role::Guest => (Role::Guest, guest_policy),
+                Role::Hub => (Role::Hub, hub_policy),
+                Role::Unknown | Role::Other => continue,
+            };
+            if silent || is_expected(inventory, &network.bridge, held, endpoint) {
+                *endpoint = DesiredEndpoint { role, policy, ..kept(held, endpoint, observed) };
+            }
+        }
+    }
+}
+
+/// Docker names the container as one of this network, but has not told its network namespace yet.
+fn is_expected(
+    inventory: &Inventory,
+    bridge: &str,
+    held: &Endpoint,
+    endpoint: &DesiredEndpoint,
+) -> bool {
+    let id = container_id(&held.container);
+    let network = inventory.networks.values().find(|network| network.bridge == bridge);
+    let attachment = network.and_then(|network| network.attachments.get(&id));
+    let inspected = inventory.containers.get(&id).is_some_and(|c| c.sandbox.is_some());
+    attachment.is_some_and(|a| a.mac == Some(held.mac))
+        && !inspected
+        && endpoint.container.as_ref().is_none_or(|other| *other == id)
+}
+
+fn kept(held: &Endpoint, endpoint: &DesiredEndpoint, observed: &Observed) -> DesiredEndpoint {
+    let published = observed.published.iter().filter(|key| key.endpoint == held.id);
+    DesiredEndpoint {
+        container: Some(container_id(&held.container)),
+        mac: held.mac,
+        ipv4: (held.ipv4 != [0; 4]).then(|| Ipv4Addr::from(held.ipv4)),
+        ipv6: (held.ipv6 != [0; 16]).then(|| Ipv6Addr::from(held.ipv6)),
+        published: published
+            .map(|key| PublishedPort { container_port: key.port, protocol: key.protocol })
+            .collect(),
+        ..endpoint.clone()
+    }
+}
+
+fn container_id(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Docker chose the subnet, where the config names none.
+fn hold_networks(desired: &mut Desired, observed: &Observed) {
+    for (ifindex, network) in &mut desired.networks {
+        let Some(held) = observed.networks.get(ifindex) else { continue };
+        let DesiredNetwork { gateway4, gateway6, .. } = network;
+        if gateway4.is_none() && held.gateway4 != [0; 4] {
+            *gateway4 = Some((held.gateway4.into(), held.prefix4));
+        }
+        if gateway6.is_none() && held.gateway6 != [0; 16] {
+            *gateway6 = Some((held.gateway6.into(), held.prefix6));
+        }
+    }
+}
+
+/// Addresses of hubs' containers, and the rules of the config that name such containers.
+fn hold_hubs(desired: &mut Desired, config: &Config, observed: &Observed) {
+    for (index, (name, network)) in (0u32..).zip(&config.networks) {
+        let Some(bridge) = desired.networks.iter().find(|(_, n)| n.name == *name).map(|(i, _)| *i)
+        else {
+            continue;
+        };
+        let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
+        desired.hubs.extend(held().map(|(key, hub)| (*key, *hub)));
+        let (guest_policy, hub_policy) = policy_numbers(index);
+        for hub in network.hubs.iter().filter(|hub| matches!(hub.at, HubPlace::Container(_))) {
+            let opened = held().filter_map(|(key, _)| {
+                let rule = RuleKey {
+                    epoch: 0,
+                    address: key.address,
+                    port: hub.port,
+                    protocol: hub.protocol,
+                    family: key.family,
+                };
+                let known = observed.rules.keys().any(|is| RuleKey { epoch: 0, ..*is } == rule);
+                known.then_some(rule)
+            });
+            for rule in opened {
+                for number in [guest_policy, hub_policy] {
+                    if let Some(policy) = desired.policies.get_mut(&number)
+                        && !policy.rules.contains(&rule)
+                    {
+                        policy.rules.push(rule);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hold/tests.rs"]
+mod tests;

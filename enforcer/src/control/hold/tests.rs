@@ -1,0 +1,163 @@
+//! A daemon that takes over, before and after Docker has spoken.
+
+use std::net::Ipv4Addr;
+
+use enforcer_common::abi::{
+    endpoint::{Hub, HubKey, Network},
+    policy::{PublishedKey, Quotas, Rule},
+};
+
+use super::*;
+use crate::{
+    config::{GuestNetwork, HubRule},
+    model::inventory::{Attachment, Container, DockerNetwork, Mac},
+};
+
+const BRIDGE: u32 = 10;
+const PORT: u32 = 20;
+const MAC: Mac = [2, 66, 0, 0, 0, 2];
+
+fn id() -> String {
+    "ab".repeat(32)
+}
+
+fn config() -> Config {
+    let hubs = vec![HubRule { at: HubPlace::Container("hub".into()), port: 8081, protocol: 6 }];
+    let network = GuestNetwork {
+        bridge: "guests0".to_owned(),
+        create: false,
+        subnet4: None,
+        gateway4: None,
+        subnet6: None,
+        hubs,
+        quotas: Quotas::default(),
+    };
+    Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() }
+}
+
+/// What is wanted while Docker is silent.
+fn blank() -> Desired {
+    let endpoint = DesiredEndpoint {
+        network: BRIDGE,
+        policy: 0,
+        role: Role::Unknown,
+        container: None,
+        name: String::new(),
+        mac: [0; 6],
+        ipv4: None,
+        ipv6: None,
+        published: Vec::new(),
+    };
+    let network = DesiredNetwork {
+        name: "guests".to_owned(),
+        bridge: "guests0".to_owned(),
+        gateway4: None,
+        gateway6: None,
+        gateway_link_local: None,
+        mac: [2, 0, 0, 0, 0, 1],
+    };
+    Desired {
+        networks: [(BRIDGE, network)].into(),
+        endpoints: [(PORT, endpoint)].into(),
+        policies: [(1, Default::default()), (2, Default::default())].into(),
+        ..Desired::default()
+    }
+}
+
+fn hub_key() -> HubKey {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[10, 0, 0, 9]);
+    HubKey { network: BRIDGE, address, family: 4, reserved: [0; 3] }
+}
+
+fn rule(port: u16) -> RuleKey {
+    RuleKey { epoch: 0, address: hub_key().address, port, protocol: 6, family: 4 }
+}
+
+/// What an earlier daemon left.
+fn left() -> Observed {
+    let endpoint = Endpoint {
+        id: 7,
+        network: BRIDGE,
+        // The config had other networks then.
+        policy: 5,
+        ipv4: [10, 0, 0, 2],
+        mac: MAC,
+        role: Role::Guest as u8,
+        container: [0xab; 32],
+        ..Endpoint::default()
+    };
+    let network = Network { gateway4: [10, 0, 0, 1], prefix4: 24, ..Network::default() };
+    let published = PublishedKey { endpoint: 7, port: 8888, protocol: 6, reserved: 0 };
+    let rules = [8081, 22].map(|port| (RuleKey { epoch: 3, ..rule(port) }, Rule { id: 1 }));
+    Observed {
+        networks: [(BRIDGE, network)].into(),
+        endpoints: [(PORT, endpoint)].into(),
+        hubs: [(hub_key(), Hub { mac: [2; 6], reserved: [0; 2] })].into(),
+        rules: rules.into(),
+        published: [published].into(),
+        held: [(PORT, Hook::FromGuest)].into(),
+        ..Observed::default()
+    }
+}
+
+fn inventory(sandbox: Option<&str>) -> Inventory {
+    let attachment = Attachment { mac: Some(MAC), ..Attachment::default() };
+    let network = DockerNetwork {
+        id: "n".into(),
+        name: "guests".into(),
+        bridge: "guests0".into(),
+        subnets: Vec::new(),
+        attachments: [(id(), attachment)].into(),
+    };
+    let container =
+        Container { id: id(), sandbox: sandbox.map(str::to_owned), ..Container::default() };
+    Inventory {
+        version: 1,
+        networks: [("n".to_owned(), network)].into(),
+        containers: [(id(), container)].into(),
+    }
+}
+
+fn held(inventory: &Inventory, observed: &Observed) -> Desired {
+    let mut desired = blank();
+    hold(&mut desired, &config(), inventory, observed);
+    desired
+}
+
+#[test]
+fn n7_while_docker_is_silent_what_the_kernel_holds_stays() {
+    let desired = held(&Inventory::default(), &left());
+    let endpoint = &desired.endpoints[&PORT];
+    assert_eq!(
+        (endpoint.role, endpoint.policy, endpoint.mac, endpoint.ipv4),
+        (Role::Guest, 1, MAC, Some(Ipv4Addr::new(10, 0, 0, 2)))
+    );
+    assert_eq!(endpoint.container, Some(id()));
+    assert_eq!(endpoint.published.len(), 1);
+    assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));
+    assert!(desired.hubs.contains_key(&hub_key()));
+    // Port 22 was open once; the config does not say so any more.
+    assert_eq!(desired.policies[&1].rules, [rule(8081)]);
+}
+
+#[test]
+fn a_container_that_docker_has_not_told_all_about_stays_what_it_was() {
+    assert_eq!(held(&inventory(None), &left()).endpoints[&PORT].role, Role::Guest);
+    // From here on Docker's word counts, here: that the veth is not this container's.
+    let told = inventory(Some("/run/netns/1"));
+    assert_eq!(held(&told, &left()).endpoints[&PORT].role, Role::Unknown);
+    let mut gone = inventory(None);
+    gone.networks.values_mut().for_each(|network| network.attachments.clear());
+    assert_eq!(held(&gone, &left()).endpoints[&PORT].role, Role::Unknown);
+}
+
+#[test]
+fn another_interface_with_the_same_index_is_nobodys() {
+    let mut observed = left();
+    observed.held.clear();
+    assert_eq!(held(&Inventory::default(), &observed).endpoints[&PORT].role, Role::Unknown);
+    let mut observed = left();
+    observed.endpoints.get_mut(&PORT).expect("there").network = BRIDGE + 1;
+    assert_eq!(held(&Inventory::default(), &observed).endpoints[&PORT].role, Role::Unknown);
+}

@@ -1,0 +1,94 @@
+//! Reads the config file again. A file that is refused changes nothing; one that is accepted is
+//! taken as a whole, and the answer comes when the kernel holds it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{
+    audit::record::{Body, ConfigChange},
+    config::{Config, file},
+    control::reconcile::State,
+};
+
+/// Longest wait for the control loop to have done what the new config asks.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Changes the config of the running daemon.
+pub(super) struct Reloader {
+    pub(super) file: PathBuf,
+    pub(super) config: watch::Sender<Arc<Config>>,
+    pub(super) state: watch::Receiver<Arc<State>>,
+    pub(super) journal: mpsc::UnboundedSender<Body>,
+}
+
+impl Reloader {
+    /// Reads, checks and takes the config; the error is for people, and then nothing has changed.
+    pub(super) async fn reload(&mut self) -> Result<(), String> {
+        let outcome = self.read();
+        let refused = outcome.as_ref().err().cloned();
+        match &refused {
+            None => tracing::info!(file = %self.file.display(), "reloaded"),
+            Some(why) => tracing::error!("not reloaded, the old config stays: {why}"),
+        }
+        // Nobody listens any more: the daemon is stopping.
+        let _ = self.journal.send(Body::Config(ConfigChange {
+            event: if refused.is_some() { "refused" } else { "reloaded" }.to_owned(),
+            file: self.file.display().to_string(),
+            why: refused,
+        }));
+        let config = Arc::new(outcome?);
+        self.config.send_replace(Arc::clone(&config));
+        let taken = self.state.wait_for(|state| {
+            state.config.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &config))
+        });
+        match timeout(PATIENCE, taken).await {
+            Ok(Ok(state)) if state.failures.is_empty() => Ok(()),
+            Ok(Ok(state)) => Err(format!("taken, but not all of it worked: {:?}", state.failures)),
+            Ok(Err(_)) | Err(_) => {
+                Err("taken, but the control loop has not done it yet".to_owned())
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Config, String> {
+        let new = file::load(&self.file).map_err(|error| error.to_string())?;
+        let keys = fixed(&self.config.borrow(), &new);
+        match &keys[..] {
+            [] => Ok(new),
+            keys => Err(format!(
+                "{}: {} cannot change while the daemon runs: restart it",
+                self.file.display(),
+                keys.join(", ")
+            )),
+        }
+    }
+}
+
+/// Keys that differ and that a running daemon cannot take.
+fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let keys = [
+        ("[docker] socket", old.docker_socket != new.docker_socket),
+        ("[daemon] run_dir", old.run_dir != new.run_dir),
+        ("[daemon] pin_dir", old.pin_dir != new.pin_dir),
+        ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
+        ("[daemon] max_flows", old.max_flows != new.max_flows),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let old = Config::default();
+        assert_eq!(fixed(&old, &old), Vec::<&str>::new());
+        let new = Config { pin_dir: "/elsewhere".into(), max_flows: 7, ..Config::default() };
+        assert_eq!(fixed(&old, &new), ["[daemon] pin_dir", "[daemon] max_flows"]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Ends the daemon, and removes every trace of it: programs, pins, settings of bridge ports, the run
+//! directory. The only way to open what it closed.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::now;
+use crate::{
+    audit::record::{Body, Daemon, Record, VERSION},
+    config::Config,
+    control_socket::{self, ControlError, ControlSocket},
+    kernel::{
+        KernelError,
+        pins::{PinError, Pins},
+        sweep,
+    },
+    model::link::{LinkKind, Links, PortSettings},
+    netlink::{self, NetlinkError},
+};
+
+/// Longest wait for a daemon that was told to end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the kernel gives a new port.
+const DEFAULT_PORT: PortSettings =
+    PortSettings { isolated: false, learning: true, unicast_flood: true, multicast_flood: true };
+
+/// Something could not be removed; what was removed stays removed, and a second try goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum UninstallError {
+    /// The daemon does not end.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// A pin.
+    #[error(transparent)]
+    Pins(#[from] PinError),
+    /// A program.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A bridge port.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The run directory.
+    #[error("cannot remove {dir}")]
+    RunDir {
+        /// The directory.
+        dir: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Programs taken off interfaces.
+    pub programs: usize,
+    /// Bridge ports that were given the kernel's own settings again.
+    pub ports: usize,
+}
+
+impl Removed {
+    /// The record of it: the last of its stream.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        let now = now();
+        let daemon = Daemon {
+            event: "uninstall".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        };
+        Record {
+            v: VERSION,
+            seq: 1,
+            time: now.rfc3339(now.mono_ns),
+            mono_ns: now.mono_ns,
+            body: Body::Daemon(daemon),
+        }
+    }
+}
+
+/// Ends the daemon, if one runs, and waits for its end.
+pub async fn stop(run_dir: &Path) -> Result<(), ControlError> {
+    match control_socket::stop(run_dir).await {
+        Ok(()) => {}
+        Err(ControlError::NotRunning(_)) if !control_socket::is_held(run_dir) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    let begun = Instant::now();
+    while control_socket::is_held(run_dir) {
+        if begun.elapsed() > PATIENCE {
+            return Err(ControlError::TimedOut(control_socket::path(run_dir)));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Ends the daemon and removes everything. May be repeated.
+pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
+    stop(&config.run_dir).await?;
+    // No other daemon starts meanwhile.
+    let socket = ControlSocket::bind(&config.run_dir)?;
+    let links = netlink::links::list().await?;
+    let mut removed = Removed { programs: sweep::programs(links.keys().copied())?, ports: 0 };
+    let handle = netlink::connect()?;
+    for port in ports(config, &links) {
+        match open_port(&handle, port, &links).await {
+            Ok(()) => removed.ports += 1,
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if let Some(pins) = Pins::existing(&config.pin_dir) {
+        pins.remove_all()?;
+    }
+    drop(socket);
+    let dir = config.run_dir.clone();
+    let failed = |source| UninstallError::RunDir { dir, source };
+    match fs::remove_file(config.run_dir.join("lock")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    // Somebody else's files in it are theirs.
+    let _not_empty = fs::remove_dir(&config.run_dir);
+    Ok(removed)
+}
+
+fn ports(config: &Config, links: &Links) -> Vec<u32> {
+    let bridges: Vec<u32> = links
+        .values()
+        .filter(|link| link.kind == LinkKind::Bridge)
+        .filter(|link| config.networks.values().any(|network| network.bridge == link.name))
+        .map(|link| link.ifindex)
+        .collect();
+    let of_ours = |master: Option<u32>| master.is_some_and(|master| bridges.contains(&master));
+    links.values().filter(|link| of_ours(link.master)).map(|link| link.ifindex).collect()
+}
+
+async fn open_port(
+    handle: &rtnetlink::Handle,
+    port: u32,
+    links: &Links,
+) -> Result<(), NetlinkError> {
+    netlink::ports::set(handle, port, DEFAULT_PORT).await?;
+    match links.get(&port).and_then(|link| link.peer_mac) {
+        Some(mac) => netlink::ports::drop_mac(handle, port, mac).await,
+        None => Ok(()),
+    }
+}
