@@ -134,6 +134,11 @@ fn overlay(workspace: &Workspace, root: &Path) -> Result<()> {
         enabled.join("enforcer.service.d/console.conf"),
         "[Service]\nStandardError=journal+console\n",
     )?;
+    fs::create_dir_all(root.join("etc/systemd/journald.conf.d"))?;
+    fs::write(
+        root.join("etc/systemd/journald.conf.d/volatile.conf"),
+        "[Journal]\nStorage=volatile\n",
+    )?;
     fs::write(units.join("uplink.service"), include_str!("uplink.service"))?;
     fs::write(units.join("judge.service"), include_str!("judge.service"))?;
     script(&root.join("opt/judge.sh"), include_str!("judge.sh"))?;

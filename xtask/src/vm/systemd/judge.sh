@@ -26,7 +26,7 @@ if [ "$scenario" = prepare ]; then
     done
     docker create --restart always --network others --name other guest other $home:47078 > /dev/null
     # It has been started once, so that the daemon starts it by itself from now on.
-    docker start $(docker ps -aq) > /dev/null || finish "failed: start"
+    docker start $(docker ps -aq) > /dev/null 2> /tmp/error || finish "failed: start: $(cat /tmp/error)"
     rm -f /var/lib/boots
     finish "done"
 fi
