@@ -197,7 +197,8 @@ impl Machine<'_> {
             .arg(format!("filter-dump,id=dump,netdev=up,file={}", capture.display()))
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off apparmor=0 audit=0 \
+                "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off apparmor=0 selinux=0 \
+                 audit=0 \
                  scenario={scenario} guests={}",
                 self.guests
             ))
