@@ -18,6 +18,10 @@ const READY_OBJECT: &str = "ENFORCER_BPF_OBJECT";
 const SOURCES: [&str; 4] =
     ["../Cargo.toml", "../Cargo.lock", "../enforcer-common", "../enforcer-ebpf"];
 
+/// Features that this package hands on to the eBPF programs, and how cargo tells of them.
+const FEATURES: [(&str, &str); 2] =
+    [("bpf-log", "CARGO_FEATURE_BPF_LOG"), ("other-layout", "CARGO_FEATURE_OTHER_LAYOUT")];
+
 fn main() -> ExitCode {
     for variable in [READY_OBJECT, CHOICE] {
         println!("cargo::rerun-if-env-changed={variable}");
@@ -56,8 +60,10 @@ fn build(out_dir: &Path) -> Result<PathBuf, String> {
     println!("cargo::rerun-if-changed={}", toolchain.linker.display());
 
     let mut cargo = toolchain.cargo("build", target_dir);
-    if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() {
-        cargo.args(["--features", "bpf-log"]);
+    for (feature, variable) in FEATURES {
+        if env::var_os(variable).is_some() {
+            cargo.args(["--features", feature]);
+        }
     }
     let status = cargo.status().map_err(|error| format!("cannot run {cargo:?}: {error}"))?;
     if !status.success() {

@@ -8,9 +8,11 @@
 //!  Closing (by RST) --segment of the initiator--> Established, suspect until both have spoken
 //! ```
 
+mod merge;
 mod state;
 mod tcp;
 
+pub use merge::{catch_up, merged};
 pub use state::{FlowState, Phase, QuotaClass};
 pub use tcp::track;
 

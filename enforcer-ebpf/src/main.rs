@@ -74,6 +74,28 @@ pub fn to_bridge(ctx: TcContext) -> i32 {
     action(&ctx, Hook::ToBridge, net::to_bridge(Skb::new(&ctx)))
 }
 
+/// Takes flows of another table or of conntrack into `FLOWS`. On no hook: user space calls it by
+/// `BPF_PROG_TEST_RUN`, with the flows where a frame would be; see `abi::import`.
+///
+/// Fails: closed; a flow that is not taken is cut, and counted in what is returned.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn import_flows(ctx: TcContext) -> i32 {
+    net::import_flows(Skb::new(&ctx)).word().cast_signed()
+}
+
+/// Adds the counts of another table to `COUNTERS`. On no hook, as `import_flows`. Returns how many
+/// it took.
+///
+/// Fails: counted; what finds no place is added to `UNCOUNTED`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[classifier]
+pub fn import_counters(ctx: TcContext) -> i32 {
+    net::import_counters(Skb::new(&ctx)).cast_signed()
+}
+
 #[inline(always)]
 fn action(ctx: &TcContext, hook: Hook, verdict: Verdict) -> i32 {
     log(ctx, hook, verdict);

@@ -11,6 +11,8 @@ use enforcer_common::{
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
         flow::{Check, FlowKey, FlowRecord},
+        import::{Import, ImportCounter},
+        layout::LAYOUT_BYTES,
         ledger::Ledger,
         policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
     },
@@ -52,6 +54,21 @@ pub struct Scratch {
 /// One for each CPU. Written and read by one run of a program.
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// The same for the programs that import: a test run is no softirq, so one may interrupt it.
+#[repr(C)]
+pub struct ImportScratch {
+    /// The flow that is imported.
+    pub import: Import,
+    /// Its check on its way into a queue.
+    pub check: Check,
+    /// The counts that are imported.
+    pub counter: ImportCounter,
+}
+
+/// One for each CPU. Written and read by one test run; user space runs one at a time.
+#[btf_map]
+pub static IMPORT_SCRATCH: PerCpuArray<ImportScratch, 1> = PerCpuArray::new();
 
 /// Ports of guest bridges by ifindex. Written by the daemon.
 #[btf_map]
@@ -109,6 +126,10 @@ pub static TOLD: HashMap<CounterKey, Told, 131_072, ON_DEMAND> = HashMap::new();
 /// Numbers that were given out. Written and read by the daemon only.
 #[btf_map]
 pub static LEDGER: Array<Ledger, 1> = Array::new();
+/// What the maps look like, by the names of their fields. Written by the daemon that made the maps,
+/// read by one that has others.
+#[btf_map]
+pub static LAYOUT: Array<[u8; LAYOUT_BYTES], 1> = Array::new();
 
 /// Records for the daemon.
 #[btf_map]

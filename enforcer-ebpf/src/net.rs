@@ -7,6 +7,7 @@ mod emit;
 mod flows;
 mod from_guest;
 mod icmp_error;
+mod import;
 mod neighbours;
 mod policy;
 mod reap;
@@ -15,6 +16,7 @@ mod to_guest;
 
 pub use bridge::{from_bridge, to_bridge};
 pub use from_guest::from_guest;
+pub use import::{import_counters, import_flows};
 pub use to_guest::to_guest;
 
 use enforcer_common::{

@@ -55,6 +55,20 @@ impl Skb {
         if segments == 0 { 1 } else { segments }
     }
 
+    /// Copies bytes of the frame over `value`; false: the frame is too short.
+    ///
+    /// # Safety
+    /// Any bytes are a valid `T`.
+    #[inline(always)]
+    pub unsafe fn copy_into<T>(self, offset: u32, value: &mut T) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
+        let len = size_of::<T>() as u32;
+        // SAFETY: the helper writes `len` bytes, the size of the value, or fails.
+        let result =
+            unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut *value).cast(), len) };
+        result == 0
+    }
+
     /// `N` bytes in linear memory, without a helper call.
     #[inline(always)]
     fn read_linear<const N: usize>(self, offset: u32) -> Option<[u8; N]> {

@@ -184,7 +184,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::check(&args),
-        Command::Close(args) => close::close(&args),
+        Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,

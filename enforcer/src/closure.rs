@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::model::closure::{Closure, Drops};
+use crate::model::closure::{By, Closure, Drops};
 
 /// The program that writes and lists tables.
 const NFT: &str = "nft";
@@ -34,9 +34,8 @@ pub enum ClosureError {
     NoProgram(#[source] io::Error),
     /// The kernel has no such table.
     #[error(
-        "this kernel cannot close guest bridges: it lacks CONFIG_NF_TABLES_BRIDGE or \
-         CONFIG_NFT_BRIDGE_META (module nft_meta_bridge); run a kernel that has them, or set \
-         closed_by = \"nobody\" under [daemon] and accept that ports reach one another until they \
+        "this kernel cannot close guest bridges: it lacks CONFIG_NF_TABLES_BRIDGE; run a kernel that \
+         has it, or set closed_by = \"nobody\" under [daemon] and accept that ports reach one another until they \
          are policed (nft: {answer})"
     )]
     Unsupported {
@@ -72,14 +71,45 @@ struct Known {
     reading: Option<(Instant, (Option<Closure>, Drops))>,
 }
 
+/// What this host's nftables can tell frames of guest bridges by.
+#[derive(Debug)]
+pub enum Ability {
+    /// By the bridge.
+    Bridge,
+    /// By ports only.
+    Ports,
+    /// Not at all, and why.
+    None(ClosureError),
+}
+
+/// Asks the kernel; changes nothing. Blocks.
+#[must_use]
+pub fn ability(closure: &Closure) -> Ability {
+    match probe(closure) {
+        Ok(()) => Ability::Bridge,
+        Err(ClosureError::Unsupported { .. }) => {
+            let by = By::Ports { others: <_>::default() };
+            match probe(&Closure { by, ..closure.clone() }) {
+                Ok(()) => Ability::Ports,
+                Err(error) => Ability::None(error),
+            }
+        }
+        Err(error) => Ability::None(error),
+    }
+}
+
 impl Table {
     /// Writes the table in one transaction, in place of any other of its name. Blocks.
     pub fn write(&self, closure: &Closure) -> Result<(), ClosureError> {
         let mut known = self.lock();
         *known = Known::default();
         write(closure)?;
-        // Versions of nft list one table differently: what it says now is what it has to say.
-        known.written = Some((closure.clone(), list()?.0));
+        // Versions of nft list one table differently: what it says now is what it has to say, unless
+        // somebody has changed it already.
+        let listing = list()?.0;
+        if listing::rules(&listing) == ruleset::rules(closure) {
+            known.written = Some((closure.clone(), listing));
+        }
         Ok(())
     }
 

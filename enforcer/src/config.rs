@@ -5,6 +5,7 @@
 mod check;
 pub mod file;
 mod network;
+mod outside;
 mod parse;
 mod problem;
 mod raw;
@@ -19,9 +20,10 @@ use std::{
 
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
-use crate::model::closure::{Closure, stamps};
+use crate::model::closure::{By, Closure, stamps};
 
 pub use self::{
+    outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
     problem::{ConfigError, Problem},
 };
@@ -67,6 +69,8 @@ pub struct Config {
     pub max_flows: u32,
     /// What keeps guest bridges closed where no program sits.
     pub closed_by: ClosedBy,
+    /// What becomes of guests that step outside their policy.
+    pub outside: Outside,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -80,13 +84,14 @@ impl Default for Config {
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
+            outside: Outside::default(),
             networks: BTreeMap::new(),
         }
     }
 }
 
 impl Config {
-    /// The closure that this config asks for.
+    /// The closure that this config asks for, told by the bridge.
     #[must_use]
     pub fn closure(&self) -> Option<Closure> {
         let (from_guest, from_host) = stamps(self.mark_mask)?;
@@ -97,6 +102,7 @@ impl Config {
                 mark_mask: self.mark_mask,
                 from_guest,
                 from_host,
+                by: By::Bridge,
             }),
         }
     }

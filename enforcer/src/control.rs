@@ -3,6 +3,8 @@
 pub mod apply;
 pub mod desired;
 mod hold;
+pub mod live;
+pub mod outside;
 pub mod path;
 pub mod plan;
 pub mod reconcile;

@@ -8,6 +8,7 @@
 pub mod client;
 mod convert;
 mod events;
+pub mod expel;
 pub mod inventory;
 pub mod networks;
 mod refresh;

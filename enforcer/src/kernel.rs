@@ -6,13 +6,18 @@ mod bpf;
 pub mod bpf_log;
 pub mod canary;
 pub mod clsact;
+pub mod convert;
 pub mod features;
+pub mod import;
+pub mod layout;
 pub mod links;
 pub mod load;
 pub mod maps;
+pub mod migrate;
 pub mod object;
 pub mod observe;
 pub mod pins;
+mod raw;
 pub mod ring;
 pub mod sweep;
 mod sys;
@@ -53,6 +58,15 @@ pub enum KernelError {
     Query {
         /// The interface.
         ifindex: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Flows could not be handed to the program that takes them.
+    #[error("cannot run {program}")]
+    Run {
+        /// Name of the program.
+        program: &'static str,
         /// Why.
         #[source]
         source: io::Error,

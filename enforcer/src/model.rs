@@ -1,6 +1,7 @@
 //! Plain values that the stages hand to one another; no I/O, no clock.
 
 pub mod closure;
+pub mod connection;
 pub mod desired;
 pub mod inventory;
 pub mod link;

@@ -1,6 +1,7 @@
 //! What rtnetlink says exists, and the settings it can change. The adapter beside `kernel`; it
 //! decides nothing.
 
+pub mod conntrack;
 pub mod filters;
 pub mod links;
 pub mod netns;

@@ -2,8 +2,10 @@
 //! without a trace first, the packet path before anybody's word about guests.
 
 pub mod alone;
+pub mod closing;
 mod networks;
 mod notify;
+mod outside;
 mod records;
 mod reload;
 mod report;
@@ -18,7 +20,7 @@ use tokio::{
 
 use crate::{
     audit::record::Clock,
-    closure::{ClosureError, Table},
+    closure::ClosureError,
     config::Config,
     control::{
         path::PacketPath,
@@ -38,6 +40,7 @@ use crate::{
     model::owner::Owners,
     netlink::{self, NetlinkError},
 };
+use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
@@ -95,7 +98,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(&config.run_dir)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
-    let table = close(&config).await?;
+    let closing = closing::close(&config).await?;
     let loaded = load(&config, features.clone()).await?;
     tracing::info!(
         config = %config_path.display(),
@@ -116,13 +119,22 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (journal, journal_out) = mpsc::unbounded_channel();
     let records = Records::start(loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
-    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), table);
+    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
     let watching = docker::watch(docker_socket, Arc::clone(&poke));
     let networks = networks::ensure(config_out.clone(), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
+    let (outside, outside_out) = watch::channel(Vec::new());
+    let outsiders = Outsiders {
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        state: state_out.clone(),
+        links: links.links.clone(),
+        journal: journal.clone(),
+        reasons: outside,
+    };
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -130,6 +142,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         engine: watching.engine.clone(),
         networks: networks.problems.clone(),
+        outside: outside_out,
         records: records.handle(),
     };
     let mut reloader = Reloader {
@@ -161,6 +174,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
 
     let outcome = tokio::select! {
         () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = outsiders.run() => {
+            Err(SuperviseError::Ended { what: "the watch for guests outside" })
+        }
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out) => Err(SuperviseError::Ended { what: "the control loop" }),
@@ -175,11 +191,12 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     outcome
 }
 
-/// Closes guest bridges before anything can fail that would leave them open.
-async fn close(config: &Config) -> Result<Table, SuperviseError> {
-    let (table, closure) = (Table::default(), config.closure());
-    let task = tokio::task::spawn_blocking(move || table.set(closure.as_ref()).map(|()| table));
-    Ok(task.await.map_err(|_panicked| SuperviseError::Ended { what: "the closure" })??)
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    task: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SuperviseError> {
+    let outcome = tokio::task::spawn_blocking(task).await;
+    outcome.map_err(|_panicked| SuperviseError::Ended { what })
 }
 
 /// What was loaded, on the maps that an earlier daemon left.
@@ -198,7 +215,7 @@ async fn load(config: &Config, features: Features) -> Result<Adopted, SuperviseE
     let options = LoadOptions { mark_mask: config.mark_mask, max_flows: config.max_flows };
     let pin_dir = config.pin_dir.clone();
     // The verifier takes its time.
-    let task = tokio::task::spawn_blocking(move || {
+    blocking("the loader", move || {
         let pins = Pins::open(&pin_dir)?;
         let loaded = load::load(options, &features, &pins)?;
         let mut hooks = loaded.hooks;
@@ -212,8 +229,8 @@ async fn load(config: &Config, features: Features) -> Result<Adopted, SuperviseE
             log: loaded.log,
             adopted,
         })
-    });
-    task.await.map_err(|_panicked| SuperviseError::Ended { what: "the loader" })?
+    })
+    .await?
 }
 
 /// What ends the daemon, or has it read its config anew.

@@ -8,6 +8,7 @@ mod packet;
 mod registry;
 mod stream;
 mod sys;
+pub mod volley;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

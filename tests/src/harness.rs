@@ -5,6 +5,7 @@ pub mod capture;
 pub mod classic;
 pub mod client;
 pub mod closing;
+pub mod container;
 pub mod dockerd;
 pub mod enforcer;
 pub mod guest;

@@ -7,15 +7,20 @@ mod closure;
 mod daemon;
 mod foreign;
 mod guest;
+mod live;
 mod probe;
 mod survival;
 mod world;
 
+pub use live::live_flows;
+
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use enforcer::control::desired::Closes;
 
 use self::{daemon::Daemon, world::World};
+use crate::harness::closing;
 
 /// Runs everything, prints a line for each test and a closing one; whether all passed.
 #[must_use]
@@ -79,11 +84,12 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     tally.note("the bridge and three guests stand", started, Ok(()));
     tally.test("unprotected, every attack arrives", || checks::open(&world));
 
-    let closable = closure::is_testable();
+    let closes = closing::ability();
+    let closable = closes != Closes::Not;
     if closable {
         let config = daemon::config()?;
         tally.test("d02: closed, no frame passes where no program ever was", || {
-            closure::without_programs(&world, &config)
+            closure::without_programs(&runtime, &world, &config)
         });
     }
 
@@ -131,7 +137,7 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     })?;
     tally.test("swept away, every program is gone", || survival::swept(&world, daemon));
     if closable {
-        tally.test("n6: stopped, the bridge is closed", || closure::outlives(&world));
+        tally.test("n6: stopped, the bridge is closed", || closure::outlives(&world, closes));
     }
     tally.test("open, the bridge still keeps guests apart", || checks::second_layer(&world));
     Ok(())

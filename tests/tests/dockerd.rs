@@ -3,12 +3,18 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
+#[path = "dockerd/engine.rs"]
+mod engine;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
+#[path = "dockerd/outside.rs"]
+mod outside;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/promises.rs"]
 mod promises;
+#[path = "dockerd/races.rs"]
+mod races;
 #[path = "dockerd/rows.rs"]
 mod rows;
 #[path = "dockerd/shared.rs"]

@@ -5,6 +5,10 @@
 mod flood;
 #[path = "prog/flows.rs"]
 mod flows;
+#[path = "prog/import.rs"]
+mod import;
+#[path = "prog/migrate.rs"]
+mod migrate;
 #[path = "prog/parser.rs"]
 mod parser;
 #[path = "prog/reasons.rs"]
@@ -12,4 +16,4 @@ mod reasons;
 #[path = "prog/stamps.rs"]
 mod stamps;
 
-use enforcer_tests::prog::{frame, rig};
+use enforcer_tests::prog::{frame, raw, rig};

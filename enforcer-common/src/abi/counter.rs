@@ -1,6 +1,6 @@
 //! Counters: what was denied, and what became of the records of it.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// Key of map `COUNTERS`.
 #[repr(C)]
@@ -43,6 +43,23 @@ pub struct Counter {
     pub tokens: u64,
 }
 
+impl Counter {
+    /// The sum of both. Times and tokens are left out: they have none.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            events: self.events + other.events,
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+            recorded: self.recorded + other.recorded,
+            suppressed: self.suppressed + other.suppressed,
+            lost: self.lost + other.lost,
+            refilled_ns: 0,
+            tokens: 0,
+        }
+    }
+}
+
 /// Value of map `TOLD`; the key is that of `COUNTERS`. Losses that were told in a loss record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,4 +98,15 @@ pub const RECORDS_PER_SECOND: u64 = 32;
 
 const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
 const _: () = assert!(size_of::<Usage>() == 24 && size_of::<Told>() == 16);
+layout!(CounterKey { owner, reason, hook } padding reserved);
+layout!(Counter { events, packets, bytes, recorded, suppressed, lost } optional { refilled_ns, tokens });
+layout!(Usage {
+    inbound_half_open,
+    inbound_established,
+    outbound_half_open,
+    outbound_established,
+    closing,
+    checks,
+});
+layout!(Told { suppressed, lost });
 pod!(CounterKey, Counter, Told, Usage);

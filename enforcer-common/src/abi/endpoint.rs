@@ -1,6 +1,6 @@
 //! Endpoints and networks as the packet path sees them.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// What an interface on a guest bridge is. Values of [`Endpoint::role`].
 #[repr(u8)]
@@ -57,6 +57,9 @@ pub struct Endpoint {
     /// The container: Docker's id of 64 hexadecimal digits, as 32 bytes; all zero: none. The packet
     /// path does not read it; it tells the next daemon whose this endpoint is.
     pub container: [u8; 32],
+    /// Only in the layout that tests upgrade to.
+    #[cfg(feature = "other-layout")]
+    pub other: u32,
 }
 
 /// Value of map `NETWORKS`; the key is the ifindex (`u32`) of the guest bridge.
@@ -108,6 +111,26 @@ pub struct Hub {
     pub reserved: [u8; 2],
 }
 
-const _: () = assert!(size_of::<Endpoint>() == 88 && size_of::<Network>() == 68);
+const _: () = assert!(
+    size_of::<Endpoint>() == 88 + if cfg!(feature = "other-layout") { 4 } else { 0 }
+        && size_of::<Network>() == 68
+);
 const _: () = assert!(size_of::<HubKey>() == 24 && size_of::<Hub>() == 8);
+layout!(Endpoint { id, network, policy, ipv4, ipv6, link_local, mac, role } optional {
+    container,
+    #[cfg(feature = "other-layout")] other,
+} padding reserved);
+layout!(Network {
+    id,
+    gateway4,
+    gateway6,
+    gateway_link_local,
+    subnet4,
+    subnet6,
+    mac,
+    prefix4,
+    prefix6,
+});
+layout!(HubKey { network, address, family } padding reserved);
+layout!(Hub { mac } padding reserved);
 pod!(Endpoint, Network, HubKey, Hub);

@@ -2,10 +2,10 @@
 
 use super::pod;
 
-/// Value of [`Event::abi`]: [`super::ABI_VERSION`].
+/// Value of [`Event::abi`]: [`super::ABI_VERSION`], folded to half its width.
 #[expect(clippy::cast_possible_truncation, reason = "checked below")]
-pub const EVENT_ABI: u16 = super::ABI_VERSION as u16;
-const _: () = assert!(EVENT_ABI as u32 == super::ABI_VERSION);
+pub const EVENT_ABI: u16 = (super::ABI_VERSION | super::ABI_VERSION >> 16) as u16;
+const _: () = assert!(EVENT_ABI as u32 & 0x7fff == super::ABI_VERSION & 0x7fff_ffff);
 
 /// Value of [`Event::kind`].
 #[repr(u16)]

@@ -1,6 +1,6 @@
 //! The flow table.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// Key of map `FLOWS`: one key for both directions, seen from the endpoint.
 #[repr(C)]
@@ -29,7 +29,11 @@ pub struct FlowKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowRecord {
     /// Last packet that keeps the flow alive, monotonic ns.
+    #[cfg(not(feature = "other-layout"))]
     pub last_seen_ns: u64,
+    /// Only in the layout that tests upgrade to.
+    #[cfg(feature = "other-layout")]
+    pub other: u64,
     /// First packet, monotonic ns.
     pub opened_ns: u64,
     /// When the reaper looks at it next, monotonic ns: [`Check::due_ns`] of the one check that counts.
@@ -42,6 +46,9 @@ pub struct FlowRecord {
     pub packets_in: u64,
     /// Bytes the endpoint was sent.
     pub bytes_in: u64,
+    /// Last packet that keeps the flow alive, monotonic ns.
+    #[cfg(feature = "other-layout")]
+    pub last_seen_ns: u64,
     /// A packed [`crate::flow::FlowState`]; changed by compare-and-swap only.
     pub state: u32,
     /// Epoch of the policy that allowed it.
@@ -68,6 +75,35 @@ pub struct Check {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<FlowKey>() == 44 && size_of::<FlowRecord>() == 88);
+const _: () = assert!(
+    size_of::<FlowKey>() == 44
+        && size_of::<FlowRecord>() == 88 + if cfg!(feature = "other-layout") { 8 } else { 0 }
+);
 const _: () = assert!(size_of::<Check>() == 56);
+layout!(FlowKey {
+    endpoint,
+    local_port,
+    remote_port,
+    local,
+    remote,
+    protocol,
+    family,
+} padding reserved);
+layout!(FlowRecord {
+    last_seen_ns,
+    opened_ns,
+    packets_out,
+    bytes_out,
+    packets_in,
+    bytes_in,
+    state,
+    epoch,
+    rule,
+    opener,
+} optional {
+    #[cfg(feature = "other-layout")] other,
+    check_ns,
+    sequence_end,
+    acknowledged,
+});
 pod!(FlowKey, FlowRecord, Check);

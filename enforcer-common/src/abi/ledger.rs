@@ -1,6 +1,6 @@
 //! What the daemon must not forget when it ends.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// Value of map `LEDGER` (an array of one): the numbers that were given out. None is given out twice
 /// while the maps live, whichever daemon does it: a flow or a counter may still bear it.
@@ -14,4 +14,5 @@ pub struct Ledger {
 }
 
 const _: () = assert!(size_of::<Ledger>() == 8);
+layout!(Ledger { last_id, last_epoch });
 pod!(Ledger);

@@ -1,6 +1,6 @@
 //! Policies, rules and quotas as the packet path sees them.
 
-use super::pod;
+use super::{layout::layout, pod};
 
 /// Slots of map `POLICIES`.
 pub const POLICY_SLOTS: u32 = 512;
@@ -74,4 +74,15 @@ pub struct PublishedKey {
 
 const _: () = assert!(size_of::<Policy>() == 24 && size_of::<RuleKey>() == 24);
 const _: () = assert!(size_of::<PublishedKey>() == 8);
+layout!(Policy {
+    epoch,
+    quotas.inbound_half_open,
+    quotas.inbound_established,
+    quotas.outbound_half_open,
+    quotas.outbound_established,
+    quotas.closing,
+});
+layout!(RuleKey { epoch, address, port, protocol, family });
+layout!(Rule { id });
+layout!(PublishedKey { endpoint, port, protocol } padding reserved);
 pod!(Policy, Quotas, RuleKey, Rule, PublishedKey);

@@ -124,6 +124,15 @@ impl FlowState {
         if both { Self(word).with_phase(Phase::Closing) } else { Self(word) }
     }
 
+    /// With the FINs that `other` has seen too; those of both sides close it.
+    #[must_use]
+    #[inline(always)]
+    pub(super) const fn with_fins_of(self, other: Self) -> Self {
+        let word = self.0 | other.0 & (FIN_INITIATOR | FIN_RESPONDER);
+        let both = word & FIN_INITIATOR != 0 && word & FIN_RESPONDER != 0;
+        if both { Self(word).with_phase(Phase::Closing) } else { Self(word) }
+    }
+
     /// After a RST that fits.
     #[must_use]
     #[inline(always)]

@@ -151,6 +151,6 @@ fn sides(from_endpoint: bool) -> (usize, usize) {
 /// RFC 1982 serial number arithmetic.
 #[inline(always)]
 #[expect(clippy::cast_possible_wrap, reason = "serial number arithmetic is defined by the wrap")]
-fn is_after(a: u32, b: u32) -> bool {
+pub(super) fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 > 0
 }

@@ -2,6 +2,7 @@
 
 mod close;
 mod flags_table;
+mod merge;
 mod properties;
 mod words;
 

@@ -1,12 +1,18 @@
 //! Counters by owner, reason and hook, on each CPU; and how many records of them are written.
 
 use enforcer_common::{
-    abi::counter::{Counter, CounterKey, RECORD_BURST, RECORDS_PER_SECOND},
+    abi::{
+        counter::{Counter, CounterKey, RECORD_BURST, RECORDS_PER_SECOND},
+        import::ImportCounter,
+    },
     packet::Bytes as _,
 };
 
 use super::Frame;
-use crate::maps::{COUNTERS, UNCOUNTED};
+use crate::{
+    atomic,
+    maps::{COUNTERS, UNCOUNTED},
+};
 
 const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
 
@@ -25,6 +31,29 @@ pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
     counter.packets += u64::from(frame.skb.segments());
     counter.bytes += u64::from(frame.skb.len());
     Some(counter)
+}
+
+/// Adds counts of another table. A packet may interrupt this on the same CPU, so each sum is one
+/// instruction; the packet path itself is not interrupted.
+#[inline(never)]
+pub fn add(import: &ImportCounter) {
+    let more = &import.counter;
+    let Some(counter) = entry(&import.key) else {
+        if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {
+            // SAFETY: this CPU's own slot, valid for this run.
+            unsafe { atomic::add64(uncounted, more.events) };
+        }
+        return;
+    };
+    // SAFETY: this CPU's own value, valid for this run.
+    unsafe {
+        atomic::add64(&raw mut counter.events, more.events);
+        atomic::add64(&raw mut counter.packets, more.packets);
+        atomic::add64(&raw mut counter.bytes, more.bytes);
+        atomic::add64(&raw mut counter.recorded, more.recorded);
+        atomic::add64(&raw mut counter.suppressed, more.suppressed);
+        atomic::add64(&raw mut counter.lost, more.lost);
+    }
 }
 
 /// Takes one record from the owner's rate for this reason, if one is left.

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use enforcer_common::{
     abi::{
-        flow::{FlowKey, FlowRecord},
+        flow::{Check, FlowKey, FlowRecord},
         policy::Policy,
         verdict::DropReason,
     },
@@ -189,12 +189,14 @@ pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState) {
 pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<bool, DropReason> {
     let from_endpoint = opening.sender == Opener::Endpoint;
     let state = FlowState::open(from_endpoint);
-    let endpoint = opening.key.endpoint;
-    if !reap::has_room(endpoint) {
-        return Err(DropReason::QuotaHalfOpen);
-    }
-    let limit = flow::opening_limit(&policy.quotas, opening.sender);
-    reserve(endpoint, QuotaClass::HalfOpen, from_endpoint, limit)?;
+    let let_in = LetIn {
+        key: opening.key,
+        state,
+        limit: flow::opening_limit(&policy.quotas, opening.sender),
+        left_ns: flow::timeout_ns(state, opening.key.protocol),
+        now: opening.now,
+    };
+    let_in.reserve()?;
 
     let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
     // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
@@ -217,21 +219,48 @@ pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<b
     if opening.key.protocol == TCP {
         flow::track(record, state, from_endpoint, frame.packet);
     }
-    if let Err(error) = FLOWS.insert(opening.key, &*record, u64::from(BPF_NOEXIST)) {
-        release(endpoint, QuotaClass::HalfOpen, from_endpoint);
-        return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
+    let_in.put(record, &mut scratch.check)
+}
+
+/// How a flow gets into the table, whoever knows of it.
+pub struct LetIn<'a> {
+    pub key: &'a FlowKey,
+    pub state: FlowState,
+    /// How many flows of its class there may be.
+    pub limit: u32,
+    /// How long it lives if nothing happens.
+    pub left_ns: u64,
+    pub now: u64,
+}
+
+impl LetIn<'_> {
+    /// Takes a place of the endpoint's quota.
+    #[inline(always)]
+    pub fn reserve(&self) -> Result<(), DropReason> {
+        if !reap::has_room(self.key.endpoint) {
+            return Err(DropReason::QuotaHalfOpen);
+        }
+        reserve(self.key.endpoint, self.state.quota_class(), self.state.is_outbound(), self.limit)
     }
-    let Some(flow) = FLOWS.get_ptr_mut(opening.key) else {
-        return Err(DropReason::Internal);
-    };
-    reap::ensure_ticking();
-    let left = flow::timeout_ns(state, opening.key.protocol);
-    if reap::schedule(opening.key, flow, left, opening.now, &mut scratch.check).is_err() {
-        // Nobody would reap it.
-        end(opening.key, flow, state);
-        return Err(DropReason::FlowTableFull);
+
+    /// Puts the record on the reserved place; false: there is an entry already.
+    #[inline(always)]
+    pub fn put(&self, record: &FlowRecord, check: &mut Check) -> Result<bool, DropReason> {
+        if let Err(error) = FLOWS.insert(self.key, record, u64::from(BPF_NOEXIST)) {
+            release(self.key.endpoint, self.state.quota_class(), self.state.is_outbound());
+            return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
+        }
+        let Some(flow) = FLOWS.get_ptr_mut(self.key) else {
+            return Err(DropReason::Internal);
+        };
+        reap::ensure_ticking();
+        if reap::schedule(self.key, flow, self.left_ns, self.now, check).is_err() {
+            // Nobody would reap it.
+            end(self.key, flow, self.state);
+            return Err(DropReason::FlowTableFull);
+        }
+        Ok(true)
     }
-    Ok(true)
 }
 
 #[inline(always)]
@@ -241,14 +270,19 @@ pub fn load_state(flow: *mut FlowRecord) -> FlowState {
 }
 
 #[inline(always)]
-fn swap_state(flow: *mut FlowRecord, old: FlowState, new: FlowState) -> bool {
+pub fn swap_state(flow: *mut FlowRecord, old: FlowState, new: FlowState) -> bool {
     // SAFETY: the entry is valid for this run.
     unsafe { atomic::replace(&raw mut (*flow).state, old.word(), new.word()) }
 }
 
 /// Takes one place of a class, if the quota has one left.
 #[inline(always)]
-fn reserve(endpoint: u32, class: QuotaClass, outbound: bool, limit: u32) -> Result<(), DropReason> {
+pub fn reserve(
+    endpoint: u32,
+    class: QuotaClass,
+    outbound: bool,
+    limit: u32,
+) -> Result<(), DropReason> {
     let counter = usage(endpoint, class, outbound).ok_or(DropReason::Internal)?;
     // SAFETY: `usage` returns a word of an entry that is valid for this run.
     unsafe {
@@ -265,7 +299,7 @@ fn reserve(endpoint: u32, class: QuotaClass, outbound: bool, limit: u32) -> Resu
 }
 
 #[inline(always)]
-fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
+pub fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
     if let Some(counter) = usage(endpoint, class, outbound) {
         // SAFETY: as in `reserve`.
         unsafe {

@@ -89,14 +89,24 @@ fn count_check(endpoint: u32, queued: bool) {
 /// Has the reaper look again when a flow may now end long before its check.
 #[inline(always)]
 pub fn hasten(key: &FlowKey, flow: *mut FlowRecord, left_ns: u64, now: u64) {
-    // SAFETY: as in `schedule`.
-    let check_ns = unsafe { (*flow).check_ns };
-    if left_ns > LATER_NS || check_ns <= now + 2 * SOON_NS {
-        return;
-    }
     if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
         // SAFETY: this CPU's own slot; the other parts of it are behind `Frame`.
-        let check = unsafe { &mut (*scratch).check };
+        hasten_with(key, flow, left_ns, now, unsafe { &mut (*scratch).check });
+    }
+}
+
+/// As [`hasten`], with room for the check.
+#[inline(always)]
+pub fn hasten_with(
+    key: &FlowKey,
+    flow: *mut FlowRecord,
+    left_ns: u64,
+    now: u64,
+    check: &mut Check,
+) {
+    // SAFETY: as in `schedule`.
+    let check_ns = unsafe { (*flow).check_ns };
+    if left_ns <= LATER_NS && check_ns > now + 2 * SOON_NS {
         // A full queue leaves the old check out of date; judging on lookup still ends the flow.
         let _full = schedule(key, flow, left_ns, now, check);
     }

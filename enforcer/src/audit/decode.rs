@@ -2,8 +2,7 @@
 //! is counted, never a guess.
 
 use enforcer_common::abi::{
-    ABI_VERSION,
-    event::{Event, EventKind, Hook},
+    event::{EVENT_ABI, Event, EventKind, Hook},
     verdict::DropReason,
 };
 
@@ -43,7 +42,7 @@ pub enum DecodeError {
 /// Decodes one event.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let event = read(bytes).ok_or(DecodeError::Length(bytes.len()))?;
-    if u32::from(event.abi) != ABI_VERSION {
+    if event.abi != EVENT_ABI {
         return Err(DecodeError::Version(event.abi));
     }
     let kind = EventKind::from_value(event.kind).ok_or(DecodeError::Kind(event.kind))?;
@@ -124,9 +123,9 @@ mod tests {
 
     #[test]
     fn every_field_is_where_the_kernel_puts_it() {
-        let decoded = decode(&bytes(1, 2, 22, 1)).expect("decodes");
+        let decoded = decode(&bytes(EVENT_ABI, 2, 22, 1)).expect("decodes");
         let expected = Event {
-            abi: 1,
+            abi: EVENT_ABI,
             kind: 2,
             owner: 7,
             time_ns: 1_000,
@@ -154,17 +153,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_an_error() {
-        let mut long = bytes(1, 2, 22, 1);
+        let mut long = bytes(EVENT_ABI, 2, 22, 1);
         long.push(0);
         let cases = [
             (Vec::new(), DecodeError::Length(0)),
             (long, DecodeError::Length(89)),
-            (bytes(2, 2, 22, 1), DecodeError::Version(2)),
-            (bytes(1, 9, 22, 1), DecodeError::Kind(9)),
-            (bytes(1, 2, 22, 0), DecodeError::Hook(0)),
-            (bytes(1, 2, 999, 1), DecodeError::Reason(999)),
-            (bytes(1, 2, 0, 1), DecodeError::Reason(0)),
-            (bytes(1, 1, 22, 1), DecodeError::Reason(22)),
+            (bytes(EVENT_ABI + 1, 2, 22, 1), DecodeError::Version(EVENT_ABI + 1)),
+            (bytes(EVENT_ABI, 9, 22, 1), DecodeError::Kind(9)),
+            (bytes(EVENT_ABI, 2, 22, 0), DecodeError::Hook(0)),
+            (bytes(EVENT_ABI, 2, 999, 1), DecodeError::Reason(999)),
+            (bytes(EVENT_ABI, 2, 0, 1), DecodeError::Reason(0)),
+            (bytes(EVENT_ABI, 1, 22, 1), DecodeError::Reason(22)),
         ];
         for (bytes, error) in cases {
             assert_eq!(decode(&bytes), Err(error));

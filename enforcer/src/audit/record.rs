@@ -37,6 +37,8 @@ pub enum Body {
     Denied(Box<Traffic>),
     /// Records that were not written.
     Loss(Loss),
+    /// A guest outside its policy, or a port that belongs to no container.
+    Outside(Outside),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
     /// The config file was read again.
@@ -170,6 +172,35 @@ pub enum Cause {
     Uncounted,
     /// The event was of a version or kind that this daemon does not know.
     Decode,
+}
+
+/// A way past policy, and what was done about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Docker's id of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// The container's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// Name of the guest network that the port is on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
+    /// Name of the port.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// `host_network`, `container_namespace`, `unpoliced_network` or `no_container`.
+    pub why: String,
+    /// Which namespace or network that is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub to: String,
+    /// `kill`, `disconnect`, `record`, `deny`, or `connect` if the engine could not be asked.
+    pub action: String,
+    /// `done`, `gone` if there was nothing left to do, or `failed`: it is tried again.
+    pub outcome: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 /// Something about the daemon itself.

@@ -1,10 +1,15 @@
 //! `enforcer close`: closes guest bridges before anything else runs.
 
 use super::{CloseArgs, Exit};
-use crate::{closure::Table, config::file::load};
+use crate::{
+    closure::{self, Ability, Table},
+    config::file::load,
+    model::closure::By,
+    netlink,
+};
 
 /// Writes the table of a config file.
-pub(super) fn close(args: &CloseArgs) -> anyhow::Result<Exit> {
+pub(super) async fn close(args: &CloseArgs) -> anyhow::Result<Exit> {
     let config = match load(&args.config) {
         Ok(config) => config,
         Err(error) => {
@@ -12,21 +17,26 @@ pub(super) fn close(args: &CloseArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    let closure = config.closure();
-    match Table::default().set(closure.as_ref()) {
-        Ok(()) => {}
-        Err(error) if error.is_lasting() => {
+    let Some(closure) = config.closure() else {
+        println!("nothing is closed: closed_by is \"nobody\" in {}", args.config.display());
+        return Ok(Exit::Ok);
+    };
+    let closure = match closure::ability(&closure) {
+        Ability::Bridge => closure,
+        Ability::Ports => closure.by_ports(&netlink::links::list().await?),
+        Ability::None(error) => {
             eprintln!("enforcer: {error}");
             return Ok(Exit::Preflight);
         }
-        Err(error) => return Err(error.into()),
-    }
-    match closure {
-        Some(closure) => {
-            let bridges: Vec<&str> = closure.bridges.iter().map(String::as_str).collect();
-            println!("closed until enforcer runs: {}", bridges.join(", "));
-        }
-        None => println!("nothing is closed: closed_by is \"nobody\" in {}", args.config.display()),
+    };
+    Table::default().write(&closure)?;
+    let bridges: Vec<&str> = closure.bridges.iter().map(String::as_str).collect();
+    println!("closed until enforcer runs: {}", bridges.join(", "));
+    if matches!(closure.by, By::Ports { .. }) {
+        println!(
+            "between ports only: this kernel's nftables does not tell a frame's bridge \
+             (CONFIG_NFT_BRIDGE_META)"
+        );
     }
     Ok(Exit::Ok)
 }

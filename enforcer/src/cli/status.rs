@@ -91,7 +91,10 @@ fn closure(closure: &ClosureStatus) -> String {
     match (closure.wanted, closure.closed) {
         (false, _) => "open, as the config has it".to_owned(),
         (true, false) => "OPEN".to_owned(),
-        (true, true) => format!("closed (dropped: {})", drops().collect::<Vec<_>>().join(", ")),
+        (true, true) => {
+            let drops = drops().collect::<Vec<_>>().join(", ");
+            format!("closed by {} (dropped: {drops})", closure.by)
+        }
     }
 }
 
@@ -162,6 +165,7 @@ mod tests {
                 reasons: vec!["the engine does not answer".to_owned()],
             },
             closure: ClosureStatus {
+                by: "bridge".to_owned(),
                 wanted: true,
                 closed: true,
                 drops: [("input".to_owned(), 4)].into(),
@@ -184,7 +188,7 @@ mod tests {
             "Networks: none",
             "jupyter-ada  -        veth1      guest  -    172.30.0.2  3+0  0+0  0",
             "NO\n",
-            "before programs: closed (dropped: 4 input)\n",
+            "before programs: closed by bridge (dropped: 4 input)\n",
         ] {
             assert!(text.contains(words), "{words:?} is missing in:\n{text}");
         }

@@ -19,6 +19,12 @@ pub(super) fn read(text: &str) -> Result<(Value, Drops), serde_json::Error> {
     Ok((listing, drops))
 }
 
+/// How many rules a listing has.
+pub(super) fn rules(listing: &Value) -> usize {
+    let objects = listing.get("nftables").and_then(Value::as_array).into_iter().flatten();
+    objects.filter(|object| object.get("rule").is_some()).count()
+}
+
 /// Zeroes a rule's counters; the packets that they had counted.
 fn take_counts(rule: &mut Value) -> u64 {
     let statements = rule.get_mut("expr").and_then(Value::as_array_mut).into_iter().flatten();
@@ -65,6 +71,7 @@ mod tests {
         assert_eq!(drops, Drops::from([("input".to_owned(), 7)]));
         assert_eq!(read(&listing(2, 8, 5)).expect("JSON").0, first);
         assert_ne!(read(&listing(1, 7, 6)).expect("JSON").0, first);
+        assert_eq!(rules(&first), 1);
         assert!(read("").is_err());
     }
 }

@@ -6,9 +6,9 @@
 //!  the host ──► TC egress of the bridge: stamp ──► output ──► ports
 //! ```
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::model::closure::Closure;
+use crate::model::closure::{By, Closure};
 
 /// The family that sees frames on a bridge.
 pub(super) const FAMILY: &str = "bridge";
@@ -39,13 +39,52 @@ pub(super) fn removal() -> String {
 
 fn write_table(text: &mut String, closure: &Closure) -> std::fmt::Result {
     writeln!(text, "table {FAMILY} {TABLE} {{")?;
-    writeln!(text, "  set guest_bridges {{\n    type ifname")?;
+    match &closure.by {
+        By::Bridge => write_by_bridge(text, closure)?,
+        By::Ports { others } => write_by_ports(text, closure, others)?,
+    }
+    writeln!(text, "}}")
+}
+
+/// How many rules the table has.
+pub(super) const fn rules(closure: &Closure) -> usize {
+    match closure.by {
+        By::Bridge => 3,
+        By::Ports { .. } => 1,
+    }
+}
+
+fn write_set(text: &mut String, set: &str, names: &BTreeSet<String>) -> std::fmt::Result {
+    writeln!(text, "  set {set} {{\n    type ifname")?;
     let names: Vec<String> =
-        closure.bridges.iter().filter(|name| is_plain(name)).map(|n| format!("\"{n}\"")).collect();
+        names.iter().filter(|name| is_plain(name)).map(|n| format!("\"{n}\"")).collect();
     if !names.is_empty() {
         writeln!(text, "    elements = {{ {} }}", names.join(", "))?;
     }
-    writeln!(text, "  }}")?;
+    writeln!(text, "  }}")
+}
+
+/// Programs of ours stamp what they let out of a port; `to_guest` and `from_bridge` refuse the rest,
+/// so what is left is a frame from one port without programs to another.
+fn write_by_ports(
+    text: &mut String,
+    closure: &Closure,
+    others: &BTreeSet<String>,
+) -> std::fmt::Result {
+    write_set(text, "other_ports", others)?;
+    let Closure { mark_mask, from_guest, .. } = closure;
+    writeln!(text, "  chain forward {{")?;
+    writeln!(text, "    type filter hook forward priority {PRIORITY}; policy accept;")?;
+    writeln!(
+        text,
+        "    iifname \"veth*\" oifname \"veth*\" iifname != @other_ports oifname != @other_ports \
+         meta mark & {mark_mask:#x} != {from_guest:#x} counter drop"
+    )?;
+    writeln!(text, "  }}")
+}
+
+fn write_by_bridge(text: &mut String, closure: &Closure) -> std::fmt::Result {
+    write_set(text, "guest_bridges", &closure.bridges)?;
     let chains = [
         Chain { hook: "prerouting", bridge: "ibrname", stamp: closure.from_guest },
         // Frames to 01:80:c2:00:00:0x skip the hook above.
@@ -62,7 +101,7 @@ fn write_table(text: &mut String, closure: &Closure) -> std::fmt::Result {
         )?;
         writeln!(text, "  }}")?;
     }
-    writeln!(text, "}}")
+    Ok(())
 }
 
 /// The config takes no other names; this is where one would become a rule.
@@ -81,6 +120,7 @@ mod tests {
             mark_mask: 0x3000_0000,
             from_guest: 0x1000_0000,
             from_host: 0x2000_0000,
+            by: By::Bridge,
         }
     }
 
@@ -92,9 +132,22 @@ mod tests {
         assert_eq!(text.matches(guest).count(), 2, "{text}");
         assert_eq!(text.matches(host).count(), 1, "{text}");
         assert!(text.contains("elements = { \"br-a\", \"br.b\" }"), "{text}");
+        assert_eq!(text.matches("counter drop").count(), rules(&closure(&["br-a"])));
         for hook in ["prerouting", "input", "output"] {
             assert!(text.contains(&format!("hook {hook} priority -310; policy accept;")), "{text}");
         }
+    }
+
+    #[test]
+    fn n6_where_the_bridge_is_not_told_only_unknown_veths_are_kept_apart() {
+        let others = ["veth1".to_owned(), "veth2".to_owned()].into();
+        let text = render(&Closure { by: By::Ports { others }, ..closure(&["br-a"]) });
+        let rule = "iifname \"veth*\" oifname \"veth*\" iifname != @other_ports \
+                    oifname != @other_ports meta mark & 0x30000000 != 0x10000000 counter drop";
+        assert_eq!(text.matches("counter drop").count(), 1, "{text}");
+        assert!(text.contains(rule), "{text}");
+        assert!(text.contains("elements = { \"veth1\", \"veth2\" }"), "{text}");
+        assert!(!text.contains("ibrname"), "{text}");
     }
 
     #[test]

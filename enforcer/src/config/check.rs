@@ -48,6 +48,17 @@ pub(super) fn network_name(name: &str) -> Result<(), String> {
     docker_name("network", name)
 }
 
+/// The key of a container's label.
+pub(super) fn label_key(key: &str) -> Result<(), String> {
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
+    if !key.is_empty() && key.bytes().all(visible) {
+        return Ok(());
+    }
+    Err(format!(
+        "\"{key}\" is no key of a label; write it as \"enforcer.guest\" or \"enforcer.guest=yes\""
+    ))
+}
+
 /// A name that Docker accepts.
 pub(super) fn docker_name(what: &str, name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -34,6 +34,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let pin_dir = path(raw.daemon.pin_dir.as_ref(), DEFAULT_PIN_DIR, "", &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
     let closed_by = closed_by(raw.daemon.closed_by.as_ref(), &mut problems);
+    let outside = outside::outside(raw.outside, &mut problems);
     if raw.networks.is_empty() {
         problems.add(0..0, "no guest network: add a table such as [networks.tutorials]");
     }
@@ -49,8 +50,16 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
-    let config =
-        Config { docker_socket, run_dir, pin_dir, mark_mask, max_flows, closed_by, networks };
+    let config = Config {
+        docker_socket,
+        run_dir,
+        pin_dir,
+        mark_mask,
+        max_flows,
+        closed_by,
+        outside,
+        networks,
+    };
     problems.finish(file, config)
 }
 

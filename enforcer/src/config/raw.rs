@@ -12,6 +12,7 @@ use toml::Spanned;
 pub(super) struct RawConfig {
     pub(super) docker: RawDocker,
     pub(super) daemon: RawDaemon,
+    pub(super) outside: RawOutside,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
 }
 
@@ -31,6 +32,14 @@ pub(super) struct RawDaemon {
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
     pub(super) closed_by: Option<Spanned<String>>,
+}
+
+/// `[outside]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOutside {
+    pub(super) guest_labels: Option<Vec<Spanned<String>>>,
+    pub(super) action: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.

@@ -47,6 +47,23 @@ fn every_kind_of_value_is_taken() {
 }
 
 #[test]
+fn labels_that_mark_guests_have_a_key_and_perhaps_a_value() {
+    let text = format!(
+        "[outside]\nguest_labels = [\"user\", \"kind=guest\"]\naction = \"record\"\n{LEAST}"
+    );
+    let outside = parse(&text, "f").expect("valid").outside;
+    assert_eq!(outside.action, OutsideAction::Record);
+    let marks = |key: &str, value: &str| {
+        let labels = [(key.to_owned(), value.to_owned())].into();
+        outside.guest_labels.iter().any(|label| label.is_among(&labels))
+    };
+    assert!(marks("user", "") && marks("user", "ann") && marks("kind", "guest"));
+    assert!(!marks("kind", "hub") && !marks("kind", "") && !marks("users", "ann"));
+    let none = parse(&format!("[outside]\nguest_labels = []\n{LEAST}"), "f").expect("valid");
+    assert!(none.outside.guest_labels.is_empty());
+}
+
+#[test]
 fn all_problems_come_at_once_in_order() {
     let text = "[daemon]\nmax_flows = 3\n[networks.lab]\nsubnet = \"10.0.0.1/24\"\n\
                 [[networks.lab.hub]]\ngateway = true\nport = 0\n";
@@ -92,6 +109,14 @@ fn bad_files_are_refused_with_line_and_advice() {
         (format!("[daemon]\nmark_mask = true\n{LEAST}"), 2, "an integer such as 0x30000000"),
         (format!("[daemon]\nmax_flows = 99999999\n{LEAST}"), 2, "not between 1024 and"),
         (format!("[deamon]\n{LEAST}"), 1, "did you mean `daemon`"),
+        (format!("[outside]\naction = \"kill\"\n{LEAST}"), 2, "neither \"stop\" nor \"record\""),
+        (format!("[outside]\nguest_labels = [\"a\", \"\"]\n{LEAST}"), 2, "no key of a label"),
+        (format!("[outside]\nguest_labels = [\"=x\"]\n{LEAST}"), 2, "no key of a label"),
+        (format!("[outside]\nguest_labels = [\"a b\"]\n{LEAST}"), 2, "no key of a label"),
+        (format!("[outside]\nguest_labels = [\"a\", \"a\"]\n{LEAST}"), 2, "listed twice"),
+        (format!("[outside]\nguest_labels = \"a\"\n{LEAST}"), 2, "expected a sequence"),
+        (format!("[outside]\nguest_label = [\"a\"]\n{LEAST}"), 2, "did you mean `guest_labels`"),
+        (format!("[outsid]\n{LEAST}"), 1, "did you mean `outside`"),
         ("[networks.lab]\ncreate = true".into(), 1, "has no `bridge`"),
         ("[networks.bridge]\nbridge = \"b\"".into(), 1, "a network of Docker's own"),
         ("[networks.\"my lab\"]\nbridge = \"b\"".into(), 1, "none that Docker takes"),

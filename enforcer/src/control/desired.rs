@@ -34,14 +34,33 @@ const HUB_QUOTA_FACTOR: u32 = 16;
 pub struct Facts {
     /// Number of each container's network namespace, as this namespace sees it, by container id.
     pub namespaces: BTreeMap<String, i32>,
+    /// How guest bridges can be closed on this host.
+    pub closes: Closes,
     /// veths that have been without a bridge for so long that none is to be expected.
     pub settled: BTreeSet<u32>,
+}
+
+/// How guest bridges can be closed on a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Closes {
+    /// Not at all.
+    Not,
+    /// Frames are told by their bridge.
+    #[default]
+    ByBridge,
+    /// Frames are told by their ports.
+    ByPorts,
 }
 
 /// Computes what the kernel should hold.
 #[must_use]
 pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Facts) -> Desired {
-    let mut desired = Desired { closure: config.closure(), ..Desired::default() };
+    let closure = match facts.closes {
+        Closes::Not => None,
+        Closes::ByBridge => config.closure(),
+        Closes::ByPorts => config.closure().map(|closure| closure.by_ports(links)),
+    };
+    let mut desired = Desired { closure, ..Desired::default() };
     for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
         let Some(bridge) = links
             .values()

@@ -11,6 +11,7 @@ use tokio::runtime::Handle as Runtime;
 
 use super::{
     apply::{Execute, ExecuteError},
+    desired::Closes,
     plan::Action,
 };
 use crate::{
@@ -45,6 +46,8 @@ pub struct PacketPath {
     netlink: rtnetlink::Handle,
     fdb: Arc<Mutex<BTreeMap<u32, Mac>>>,
     closure: Table,
+    /// How guest bridges can be closed here.
+    pub closes: Closes,
 }
 
 /// The kernel's state could not be read.
@@ -61,9 +64,14 @@ pub enum ObserveError {
 impl PacketPath {
     /// Takes the loaded object over.
     #[must_use]
-    pub fn new(hooks: Hooks, maps: Maps, netlink: rtnetlink::Handle, closure: Table) -> Self {
+    pub fn new(
+        hooks: Hooks,
+        maps: Maps,
+        netlink: rtnetlink::Handle,
+        (closure, closes): (Table, Closes),
+    ) -> Self {
         let loaded = Arc::new(Mutex::new(Loaded { hooks, maps }));
-        Self { loaded, netlink, fdb: Arc::default(), closure }
+        Self { loaded, netlink, fdb: Arc::default(), closure, closes }
     }
 
     /// The packet path itself. A panic elsewhere left no half-written state: maps are in the kernel.

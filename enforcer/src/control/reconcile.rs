@@ -142,6 +142,7 @@ impl Reconciler {
         let inventory = Arc::clone(&self.inventory.borrow_and_update());
         let facts = Facts {
             namespaces: self.namespaces(&config, &inventory).await,
+            closes: self.path.closes,
             settled: memory.settled(&links, Instant::now()),
         };
         let mut desired = desired::desired(&config, &inventory, &links, &facts);

@@ -23,6 +23,8 @@ pub struct Engine {
     pub api: ApiVersion,
     /// Version of the engine, for people.
     pub version: String,
+    /// Whether its containers' users are remapped. Their interfaces are where they always are.
+    pub userns_remap: bool,
 }
 
 /// A version of the engine's API.
@@ -68,6 +70,12 @@ pub enum EngineError {
         /// What was asked.
         doing: &'static str,
     },
+    /// The engine runs as somebody else than root.
+    #[error(
+        "the engine is rootless: its networks are in another network namespace, where enforcer \
+         polices nothing; use an engine that runs as root"
+    )]
+    Rootless,
     /// The stream of events ended.
     #[error("the engine closed its event stream; it may be restarting")]
     EventsEnded,
@@ -113,9 +121,10 @@ impl Engine {
         let hello = async {
             let docker = docker.negotiate_version().await?;
             let version = docker.version().await?.version.unwrap_or_default();
-            Ok((docker, version))
+            let security = docker.info().await?.security_options.unwrap_or_default();
+            Ok((docker, version, security))
         };
-        let (docker, version) = tokio::time::timeout(HELLO_TIMEOUT, hello)
+        let (docker, version, security) = tokio::time::timeout(HELLO_TIMEOUT, hello)
             .await
             .map_err(|_elapsed| EngineError::TimedOut { doing: "say its version" })?
             .map_err(EngineError::request("say its version"))?;
@@ -124,8 +133,17 @@ impl Engine {
         if api < OLDEST_API {
             return Err(EngineError::TooOld { version, api });
         }
-        Ok(Self { docker, api, version })
+        if has_option(&security, "rootless") {
+            return Err(EngineError::Rootless);
+        }
+        Ok(Self { docker, api, version, userns_remap: has_option(&security, "userns") })
     }
+}
+
+/// Whether the engine lists a security option, `name=userns` or `name=seccomp,profile=builtin`.
+fn has_option(options: &[String], name: &str) -> bool {
+    let parts = options.iter().flat_map(|option| option.split(','));
+    parts.filter_map(|part| part.strip_prefix("name=")).any(|found| found == name)
 }
 
 /// Tells apart the ways in which a socket is of no use; bollard would call them all the same.
@@ -141,4 +159,76 @@ async fn reachable(socket: &Path) -> Result<(), EngineError> {
             source: BollardError::IOError { err: error },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{UnixListener, UnixStream},
+    };
+
+    use super::*;
+
+    /// Answers as an engine of this kind does, until its peer has gone.
+    async fn answer(mut stream: UnixStream, security: &str) {
+        let mut asked = Vec::new();
+        while let Ok(1..) = stream.read_buf(&mut asked).await {
+            let request = String::from_utf8_lossy(&asked).into_owned();
+            if !request.ends_with("\r\n\r\n") {
+                continue;
+            }
+            asked.clear();
+            let body = match request.split_whitespace().nth(1) {
+                Some(path) if path.ends_with("/info") => {
+                    format!(r#"{{"SecurityOptions": ["name=cgroupns"{security}]}}"#)
+                }
+                _ => r#"{"Version": "28.2.2", "ApiVersion": "1.50"}"#.to_owned(),
+            };
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nApi-Version: 1.50";
+            let response = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            if stream.write_all(response.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn d19_a_rootless_engine_is_refused_and_says_why() {
+        let path = std::env::temp_dir().join(format!("enforcer-engine-{}", std::process::id()));
+        for (security, refused) in
+            [("", false), (r#", "name=userns""#, false), (r#", "name=rootless""#, true)]
+        {
+            let listener = UnixListener::bind(&path).expect("bound");
+            let server = tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream, security));
+                }
+            });
+            let connected = Engine::connect(&path).await;
+            server.abort();
+            std::fs::remove_file(&path).expect("removed");
+            match connected {
+                Ok(engine) => {
+                    assert!(!refused);
+                    assert_eq!(engine.userns_remap, security.contains("userns"));
+                }
+                Err(error) => {
+                    assert!(refused && matches!(error, EngineError::Rootless), "{error}");
+                    assert!(error.to_string().contains("use an engine that runs as root"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn d19_security_options_tell_the_kind_of_engine() {
+        let options = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let plain = options(&["name=apparmor", "name=seccomp,profile=builtin", "name=cgroupns"]);
+        assert!(!has_option(&plain, "rootless") && !has_option(&plain, "userns"));
+        let remapped = options(&["name=seccomp,profile=builtin", "name=userns"]);
+        assert!(has_option(&remapped, "userns") && !has_option(&remapped, "rootless"));
+        assert!(has_option(&options(&["name=rootless"]), "rootless"));
+        assert!(!has_option(&options(&["profile=rootless"]), "rootless"));
+    }
 }

@@ -6,11 +6,13 @@ use std::{
 };
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, EndpointResource, IpamConfig, NetworkInspect,
-    PortBinding, PortSummaryTypeEnum,
+    ContainerInspectResponse, ContainerSummary, EndpointResource, EndpointSettings, IpamConfig,
+    Network, NetworkInspect, PortBinding, PortSummaryTypeEnum,
 };
 
-use crate::model::inventory::{Attachment, Container, DockerNetwork, Mac, PublishedPort, Subnet};
+use crate::model::inventory::{
+    Attachment, Container, DockerNetwork, Mac, OtherNetwork, PublishedPort, Subnet,
+};
 
 /// Option of the driver `bridge` that names the interface.
 pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
@@ -52,6 +54,7 @@ pub(super) fn container(from: ContainerInspectResponse) -> Option<Container> {
     let id = from.id.filter(|id| !id.is_empty())?;
     let config = from.config.unwrap_or_default();
     let settings = from.network_settings.unwrap_or_default();
+    let state = from.state.unwrap_or_default();
     Some(Container {
         id,
         name: from.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -59,7 +62,32 @@ pub(super) fn container(from: ContainerInspectResponse) -> Option<Container> {
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         sandbox: settings.sandbox_key.filter(|key| !key.is_empty()),
         published: published(settings.ports.unwrap_or_default()),
+        running: state.running.unwrap_or(false),
+        started: state.started_at.unwrap_or_default(),
+        network_mode: from.host_config.and_then(|host| host.network_mode).unwrap_or_default(),
+        networks: joined(settings.networks.unwrap_or_default()),
     })
+}
+
+/// Networks by id. One that was asked for but not joined yet has none.
+fn joined(networks: HashMap<String, EndpointSettings>) -> BTreeMap<String, String> {
+    networks
+        .into_iter()
+        .filter_map(|(name, settings)| Some((settings.network_id?, name)))
+        .filter(|(id, _)| !id.is_empty())
+        .collect()
+}
+
+/// The networks that are no bridge, by id.
+pub(super) fn other_networks(list: &[Network]) -> BTreeMap<String, OtherNetwork> {
+    list.iter()
+        .filter(|network| network.driver.as_deref() != Some("bridge"))
+        .filter_map(|network| {
+            let name = network.name.clone().unwrap_or_default();
+            let driver = network.driver.clone().unwrap_or_default();
+            Some((network.id.clone()?, OtherNetwork { name, driver }))
+        })
+        .collect()
 }
 
 /// Whether what `inspect` showed earlier still agrees with the list, which is cheap and waits for
@@ -83,7 +111,10 @@ pub(super) fn agrees(container: &Container, summary: &ContainerSummary) -> bool 
             Some(PublishedPort { container_port: port.private_port, protocol })
         })
         .collect();
-    named && container.published.iter().eq(published.iter())
+    let networks = summary.network_settings.as_ref().and_then(|s| s.networks.clone());
+    let joined = networks.is_none_or(|networks| joined(networks) == container.networks);
+    // The list has running containers only.
+    container.running && named && joined && container.published.iter().eq(published.iter())
 }
 
 /// Container ports with a binding that others than this host can reach, sorted, each once.

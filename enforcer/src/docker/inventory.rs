@@ -48,6 +48,13 @@ pub enum EngineState {
         version: String,
         /// API version in use.
         api: String,
+        /// Whether its containers' users are remapped.
+        userns_remap: bool,
+    },
+    /// It answers, but enforcer cannot police its containers.
+    Refused {
+        /// Why, and what to do.
+        error: String,
     },
     /// It cannot be asked; the last inventory stands.
     Unreachable {
@@ -100,13 +107,18 @@ async fn follow_for_ever(
             state.send_replace(EngineState::Connected {
                 version: engine.version.clone(),
                 api: engine.api.to_string(),
+                userns_remap: engine.userns_remap,
             });
             complaint.over(&engine);
             follow(engine, poke, publish, &mut snapshot).await
         };
         let Err(error) = result.await;
         complaint.make(&error);
-        state.send_replace(EngineState::Unreachable { error: error.to_string() });
+        let text = error.to_string();
+        state.send_replace(match error {
+            EngineError::Rootless => EngineState::Refused { error: text },
+            _ => EngineState::Unreachable { error: text },
+        });
         // A connection that fails as soon as it is made is no reason to hurry.
         backoff = if started.elapsed() > RESYNC { BACKOFF.0 } else { backoff };
         sleep(backoff).await;

@@ -1,16 +1,11 @@
 //! One connection's questions to the engine, and the snapshot that the answers build up.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bollard::{
-    models::ContainerSummary,
+    models::{ContainerSummary, Network},
     query_parameters::{
-        InspectContainerOptions, InspectNetworkOptions, ListContainersOptions,
-        ListNetworksOptionsBuilder,
+        InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListNetworksOptions,
     },
 };
 use futures_util::{StreamExt as _, stream};
@@ -71,10 +66,14 @@ impl<'run> Follower<'run> {
     /// the engine cannot be asked at all.
     pub(super) async fn refresh(&mut self, stale: Stale) -> Result<(), EngineError> {
         let networks = if stale.everything {
-            let ids = timeout(NETWORK_LIMIT, bridge_networks(&self.engine))
+            let list = timeout(NETWORK_LIMIT, list_networks(&self.engine))
                 .await
                 .map_err(|_elapsed| EngineError::TimedOut { doing: "list its networks" })??;
+            let others = convert::other_networks(&list);
+            let all = list.into_iter().filter_map(|network| network.id);
+            let ids = all.filter(|id| !others.contains_key(id)).collect();
             self.snapshot.keep_networks(&ids);
+            self.snapshot.put_other_networks(others);
             ids
         } else {
             stale.networks
@@ -86,9 +85,8 @@ impl<'run> Follower<'run> {
             let engine = self.engine.clone();
             self.asking.spawn(async move { Answer::List(list_containers(&engine).await) });
         }
-        self.queue.extend(self.snapshot.to_inspect(&[]));
-        let attached = stale.containers.into_iter().filter(|id| self.snapshot.is_attached(id));
-        self.queue.extend(attached.collect::<Vec<_>>());
+        self.queue.extend(self.snapshot.not_inspected());
+        self.queue.extend(stale.containers);
         self.ask_containers();
         Ok(())
     }
@@ -187,12 +185,9 @@ impl<'run> Follower<'run> {
     }
 }
 
-async fn bridge_networks(engine: &Engine) -> Result<BTreeSet<String>, EngineError> {
-    let filters = HashMap::from([("driver".to_owned(), vec!["bridge".to_owned()])]);
-    let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
-    let networks = engine.docker.list_networks(Some(options)).await;
-    let networks = networks.map_err(EngineError::request("list its networks"))?;
-    Ok(networks.into_iter().filter_map(|network| network.id).collect())
+async fn list_networks(engine: &Engine) -> Result<Vec<Network>, EngineError> {
+    let networks = engine.docker.list_networks(None::<ListNetworksOptions>).await;
+    networks.map_err(EngineError::request("list its networks"))
 }
 
 async fn list_containers(engine: &Engine) -> Result<Vec<ContainerSummary>, EngineError> {

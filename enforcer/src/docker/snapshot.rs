@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bollard::models::ContainerSummary;
 
 use super::convert;
-use crate::model::inventory::{Container, DockerNetwork, Inventory};
+use crate::model::inventory::{Container, DockerNetwork, Inventory, OtherNetwork};
 
 /// The answers of the engine, each as old as it is.
 #[derive(Debug, Default)]
@@ -13,8 +13,12 @@ pub(super) struct Snapshot {
     networks: BTreeMap<String, DockerNetwork>,
     /// Names that the networks give, known before a container can be inspected.
     names: BTreeMap<String, String>,
-    /// Containers that have been inspected.
+    /// Networks with other drivers.
+    other_networks: BTreeMap<String, OtherNetwork>,
+    /// Attached containers that have been inspected.
     inspected: BTreeMap<String, Container>,
+    /// Running containers on no bridge network.
+    aside: BTreeMap<String, Container>,
 }
 
 impl Snapshot {
@@ -23,6 +27,11 @@ impl Snapshot {
         self.names.extend(names);
         self.networks.insert(network.id.clone(), network);
         self.forget_detached();
+    }
+
+    /// Takes in all networks with other drivers.
+    pub(super) fn put_other_networks(&mut self, networks: BTreeMap<String, OtherNetwork>) {
+        self.other_networks = networks;
     }
 
     /// Forgets a network that is gone.
@@ -39,31 +48,43 @@ impl Snapshot {
 
     /// Takes in a container as `inspect` shows it.
     pub(super) fn put_container(&mut self, container: Container) {
+        self.aside.remove(&container.id);
         if self.is_attached(&container.id) {
             self.inspected.insert(container.id.clone(), container);
+        } else if container.running {
+            self.aside.insert(container.id.clone(), container);
         }
     }
 
     /// Forgets what `inspect` showed of a container that is gone.
     pub(super) fn remove_container(&mut self, id: &str) {
         self.inspected.remove(id);
+        self.aside.remove(id);
     }
 
     /// Whether a network has this container.
-    pub(super) fn is_attached(&self, id: &str) -> bool {
+    fn is_attached(&self, id: &str) -> bool {
         self.networks.values().any(|network| network.attachments.contains_key(id))
     }
 
-    /// Attached containers that have not been inspected, or that differ from the list.
+    /// Attached containers that have not been inspected.
+    pub(super) fn not_inspected(&self) -> BTreeSet<String> {
+        self.attached().filter(|id| !self.inspected.contains_key(*id)).cloned().collect()
+    }
+
+    /// Containers that have not been inspected, or that differ from the list of what runs.
     pub(super) fn to_inspect(&self, list: &[ContainerSummary]) -> BTreeSet<String> {
-        let mut ids: BTreeSet<String> =
-            self.attached().filter(|id| !self.inspected.contains_key(*id)).cloned().collect();
+        let mut ids = self.not_inspected();
+        let mut ended: BTreeSet<&String> = self.aside.keys().collect();
         for summary in list {
-            let known = summary.id.as_ref().and_then(|id| self.inspected.get(id));
-            if let Some(container) = known.filter(|known| !convert::agrees(known, summary)) {
-                ids.insert(container.id.clone());
+            let Some(id) = &summary.id else { continue };
+            ended.remove(id);
+            let known = self.inspected.get(id).or_else(|| self.aside.get(id));
+            if !known.is_some_and(|known| convert::agrees(known, summary)) {
+                ids.insert(id.clone());
             }
         }
+        ids.extend(ended.into_iter().cloned());
         ids
     }
 
@@ -80,7 +101,12 @@ impl Snapshot {
         Inventory {
             version: 0,
             networks: self.networks.clone(),
-            containers: self.attached().map(|id| (id.clone(), container(id))).collect(),
+            other_networks: self.other_networks.clone(),
+            containers: self
+                .attached()
+                .map(|id| (id.clone(), container(id)))
+                .chain(self.aside.clone())
+                .collect(),
         }
     }
 
@@ -94,6 +120,7 @@ impl Snapshot {
         let attached: BTreeSet<String> = self.attached().cloned().collect();
         self.names.retain(|id, _| attached.contains(id));
         self.inspected.retain(|id, _| attached.contains(id));
+        self.aside.retain(|id, _| !attached.contains(id));
     }
 }
 
@@ -127,10 +154,32 @@ mod tests {
         snapshot.put_network(lab, names);
         let early = &snapshot.inventory().containers["a"];
         assert_eq!((early.name.as_str(), early.published.len()), ("name-a", 0));
-        assert_eq!(snapshot.to_inspect(&[]), ["a".to_owned()].into());
+        assert_eq!(snapshot.not_inspected(), ["a".to_owned()].into());
         snapshot.put_container(inspected("a"));
         assert_eq!(snapshot.inventory().containers["a"].published.len(), 1);
-        assert!(snapshot.to_inspect(&[]).is_empty());
+        assert!(snapshot.not_inspected().is_empty());
+    }
+
+    #[test]
+    fn a_container_on_no_bridge_is_there_while_it_runs() {
+        let listed = |id: &str| ContainerSummary { id: Some(id.to_owned()), ..Default::default() };
+        let mut snapshot = Snapshot::default();
+        assert_eq!(snapshot.to_inspect(&[listed("h")]), ["h".to_owned()].into());
+        let on_host = Container { running: true, published: Vec::new(), ..inspected("h") };
+        snapshot.put_container(on_host.clone());
+        assert_eq!(snapshot.inventory().containers["h"], on_host);
+        assert!(snapshot.to_inspect(&[listed("h")]).is_empty());
+        // No longer in the list: only an inspect says that it has ended.
+        assert_eq!(snapshot.to_inspect(&[]), ["h".to_owned()].into());
+        assert_eq!(snapshot.inventory().containers.len(), 1);
+        snapshot.put_container(Container { running: false, ..on_host.clone() });
+        assert!(snapshot.inventory().containers.is_empty());
+        // Attached, it is inspected anew.
+        snapshot.put_container(on_host);
+        let (lab, names) = network(&["h"]);
+        snapshot.put_network(lab, names);
+        assert_eq!(snapshot.not_inspected(), ["h".to_owned()].into());
+        assert_eq!(snapshot.inventory().containers["h"].name, "name-h");
     }
 
     #[test]

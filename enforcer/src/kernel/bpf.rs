@@ -192,7 +192,7 @@ struct RawMapInfo {
     name: [u8; 16],
 }
 
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
+pub(super) fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<i32> {
     // SAFETY: `attr` is a live, writable, zero-initialised `union bpf_attr` prefix of the size given;
     // pointers within it refer to buffers that the caller keeps alive during the call.
     let outcome =

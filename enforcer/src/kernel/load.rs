@@ -14,8 +14,11 @@ use enforcer_common::abi::event::Hook;
 use super::{
     KernelError,
     features::Features,
+    import::{self, Importer},
+    layout,
     links::Hooks,
     maps::{CounterMap, Maps},
+    migrate::MigrateError,
     object::{self, ObjectError},
     pins::{Anchors, MAPS, PinError, Pins, RING},
     ring::EventRing,
@@ -41,6 +44,8 @@ pub struct Loaded {
     pub counters: CounterMap,
     /// Events.
     pub ring: EventRing,
+    /// Takes flows that were live before.
+    pub importer: Importer,
     /// Lines for a developer.
     #[cfg(feature = "bpf-log")]
     pub log: super::bpf_log::LogRing,
@@ -97,6 +102,9 @@ pub enum LoadError {
     #[cfg(feature = "bpf-log")]
     #[error("the eBPF programs cannot log")]
     Log(#[from] aya_log::Error),
+    /// The layout of the maps could not be written beside them.
+    #[error(transparent)]
+    Layout(#[from] MigrateError),
     /// Something else.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -140,10 +148,15 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
     let ebpf = &mut programs.ebpf;
     #[cfg(feature = "bpf-log")]
     let log = super::bpf_log::LogRing::take(ebpf)?;
+    for name in import::PROGRAMS {
+        load_program(ebpf, name)?;
+    }
+    let importer = Importer::new(ebpf)?;
     let ring = EventRing::take(ebpf)?;
     let counters = CounterMap::take(ebpf)?;
     let maps = Maps::take(ebpf)?;
     let anchors = Anchors::open(pins)?;
+    layout::write(&pins.maps_dir())?;
     if let Some(flows) = anchors.capacity("FLOWS").filter(|flows| *flows != options.max_flows) {
         tracing::warn!(
             flows,
@@ -159,6 +172,7 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
         maps,
         counters,
         ring,
+        importer,
         #[cfg(feature = "bpf-log")]
         log,
     })

@@ -174,7 +174,7 @@ impl CounterMap {
         let mut found = Vec::new();
         for entry in &self.map {
             let (key, values) = entry.map_err(failed("COUNTERS", "list"))?;
-            found.push((key, values.iter().fold(Counter::default(), add)));
+            found.push((key, values.iter().fold(Counter::default(), |sum, cpu| sum.plus(cpu))));
         }
         Ok(found)
     }
@@ -203,16 +203,6 @@ impl CounterMap {
             outcome => outcome.map_err(failed("COUNTERS", "remove an entry of")),
         }
     }
-}
-
-fn add(mut sum: Counter, cpu: &Counter) -> Counter {
-    sum.events += cpu.events;
-    sum.packets += cpu.packets;
-    sum.bytes += cpu.bytes;
-    sum.recorded += cpu.recorded;
-    sum.suppressed += cpu.suppressed;
-    sum.lost += cpu.lost;
-    sum
 }
 
 pub(super) fn typed<T>(ebpf: &mut Ebpf, map: &'static str) -> Result<T, LoadError>

@@ -22,7 +22,7 @@ use super::{bpf, sys};
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Every map that outlives the daemon: all but those that only one run of a program uses.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 16] = [
     "ENDPOINTS",
     "NETWORKS",
     "HUBS",
@@ -38,6 +38,7 @@ pub const MAPS: [&str; 15] = [
     "UNCOUNTED",
     "TOLD",
     "LEDGER",
+    "LAYOUT",
 ];
 
 /// The map of records; it is pinned too, so that what nobody read is read later.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::link::{LinkKind, Links};
+
 /// Guest bridges that carry only frames with a stamp, and what a stamp is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
@@ -13,6 +15,40 @@ pub struct Closure {
     pub from_guest: u32,
     /// Their value once a program has let the frame of the host in.
     pub from_host: u32,
+    /// What tells a guest bridge's frames from others.
+    pub by: By,
+}
+
+/// What tells a guest bridge's frames from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The bridge. Closes every way: between ports, to the host and from it.
+    Bridge,
+    /// The ports, on kernels that do not tell the bridge's name (`CONFIG_NFT_BRIDGE_META`): frames
+    /// from one veth to another, both of which are not known to be ports of other bridges. The ways
+    /// to the host and from it are closed by the programs on the bridge alone.
+    Ports {
+        /// veths that are ports of other bridges.
+        others: BTreeSet<String>,
+    },
+}
+
+impl Closure {
+    /// The same, told by ports.
+    #[must_use]
+    pub fn by_ports(mut self, links: &Links) -> Self {
+        let guest_bridge = |master: &u32| {
+            links.get(master).is_some_and(|bridge| self.bridges.contains(&bridge.name))
+        };
+        let others = links
+            .values()
+            .filter(|link| link.kind == LinkKind::Veth)
+            .filter(|link| link.master.is_some_and(|master| !guest_bridge(&master)))
+            .map(|link| link.name.clone())
+            .collect();
+        self.by = By::Ports { others };
+        self
+    }
 }
 
 /// Frames that the closure dropped, by where on their way.

@@ -23,8 +23,19 @@ pub struct Inventory {
     pub version: u64,
     /// Bridge networks by Docker's id.
     pub networks: BTreeMap<String, DockerNetwork>,
-    /// Containers attached to one of them, by Docker's id.
+    /// Networks with other drivers by Docker's id.
+    pub other_networks: BTreeMap<String, OtherNetwork>,
+    /// Containers attached to a bridge network or running elsewhere, by Docker's id.
     pub containers: BTreeMap<String, Container>,
+}
+
+/// A Docker network with a driver other than `bridge`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherNetwork {
+    /// Its name.
+    pub name: String,
+    /// Its driver.
+    pub driver: String,
 }
 
 /// A Docker network with the driver `bridge`.
@@ -79,6 +90,14 @@ pub struct Container {
     pub sandbox: Option<String>,
     /// Container ports that Docker publishes on a non-loopback address.
     pub published: Vec<PublishedPort>,
+    /// Whether its processes run, or are paused.
+    pub running: bool,
+    /// When this life of it began, as Docker writes it.
+    pub started: String,
+    /// Docker's network mode: `host`, `none`, `container:ID` or the name of a network.
+    pub network_mode: String,
+    /// Networks it is on, whatever their driver: names by Docker's id.
+    pub networks: BTreeMap<String, String>,
 }
 
 /// A published container port.

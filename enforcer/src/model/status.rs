@@ -39,6 +39,10 @@ pub struct ClosureStatus {
     pub wanted: bool,
     /// Whether the kernel holds it, as it was written.
     pub closed: bool,
+    /// What tells a guest bridge's frames from others: `bridge`, or `ports` on kernels that do not
+    /// tell the bridge.
+    #[serde(default)]
+    pub by: String,
     /// Frames that it dropped since it was written, by hook of the bridge.
     pub drops: BTreeMap<String, u64>,
 }

@@ -17,6 +17,7 @@ use crate::{
     docker::inventory::EngineState,
     kernel::canary,
     model::{
+        closure::By,
         link::Links,
         observed::Observed,
         status::{
@@ -34,6 +35,7 @@ pub(super) struct Reporter {
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) networks: watch::Receiver<Vec<String>>,
+    pub(super) outside: watch::Receiver<Vec<String>>,
     pub(super) records: RecordsHandle,
 }
 
@@ -56,7 +58,7 @@ impl Reporter {
         for failure in &state.failures {
             health.note(HealthState::Degraded, failure.clone());
         }
-        for problem in self.networks.borrow().iter() {
+        for problem in self.networks.borrow().iter().chain(self.outside.borrow().iter()) {
             health.note(HealthState::Degraded, problem.clone());
         }
         if !self.records.are_written() {
@@ -107,20 +109,34 @@ impl Reporter {
 
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
         let (closed, drops) = self.path.closed().await;
-        let wanted = self.config.borrow().closure();
-        if wanted.is_some() && closed != wanted {
-            let reason = "guest bridges are open to ports that are not policed yet";
-            health.note(HealthState::NotEnforcing, reason.to_owned());
+        let wanted = self.config.borrow().closure().is_some();
+        let by = match closed.as_ref().map(|closed| &closed.by) {
+            None => "",
+            Some(By::Bridge) => "bridge",
+            Some(By::Ports { .. }) => "ports",
+        };
+        if wanted && closed.is_none() {
+            // Each port is denied by its own programs as soon as it is seen.
+            let reason = "ports that are not policed yet are open to one another: nftables cannot \
+                          close guest bridges here, or somebody changed its table";
+            health.note(HealthState::Degraded, reason.to_owned());
         }
-        ClosureStatus { wanted: wanted.is_some(), closed: closed.is_some(), drops }
+        ClosureStatus { wanted, closed: closed.is_some(), by: by.to_owned(), drops }
     }
 
     fn docker(&self, health: &mut Grader) -> String {
         match &*self.engine.borrow() {
-            EngineState::Connected { version, api } => format!("{version} (API {api})"),
+            EngineState::Connected { version, api, userns_remap } => {
+                let remap = if *userns_remap { ", userns-remap" } else { "" };
+                format!("{version} (API {api}{remap})")
+            }
             EngineState::Connecting => {
                 health.note(HealthState::Degraded, "not connected to Docker yet".to_owned());
                 "connecting".to_owned()
+            }
+            EngineState::Refused { error } => {
+                health.note(HealthState::NotEnforcing, format!("Docker: {error}"));
+                format!("refused: {error}")
             }
             EngineState::Unreachable { error } => {
                 health.note(HealthState::Degraded, format!("Docker: {error}"));

@@ -11,6 +11,11 @@ fn main() -> Result<()> {
     {
         return enforcer_tests::actor::beacon::run(name, home.parse()?);
     }
+    if let Some((verb, rest)) = arguments.split_first()
+        && verb == "volley"
+    {
+        return enforcer_tests::actor::volley::run(rest);
+    }
     let [socket] = &arguments[..] else { bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT") };
     let socket = PathBuf::from(socket);
     enforcer_tests::actor::serve(&socket)

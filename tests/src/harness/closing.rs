@@ -1,21 +1,26 @@
-//! Whether this kernel can close bridges by nftables; the machine that tests run on may not.
+//! How this host can close bridges by nftables; the machine that tests run on may not tell bridges.
 
 use std::sync::OnceLock;
 
-use enforcer::{closure, config::Config};
+use enforcer::{
+    closure::{self, Ability},
+    config::Config,
+    control::desired::Closes,
+};
 
-/// Why not; `None`: it can.
-pub fn missing() -> Option<&'static str> {
-    static MISSING: OnceLock<Option<String>> = OnceLock::new();
-    let look = || {
-        let closure = Config::default().closure()?;
-        closure::probe(&closure).err().map(|error| error.to_string())
-    };
-    MISSING.get_or_init(look).as_deref()
-}
-
-/// The line of `[daemon]` that fits this kernel.
-#[must_use]
-pub fn config_line() -> &'static str {
-    if missing().is_some() { "closed_by = \"nobody\"\n" } else { "" }
+/// How; says why not better.
+pub fn ability() -> Closes {
+    static ABILITY: OnceLock<Closes> = OnceLock::new();
+    *ABILITY.get_or_init(|| match Config::default().closure().as_ref().map(closure::ability) {
+        Some(Ability::Bridge) => Closes::ByBridge,
+        Some(Ability::Ports) => {
+            println!("     closed by ports: this kernel's nftables does not tell bridges");
+            Closes::ByPorts
+        }
+        Some(Ability::None(error)) => {
+            println!("     not closed: {error}");
+            Closes::Not
+        }
+        None => Closes::Not,
+    })
 }

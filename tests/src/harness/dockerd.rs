@@ -25,6 +25,9 @@ use super::{
 /// Seconds that one call to the engine may take.
 const CALL_TIMEOUT: u64 = 60;
 
+/// A user and a group of every machine; containers' ones become theirs where they are remapped.
+const REMAPPED: &str = "daemon";
+
 /// How dockerd is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -34,11 +37,13 @@ pub struct Options {
     pub userland_proxy: bool,
     /// Containers survive the daemon.
     pub live_restore: bool,
+    /// Containers' users are others than the machine's.
+    pub userns_remap: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { iptables: true, userland_proxy: true, live_restore: false }
+        Self { iptables: true, userland_proxy: true, live_restore: false, userns_remap: false }
     }
 }
 
@@ -60,6 +65,7 @@ pub struct Dockerd {
     child: Child,
     dir: PathBuf,
     cgroup: String,
+    options: Options,
     client: Docker,
     runtime: Runtime,
 }
@@ -69,35 +75,18 @@ impl Dockerd {
     pub fn start(run: &Run, host: &Namespace, options: Options) -> Result<Self> {
         let dir = run.make_dir("docker")?;
         let cgroup = format!("enforcer-test-{}", run.tag());
-        let log = File::create(dir.join("log"))?;
-        let mut command = host.command("dockerd");
-        command
-            .arg(format!("--data-root={}", dir.join("data").display()))
-            .arg(format!("--exec-root={}", dir.join("exec").display()))
-            .arg(format!("--pidfile={}", dir.join("pid").display()))
-            .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
-            .arg(format!("--cgroup-parent=/{cgroup}"))
-            .arg(format!("--iptables={}", options.iptables))
-            .arg(format!("--userland-proxy={}", options.userland_proxy))
-            .arg(format!("--live-restore={}", options.live_restore))
-            .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        // SIGTERM: it then stops its containers itself.
-        die_with_parent(&mut command, libc::SIGTERM);
-        let child = command.spawn().context("start dockerd")?;
+        if options.userns_remap {
+            // The machine's own tables stay as they are: only this namespace sees others.
+            let ranges = dir.join("ranges");
+            fs::write(&ranges, format!("{REMAPPED}:100000:65536\n"))?;
+            for table in ["/etc/subuid", "/etc/subgid"] {
+                host.run(&format!("mount --bind {} {table}", ranges.display()))?;
+            }
+        }
+        let child = spawn(&dir, &cgroup, host, options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let socket = dir.join("docker.sock");
-        let client = wait_for("dockerd", Duration::from_mins(1), || {
-            let version = ClientVersion { major_version: 1, minor_version: 41 };
-            let path = socket.to_str().context("the socket's path")?;
-            let client = Docker::connect_with_unix(path, CALL_TIMEOUT, &version)?;
-            runtime.block_on(client.ping())?;
-            Ok(Some(client))
-        });
-        match client {
-            Ok(client) => Ok(Self { child, dir, cgroup, client, runtime }),
+        match connect(&dir, &runtime) {
+            Ok(client) => Ok(Self { child, dir, cgroup, options, client, runtime }),
             Err(error) => {
                 let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
                 let mut child = child;
@@ -106,6 +95,21 @@ impl Dockerd {
                 Err(error.context(log))
             }
         }
+    }
+
+    /// Ends the daemon by a signal and leaves its containers to it. See [`Dockerd::resume`].
+    pub fn end(&mut self, signal: i32) -> Result<()> {
+        // SAFETY: our own child, not yet waited for.
+        unsafe { libc::kill(i32::try_from(self.child.id())?, signal) };
+        wait_for("dockerd's end", Duration::from_secs(30), || Ok(self.child.try_wait()?))?;
+        Ok(())
+    }
+
+    /// Starts a daemon that has ended again, with the same state.
+    pub fn resume(&mut self, host: &Namespace) -> Result<()> {
+        self.child = spawn(&self.dir, &self.cgroup, host, self.options)?;
+        self.client = connect(&self.dir, &self.runtime)?;
+        Ok(())
     }
 
     /// The engine's socket.
@@ -209,6 +213,39 @@ impl Drop for Dockerd {
             eprintln!("dockerd: {error:#}");
         }
     }
+}
+
+fn spawn(dir: &Path, cgroup: &str, host: &Namespace, options: Options) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(dir.join("log"))?;
+    let mut command = host.command("dockerd");
+    command
+        .arg(format!("--data-root={}", dir.join("data").display()))
+        .arg(format!("--exec-root={}", dir.join("exec").display()))
+        .arg(format!("--pidfile={}", dir.join("pid").display()))
+        .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
+        .arg(format!("--cgroup-parent=/{cgroup}"))
+        .arg(format!("--iptables={}", options.iptables))
+        .arg(format!("--userland-proxy={}", options.userland_proxy))
+        .arg(format!("--live-restore={}", options.live_restore))
+        .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])
+        .args(options.userns_remap.then(|| format!("--userns-remap={REMAPPED}:{REMAPPED}")))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    // SIGTERM: it then stops its containers itself.
+    die_with_parent(&mut command, libc::SIGTERM);
+    command.spawn().context("start dockerd")
+}
+
+fn connect(dir: &Path, runtime: &Runtime) -> Result<Docker> {
+    let socket = dir.join("docker.sock");
+    wait_for("dockerd", Duration::from_mins(1), || {
+        let version = ClientVersion { major_version: 1, minor_version: 41 };
+        let path = socket.to_str().context("the socket's path")?;
+        let client = Docker::connect_with_unix(path, CALL_TIMEOUT, &version)?;
+        runtime.block_on(client.ping())?;
+        Ok(Some(client))
+    })
 }
 
 /// Processes (not this one) whose command line names our directory: shims, containerd, proxies.

@@ -15,10 +15,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{
-    artifacts, closing,
+    artifacts,
+    dockerd::Dockerd,
     netns::{Namespace, die_with_parent},
-    run::wait_for,
-    topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, SUBNET},
+    run::{Run, wait_for},
+    topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, Rig, SUBNET},
 };
 
 /// What protects the guests.
@@ -79,11 +80,24 @@ pub struct Enforcer {
 impl Enforcer {
     /// Starts it inside the host's namespaces and waits until `status` answers.
     pub fn start(base: &Base, settings: &Settings) -> Result<Self> {
-        let (run, host) = (&base.run, &base.host);
+        Self::start_in(&base.run, &base.host, &base.docker, settings)
+    }
+
+    /// The same beside guests that are there already.
+    pub fn start_beside(rig: &Rig, settings: &Settings) -> Result<Self> {
+        Self::start_in(&rig.run, &rig.host, &rig.docker, settings)
+    }
+
+    fn start_in(
+        run: &Run,
+        host: &Namespace,
+        docker: &Dockerd,
+        settings: &Settings,
+    ) -> Result<Self> {
         let binary = artifacts::enforcer().context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
-        fs::write(&config, config_text(&base.docker_socket(), &dir.join("run"), settings))?;
+        fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
         let log = dir.join("log");
         let mut command = host.command(&binary);
         command
@@ -106,7 +120,9 @@ impl Enforcer {
         let mut enforcer = Self { child, binary, config, log, records };
         let ready = wait_for("enforcer", Duration::from_secs(20), || {
             ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
-            enforcer.status(host).map(Some)
+            // Before it listens, the command line answers on its own.
+            let status = enforcer.status(host)?;
+            Ok((status["pid"] == enforcer.child.id()).then_some(()))
         });
         ready.map_err(|error| error.context(enforcer.log_text()))?;
         Ok(enforcer)
@@ -137,6 +153,28 @@ impl Enforcer {
         wait_for(&format!("{name} identified"), Duration::from_secs(10), || {
             Ok(knows(&self.status(host)?, name, role).then_some(()))
         })
+    }
+
+    /// What is wrong, as status has it.
+    pub fn reasons(&self, host: &Namespace) -> Result<Vec<String>> {
+        let status = self.status(host)?;
+        let reasons = status.pointer("/health/reasons").cloned().context("no reasons")?;
+        Ok(serde_json::from_value(reasons)?)
+    }
+
+    /// The record of what was done about a container, or a port, that is outside.
+    #[must_use]
+    pub fn outside(&self, key: &str, value: &str) -> Option<Value> {
+        let is = |record: &Value, key: &str, value: &str| {
+            record.get(key).and_then(Value::as_str) == Some(value)
+        };
+        self.records().into_iter().rfind(|r| is(r, "kind", "outside") && is(r, key, value))
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Freezes it (`SIGSTOP`).
@@ -195,6 +233,8 @@ pub struct Settings {
     pub inbound_established: Option<u32>,
     /// A container that is a hub: its name, and its port that guests may reach.
     pub hub: Option<(String, u16)>,
+    /// More tables of the config file.
+    pub more: String,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.
@@ -216,7 +256,7 @@ socket = "{}"
 
 [daemon]
 run_dir = "{}"
-{}
+
 [networks.{NETWORK}]
 bridge = "{BRIDGE}"
 create = true
@@ -224,8 +264,7 @@ subnet = "{SUBNET}"
 gateway = "{GATEWAY}"
 "#,
         docker_socket.display(),
-        run_dir.display(),
-        closing::config_line()
+        run_dir.display()
     );
     if let Some(subnet) = &settings.subnet6 {
         text.push_str(&format!("subnet6 = \"{subnet}\"\n"));
@@ -241,6 +280,7 @@ gateway = "{GATEWAY}"
     if let Some(most) = settings.inbound_established {
         text.push_str(&format!("\n[networks.{NETWORK}.quotas]\ninbound_established = {most}\n"));
     }
+    text.push_str(&settings.more);
     text
 }
 

@@ -1,6 +1,9 @@
 //! Guests: containers with default capabilities, the actor as their entry point.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use anyhow::{Context as _, Result};
 use bollard::{
@@ -45,6 +48,8 @@ impl Guest {
         publish: &[Publish],
     ) -> Result<Self> {
         let dir = run.make_dir(&format!("guest-{name}"))?;
+        // Its root may be another user than the machine's.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777))?;
         let bindings = publish
             .iter()
             .map(|port| {

@@ -120,6 +120,12 @@ impl Base {
         self.docker.socket()
     }
 
+    /// The actor beyond the uplink.
+    #[must_use]
+    pub fn world(&self) -> &Actor {
+        &self.world.actor
+    }
+
     /// Starts the guests and what they serve.
     pub fn with_guests(self) -> Result<Rig> {
         let Self { docker, host, world, run } = self;
@@ -141,6 +147,12 @@ impl Rig {
     /// A rig with dockerd's defaults and without any protection.
     pub fn start() -> Result<Self> {
         Base::start(Options::default())?.with_guests()
+    }
+
+    /// The same rig with guests started anew, once the old ones are removed.
+    pub fn with_new_guests(self) -> Result<Self> {
+        let Self { docker, host, world, run, .. } = self;
+        Base { docker, host, world, run }.with_guests()
     }
 
     /// What an attacker knows.

@@ -2,8 +2,13 @@
 //! by hand, and test runs of any program by its descriptor.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     time::Duration,
 };
 
@@ -12,6 +17,7 @@ use anyhow::{Context as _, Result};
 const MAP_CREATE: i32 = 0;
 const MAP_UPDATE: i32 = 2;
 const PROG_LOAD: i32 = 5;
+const OBJ_PIN: i32 = 6;
 const TEST_RUN: i32 = 10;
 
 const PROG_ARRAY: u32 = 3;
@@ -127,6 +133,55 @@ pub fn marked(program: BorrowedFd<'_>, mark: u32) -> Result<OwnedFd> {
     // Emptied with its last descriptor: this one must stay as long as the process.
     std::mem::forget(array);
     Ok(wrapper)
+}
+
+/// Makes a map of any kind and size, and pins it.
+pub fn pinned_map(kind: u32, sizes: (usize, usize), entries: u32, path: &Path) -> Result<OwnedFd> {
+    #[repr(C)]
+    struct Create {
+        kind: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+    }
+    #[repr(C)]
+    struct Pin {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    let mut create = Create {
+        kind,
+        key_size: u32::try_from(sizes.0)?,
+        value_size: u32::try_from(sizes.1)?,
+        max_entries: entries,
+    };
+    let map = owned(bpf(MAP_CREATE, &mut create).context("create a map")?);
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut pin =
+        Pin { path: address(name.as_bytes_with_nul()), fd: number(map.as_raw_fd()), flags: 0 };
+    bpf(OBJ_PIN, &mut pin).with_context(|| format!("pin {}", path.display()))?;
+    Ok(map)
+}
+
+/// Writes an entry of any map.
+pub fn put(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> Result<()> {
+    #[repr(C)]
+    struct Update {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut update = Update {
+        map: number(map.as_raw_fd()),
+        padding: 0,
+        key: address(key),
+        value: address(value),
+        flags: 0,
+    };
+    bpf(MAP_UPDATE, &mut update).map(drop).context("write an entry")
 }
 
 /// What a test run said.

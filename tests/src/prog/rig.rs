@@ -8,6 +8,7 @@ use aya::{
     maps::{Array, HashMap, PerCpuHashMap, RingBuf},
     programs::SchedClassifier,
 };
+use enforcer::kernel::import::{self, Importer};
 use enforcer_common::{
     abi::{
         counter::{Counter, CounterKey, Usage},
@@ -84,6 +85,8 @@ pub struct Seen {
 pub struct Rig {
     /// The loaded object.
     pub ebpf: Ebpf,
+    /// Takes flows of another table.
+    pub importer: Importer,
 }
 
 /// Whether the test can run; says why not.
@@ -117,6 +120,13 @@ impl Rig {
 
     /// With a flow table of so many entries.
     pub fn with_flows(max: u32) -> Result<Self> {
+        let mut rig = Self::empty(max)?;
+        rig.fill()?;
+        Ok(rig)
+    }
+
+    /// With a flow table of so many entries, and nobody in any map.
+    pub fn empty(max: u32) -> Result<Self> {
         enter_namespace()?;
         let object = enforcer::kernel::object::embedded()?;
         let mut ebpf = EbpfLoader::new()
@@ -124,14 +134,12 @@ impl Rig {
             .map_max_entries("CHECKS_SOON", 2 * max)
             .map_max_entries("CHECKS_LATER", max)
             .load(object)?;
-        for hook in Hook::ALL {
-            let program: &mut SchedClassifier =
-                ebpf.program_mut(hook.name()).context(hook.name())?.try_into()?;
-            program.load()?;
+        for name in Hook::ALL.map(Hook::name).into_iter().chain(import::PROGRAMS) {
+            let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
+            program.load().context(name)?;
         }
-        let mut rig = Self { ebpf };
-        rig.fill()?;
-        Ok(rig)
+        let importer = Importer::new(&ebpf)?;
+        Ok(Self { ebpf, importer })
     }
 
     fn fill(&mut self) -> Result<()> {

@@ -8,7 +8,11 @@ use aya::programs::{
     tc::{self, TcHandle},
 };
 use enforcer::{
-    kernel::links::{Hooks, is_ingress},
+    control::desired::Closes,
+    kernel::{
+        import,
+        links::{Hooks, is_ingress},
+    },
     netlink::filters,
 };
 use enforcer_common::abi::{event::Hook, verdict::DropReason};
@@ -79,6 +83,14 @@ pub(super) fn verified(daemon: &Daemon) -> Result<()> {
             .context("the kernel does not list the program")?;
         let count = info.verified_instruction_count().context("the kernel does not say")?;
         println!("verified {} {count}", hook.name());
+    }
+    for name in import::PROGRAMS {
+        let info = loaded_programs()
+            .filter_map(Result::ok)
+            .find(|info| info.name_as_str() == Some(name))
+            .with_context(|| format!("the kernel does not list {name}"))?;
+        let count = info.verified_instruction_count().context("the kernel does not say")?;
+        println!("verified {name} {count}");
     }
     Ok(())
 }
@@ -266,7 +278,8 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
 pub(super) fn no_gap(world: &World, daemon: &Daemon) -> Result<()> {
     let port = world.a.port.ifindex;
     let probe = probe::flood(world);
-    let closed = daemon.closure.read().0.is_some();
+    // Told by ports, frames to the host are the programs' business alone.
+    let closed = daemon.path.closes == Closes::ByBridge;
     let past_programs = || -> Result<u64> {
         if closed { closure::dropped(&daemon.closure, "prerouting") } else { Ok(0) }
     };

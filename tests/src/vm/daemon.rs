@@ -21,6 +21,7 @@ use enforcer::{
     },
     kernel::{
         features::{self, Features},
+        import::Importer,
         load::{self, LoadOptions},
         maps::CounterMap,
         pins::Pins,
@@ -31,6 +32,7 @@ use enforcer::{
         owner::Owners,
     },
     netlink,
+    supervise::closing,
 };
 use enforcer_common::abi::{counter::Counter, endpoint::Role, event::Hook, verdict::DropReason};
 use tokio::{
@@ -40,7 +42,7 @@ use tokio::{
 };
 
 use super::world::{BRIDGE, GATEWAY, HUB_PORT, Member, NETWORK, World};
-use crate::harness::{closing, run::wait_for};
+use crate::harness::run::wait_for;
 
 /// The control loop looks at everything every 5 s; emulation takes its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,6 +57,8 @@ pub(super) struct Daemon {
     pub(super) closure: Table,
     /// Counters.
     pub(super) counters: CounterMap,
+    /// Takes flows that were live before.
+    pub(super) importer: Importer,
     /// Links that were taken over at the start.
     pub(super) adopted: usize,
     /// Records of the control loop.
@@ -84,8 +88,9 @@ impl Daemon {
             Err(error) => println!("not an event: {error}"),
         })?;
         let requests = netlink::connect()?;
-        let closure = Table::default();
-        let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closure.clone());
+        let (closure, closes) = runtime.block_on(closing::close(&config))?;
+        let path =
+            PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), (closure.clone(), closes));
         let links = runtime.block_on(netlink::links::follow())?;
         let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
         let (state, state_out) = watch::channel(Arc::<State>::default());
@@ -112,6 +117,7 @@ impl Daemon {
             path,
             closure,
             counters: loaded.counters,
+            importer: loaded.importer,
             state: state_out,
             inventory,
             events,
@@ -193,10 +199,9 @@ impl Daemon {
 /// The config of the one guest network.
 pub(super) fn config() -> Result<Config> {
     let text = format!(
-        "[daemon]\n{}[networks.{NETWORK}]\nbridge = \"{BRIDGE}\"\ncreate = false\n\
+        "[networks.{NETWORK}]\nbridge = \"{BRIDGE}\"\ncreate = false\n\
          subnet = \"10.98.0.0/24\"\ngateway = \"{GATEWAY}\"\n\
-         [[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\n",
-        closing::config_line()
+         [[networks.{NETWORK}.hub]]\ngateway = true\nport = {HUB_PORT}\n"
     );
     Ok(config::parse(&text, "the test's config")?)
 }
@@ -229,5 +234,6 @@ fn inventory(world: &World) -> Inventory {
         version: 1,
         networks: BTreeMap::from([(network.id.clone(), network)]),
         containers: containers.into(),
+        ..Inventory::default()
     }
 }

@@ -2,7 +2,7 @@
 //! bridge that Docker knows nothing about.
 //!
 //! ```text
-//! host 10.98.0.1 guests0 --- va A 10.98.0.2, vb B 10.98.0.3, vx X 10.98.0.4
+//! host 10.98.0.1 guests0 --- veth-a A 10.98.0.2, veth-b B 10.98.0.3, veth-x X 10.98.0.4
 //! ```
 
 use std::{
@@ -105,7 +105,7 @@ impl World {
             Member::create(runtime, &netlink, run.dir(), bridge, name, number)
                 .with_context(|| format!("guest {name}"))
         };
-        let (a, b, x) = (member("va", 2)?, member("vb", 3)?, member("vx", 4)?);
+        let (a, b, x) = (member("veth-a", 2)?, member("veth-b", 3)?, member("veth-x", 4)?);
         Ok(Self { host, forbidden, bridge, a, b, x, netlink, _run: run })
     }
 }

@@ -36,6 +36,7 @@ fn config() -> Config {
         max_flows: 1,
         closed_by: ClosedBy::Nft,
         networks: BTreeMap::from([("guests".to_owned(), network)]),
+        ..Config::default()
     }
 }
 
@@ -89,6 +90,7 @@ fn inventory() -> Inventory {
         version: 1,
         networks: BTreeMap::from([("n".to_owned(), network)]),
         containers: [container(A, "a"), container(B, "b"), container(HUB, "hub")].into(),
+        ..Inventory::default()
     }
 }
 

@@ -116,6 +116,7 @@ fn inventory(sandbox: Option<&str>) -> Inventory {
         version: 1,
         networks: [("n".to_owned(), network)].into(),
         containers: [(id(), container)].into(),
+        ..Inventory::default()
     }
 }
 

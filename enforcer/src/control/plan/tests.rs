@@ -30,7 +30,13 @@ fn guest(container: &str) -> DesiredEndpoint {
 }
 
 fn closure(bridge: &str) -> Closure {
-    Closure { bridges: [bridge.to_owned()].into(), mark_mask: 3, from_guest: 1, from_host: 2 }
+    Closure {
+        bridges: [bridge.to_owned()].into(),
+        mark_mask: 3,
+        from_guest: 1,
+        from_host: 2,
+        by: crate::model::closure::By::Bridge,
+    }
 }
 
 fn desired() -> Desired {

@@ -41,8 +41,8 @@ pub(super) fn endpoint(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
         link_local: endpoint.ipv6.map(|_| link_local(endpoint.mac).octets()).unwrap_or_default(),
         mac: endpoint.mac,
         role: endpoint.role as u8,
-        reserved: 0,
         container: container(endpoint),
+        ..Endpoint::default()
     }
 }
 

@@ -15,7 +15,12 @@ fn inspect(ports: &serde_json::Value) -> Container {
     let answer: ContainerInspectResponse = read(json!({
         "Id": ID, "Name": "/jupyter-ada",
         "Config": {"Image": "notebook:1", "Labels": {"user": "ada"}},
-        "NetworkSettings": {"SandboxKey": "/var/run/docker/netns/1", "Ports": ports},
+        "State": {"Running": true, "StartedAt": "2026-01-01T00:00:00.5Z"},
+        "HostConfig": {"NetworkMode": "lab"},
+        "NetworkSettings": {
+            "SandboxKey": "/var/run/docker/netns/1", "Ports": ports,
+            "Networks": {"lab": {"NetworkID": "n1"}, "wanted": {"NetworkID": ""}, "early": {}},
+        },
     }));
     container(answer).expect("a container")
 }
@@ -58,6 +63,18 @@ fn what_a_new_engine_leaves_out_is_absent() {
     assert!(network.subnets.is_empty());
     let empty = container(read(json!({"Id": ID}))).expect("a container");
     assert_eq!(empty, Container { id: ID.to_owned(), ..Container::default() });
+}
+
+#[test]
+fn networks_of_other_drivers_are_known_by_name() {
+    let list = read::<Vec<Network>>(json!([
+        {"Id": "b", "Name": "lab", "Driver": "bridge"},
+        {"Id": "m", "Name": "lan", "Driver": "macvlan"},
+        {"Id": "n", "Name": "none", "Driver": "null"},
+    ]));
+    let others = other_networks(&list);
+    assert_eq!(others.keys().collect::<Vec<_>>(), ["m", "n"]);
+    assert_eq!((others["m"].name.as_str(), others["m"].driver.as_str()), ("lan", "macvlan"));
 }
 
 #[test]
@@ -109,6 +126,13 @@ fn a_list_that_differs_asks_for_a_new_inspect() {
             {"PrivatePort": 9999, "Type": "tcp"},
         ]}))
     };
+    assert_eq!((container.running, container.network_mode.as_str()), (true, "lab"));
+    assert_eq!(container.networks, [("n1".to_owned(), "lab".to_owned())].into());
+    let mut elsewhere = summary("/jupyter-ada", 80);
+    for (networks, agreed) in [(json!({"lab": {"NetworkID": "n1"}}), true), (json!({}), false)] {
+        elsewhere.network_settings = Some(read(json!({"Networks": networks})));
+        assert_eq!(agrees(&container, &elsewhere), agreed);
+    }
     assert!(agrees(&container, &summary("/jupyter-ada", 80)));
     assert!(!agrees(&container, &summary("/renamed", 80)));
     assert!(!agrees(&container, &summary("/jupyter-ada", 81)));
