@@ -69,7 +69,7 @@ fn listen(card: &std::os::fd::OwnedFd, own: &[u8]) {
 fn serve(name: &str) {
     let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)) else { return };
     for mut client in listener.incoming().flatten() {
-        let _gone = write!(client, "HTTP/1.0 200 OK\r\n\r\n{name}\n");
+        let _gone = write!(client, "{name}\n");
     }
 }
 

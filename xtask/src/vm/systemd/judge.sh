@@ -51,7 +51,7 @@ fi
 answers=0
 for container in $(docker ps -q --filter network=guests 2> /dev/null); do
     address=$(docker inspect -f '{{.NetworkSettings.Networks.guests.IPAddress}}' "$container")
-    if busybox wget -q -T 5 -O - "http://$address:8888/" | grep -q enforcer-beacon; then
+    if busybox nc -w 5 "$address" 8888 < /dev/null | grep -q enforcer-beacon; then
         answers=$((answers + 1))
     fi
 done
