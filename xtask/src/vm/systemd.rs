@@ -158,7 +158,16 @@ struct Machine<'a> {
 impl Machine<'_> {
     /// Makes the disk with its containers, at most once for a kernel and a number of guests.
     fn with_disk(mut self, workspace: &Workspace) -> Result<Self> {
-        let disk = self.directory.join(format!("{}-{}.ext4", self.kernel.package, self.guests));
+        let series = format!("{}-{}-", self.kernel.package, self.guests);
+        let name = format!("{series}{:x}.ext4", image::key(workspace)?);
+        for entry in fs::read_dir(self.directory)? {
+            let entry = entry?;
+            let old = entry.file_name().to_string_lossy().into_owned();
+            if old.starts_with(&series) && old != name {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let disk = self.directory.join(name);
         if !disk.exists() {
             let start = Instant::now();
             self.disk = disk.with_extension("partial");
