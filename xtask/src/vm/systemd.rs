@@ -19,7 +19,7 @@ mod image;
 mod pcap;
 
 /// Longest life of one machine under emulation.
-const SECONDS: &str = "900";
+const SECONDS: &str = "1800";
 /// The daemon's word that policy holds.
 const ENFORCING: &str = "enforcer::supervise: ready";
 
