@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Only this stage
     #[arg(long)]
     stage: Option<String>,
+    /// The stages that take too long for every change as well
+    #[arg(long)]
+    long: bool,
     /// Go on after a stage that failed
     #[arg(long)]
     keep_going: bool,
@@ -42,6 +45,11 @@ const STAGES: [Stage; 5] = [
     Stage { name: "kernels", minutes: 10, run: kernels },
 ];
 
+/// Only with `--long`, or by name.
+const LONG_STAGES: [Stage; 1] = [Stage { name: "reboot", minutes: 60, run: reboot }];
+/// Containers that restart by themselves in the machine that is reset.
+const LONG_GUESTS: u32 = 20;
+
 /// The lines with which test runners close, to be repeated where a reader looks: at the end.
 #[derive(Default)]
 struct Closing(Vec<String>);
@@ -60,10 +68,12 @@ impl Closing {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     require_root("test", "makes network namespaces and loads eBPF programs")?;
     let only = arguments.stage.as_deref();
-    let stages: Vec<&Stage> =
+    let mut stages: Vec<&Stage> =
         STAGES.iter().filter(|stage| only.is_none_or(|name| name == stage.name)).collect();
+    let wanted = |stage: &&Stage| only.map_or(arguments.long, |name| name == stage.name);
+    stages.extend(LONG_STAGES.iter().filter(wanted));
     if stages.is_empty() {
-        let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+        let names: Vec<_> = STAGES.iter().chain(&LONG_STAGES).map(|s| s.name).collect();
         bail!("no such stage; there are: {}", names.join(", "));
     }
 
@@ -170,6 +180,13 @@ fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let test = vm::build_test_binary(workspace)?;
     let kernels = vm::KERNELS.map(str::to_owned);
     closing.0.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
+    Ok(())
+}
+
+/// D02 at full size.
+fn reboot(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    let kernels = vm::KERNELS.map(str::to_owned);
+    closing.0.extend(vm::systemd::boots(workspace, &kernels, LONG_GUESTS, |_| true)?);
     Ok(())
 }
 

@@ -139,6 +139,9 @@ impl Reconciler {
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
                 hold::hold(&mut desired, &config, &inventory, &observed);
+                if memory.runs > 1 {
+                    self.publish(memory, &desired, &observed, Vec::new(), None);
+                }
                 self.converge(memory, &desired, &links, observed).await
             }
             Err(error) => Err(error),
@@ -148,14 +151,27 @@ impl Reconciler {
             (Observed::default(), vec![error.to_string()])
         });
         let unidentified = desired.endpoints.values().any(|e| e.role == Role::Unknown);
-        self.state.send_replace(Arc::new(State {
-            desired,
-            observed,
+        self.publish(memory, &desired, &observed, failures, Some(config));
+        unidentified
+    }
+
+    /// What is known now: also before a long plan is done, for `status` tells how much is left of it.
+    fn publish(
+        &self,
+        memory: &Memory,
+        desired: &Desired,
+        observed: &Observed,
+        failures: Vec<String>,
+        config: Option<Arc<Config>>,
+    ) {
+        let state = State {
+            desired: desired.clone(),
+            observed: observed.clone(),
             failures,
             runs: memory.runs,
-            config: Some(config),
-        }));
-        unidentified
+            config,
+        };
+        self.state.send_replace(Arc::new(state));
     }
 
     async fn converge(

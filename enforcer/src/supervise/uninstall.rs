@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::now;
 use crate::{
     audit::record::{Body, Daemon, Record, VERSION},
+    closure::{self, ClosureError},
     config::Config,
     control_socket::{self, ControlError, ControlSocket},
     kernel::{
@@ -38,6 +39,9 @@ pub enum UninstallError {
     /// A program.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The table that closes guest bridges.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
     /// A bridge port.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -112,6 +116,11 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
             Err(error) if error.is_gone() => {}
             Err(error) => return Err(error.into()),
         }
+    }
+    match closure::remove() {
+        // Where there can be no table, there is none.
+        Err(error) if !error.is_lasting() => return Err(error.into()),
+        _ => {}
     }
     if let Some(pins) = Pins::existing(&config.pin_dir) {
         pins.remove_all()?;

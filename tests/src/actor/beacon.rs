@@ -37,7 +37,7 @@ pub fn run(name: &str, home: SocketAddr) -> Result<()> {
         sender: (mac, Ipv4Addr::new(169, 254, 1, 1)),
         target: ([0; 6], Ipv4Addr::new(10, 0, 2, 2)),
     };
-    let arp = [ask.bytes().to_vec(), marker.as_bytes().to_vec()].concat();
+    let arp = [ask.bytes(), marker.as_bytes().to_vec()].concat();
     let raw = [marker.as_bytes(), &[0; 46]].concat();
     loop {
         // What is refused now is tried again: that is all a beacon does.
@@ -69,7 +69,7 @@ fn listen(card: &std::os::fd::OwnedFd, own: &[u8]) {
 fn serve(name: &str) {
     let Ok(listener) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)) else { return };
     for mut client in listener.incoming().flatten() {
-        let _gone = write!(client, "HTTP/1.0 200 OK\r\n\r\n{name}\n");
+        let _gone = writeln!(client, "{name}");
     }
 }
 

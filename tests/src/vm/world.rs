@@ -94,6 +94,7 @@ impl World {
     /// Makes it, without any protection.
     pub(super) fn create(runtime: &Runtime) -> Result<Self> {
         let run = Run::start()?;
+        let _inside = runtime.enter();
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         runtime.spawn(connection);
         let bridge = runtime.block_on(make_bridge(&netlink)).context("the bridge")?;

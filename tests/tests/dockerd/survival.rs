@@ -140,7 +140,7 @@ fn f01_n7_killed_under_load_nothing_passes_and_a_transfer_is_whole() -> Result<(
     talk.go_on("with another daemon")?;
 
     let takeover = daemon.wait_record("the takeover", |record| record["kind"] == "takeover")?;
-    ensure!(takeover["event"] == "same" && takeover["hooks"] == 6, "{takeover}");
+    ensure!(takeover["event"] == "same" && takeover["hooks"].as_u64() >= Some(6), "{takeover}");
     // The counters are the kernel's: what was denied meanwhile is in them, and each of it was
     // recorded, or counted as not recorded.
     let denied = rise(&before, &daemon.counts(&rig.host)?);

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
@@ -15,6 +16,7 @@ use crate::workspace::{Workspace, output, succeed};
 
 /// The oldest Debian that is supported; its dockerd is the oldest, too.
 const SUITE: &str = "bookworm";
+const PREPARE: &str = include_str!("prepare.sh");
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,iptables,nftables,docker.io,\
                         busybox-static";
 /// What the machine needs to find its disk; everything else is loaded from there.
@@ -45,6 +47,13 @@ fn debian(directory: &Path) -> Result<PathBuf> {
         fs::rename(&partial, &root)?;
     }
     Ok(root)
+}
+
+/// A number that changes with what is on the disk, so that an old one is not taken for it.
+pub(super) fn key(workspace: &Workspace) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    (SUITE, PACKAGES, MASKED, PREPARE, fs::read(super::actor(workspace)?)?).hash(&mut hasher);
+    Ok(hasher.finish())
 }
 
 /// A disk with Debian, the modules of `kernel` and the beacons' image, at `disk`.
@@ -102,7 +111,10 @@ pub(super) fn write_initramfs(
         .context("/bin/busybox is missing: apt-get install busybox-static")?;
     script(&root.join("init"), include_str!("init.sh"))?;
     overlay(workspace, &root.join("overlay"))?;
-    initramfs::add_modules(&MODULES, kernel, &root)?;
+    // The others are built in; a machine that does not find its disk would say so.
+    let modules: Vec<&str> =
+        MODULES.into_iter().filter(|name| kernel.modules.contains_key(*name)).collect();
+    initramfs::add_modules(&modules, kernel, &root)?;
     initramfs::pack(&root, image)
 }
 
@@ -131,9 +143,15 @@ fn overlay(workspace: &Workspace, root: &Path) -> Result<()> {
         enabled.join("enforcer.service.d/console.conf"),
         "[Service]\nStandardError=journal+console\n",
     )?;
+    fs::create_dir_all(root.join("etc/systemd/journald.conf.d"))?;
+    fs::write(
+        root.join("etc/systemd/journald.conf.d/volatile.conf"),
+        "[Journal]\nStorage=volatile\n",
+    )?;
     fs::write(units.join("uplink.service"), include_str!("uplink.service"))?;
     fs::write(units.join("judge.service"), include_str!("judge.service"))?;
     script(&root.join("opt/judge.sh"), include_str!("judge.sh"))?;
+    script(&root.join("opt/prepare.sh"), PREPARE)?;
     for (target, unit) in [
         ("sysinit.target.wants", "enforcer-closed.service"),
         ("multi-user.target.wants", "enforcer.service"),

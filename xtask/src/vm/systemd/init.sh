@@ -13,6 +13,7 @@ done
 units=/root/etc/systemd/system
 # What an earlier scenario left.
 rm -f $units/enforcer.service $units/enforcer-closed.service
+for unit in enforcer enforcer-closed uplink judge; do rm -f $units/*.wants/$unit.service; done
 cp -a /overlay/. /root/
 case "$scenario" in
 prepare | absent)
