@@ -243,6 +243,7 @@ async fn request(run_dir: &Path, request: Request) -> Result<Reply, ControlError
 }
 
 /// Whether a daemon holds the run directory.
+#[must_use]
 pub fn is_held(run_dir: &Path) -> bool {
     let lock = File::options().write(true).open(run_dir.join("lock"));
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))

@@ -100,13 +100,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
     let closing = closing::close(&config).await?;
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
-    tracing::info!(
-        config = %config_path.display(),
-        kernel = features.release,
-        tcx = features.tcx,
-        ?takeover,
-        "the packet path is loaded"
-    );
+    tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
     #[cfg(feature = "bpf-log")]
     loaded
         .log
@@ -194,8 +188,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     notify::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
     drop((reporter, reloader));
-    watching.task.abort();
-    networks.task.abort();
+    [watching.task, networks.task].iter().for_each(tokio::task::JoinHandle::abort);
     records.stop().await;
     outcome
 }

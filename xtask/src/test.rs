@@ -1,7 +1,7 @@
 //! `test`: every test in the order of CI, each stage with a budget of minutes to keep CI's limit.
 
 use std::{
-    env,
+    env, fs,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     /// Only this stage
     #[arg(long)]
     stage: Option<String>,
-    /// The stages that take too long for every change as well
+    /// Loops at their full size, and the stages that take too long for every change as well
     #[arg(long)]
     long: bool,
     /// Go on after a stage that failed
@@ -52,14 +52,21 @@ const LONG_GUESTS: u32 = 20;
 
 /// The lines with which test runners close, to be repeated where a reader looks: at the end.
 #[derive(Default)]
-struct Closing(Vec<String>);
+struct Closing {
+    lines: Vec<String>,
+    /// Loops at their full size.
+    long: bool,
+}
 
 impl Closing {
     fn run(&mut self, command: &mut Command) -> Result<()> {
+        if self.long {
+            command.env("ENFORCER_TEST_LONG", "1");
+        }
         succeed_watched(command, |line| {
             if line.starts_with("test result: ") && !line.contains(" 0 passed; 0 failed; 0 ignored")
             {
-                self.0.push(line.to_owned());
+                self.lines.push(line.to_owned());
             }
         })
     }
@@ -77,7 +84,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         bail!("no such stage; there are: {}", names.join(", "));
     }
 
-    let mut closing = Closing::default();
+    let mut closing = Closing { long: arguments.long, ..Closing::default() };
     let mut spent = Vec::new();
     let mut failed = Vec::new();
     let mut before = set_up_time();
@@ -102,7 +109,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         let minutes = time.as_secs_f64() / 60.0;
         println!("{:<12}{minutes:>5.1} of {:>2} min{over}", stage.name, stage.minutes);
     }
-    for line in closing.0 {
+    for line in closing.lines {
         println!("{line}");
     }
     if !failed.is_empty() {
@@ -130,6 +137,7 @@ fn build(workspace: &Workspace, _: &mut Closing) -> Result<()> {
         "--exclude",
         "enforcer-ebpf",
     ]))?;
+    other_release(workspace)?;
     vm::build_test_binary(workspace).map(drop)
 }
 
@@ -154,16 +162,29 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 
 /// What a virtual machine runs under other kernels, here under this one.
 fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    integration(workspace, closing, "live")?;
     closing.run(&mut workspace.cargo(["run", "--package", "enforcer-tests", "--bin", "vmtest"]))
 }
 
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    let other = other_release(workspace)?;
     succeed(&mut workspace.cargo(["build", "--package", "enforcer"]))?;
     let mut cargo = workspace.cargo(["test", "--package", "enforcer-tests"]);
     cargo
         .env("ENFORCER_BIN", workspace.target.join("debug/enforcer"))
+        .env("ENFORCER_OTHER_BIN", other)
         .env("ENFORCER_PASSING_OBJECT", passing_object(workspace)?);
     closing.run(cargo.args(["--test", "dockerd", "--", "--test-threads=1"]))
+}
+
+/// The daemon of another release: its maps have another layout.
+fn other_release(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo(["build", "--package", "enforcer"]);
+    succeed(cargo.args(["--features", "other-layout"]))?;
+    let other = workspace.target.join("debug/enforcer-other-layout");
+    // The next build puts its own there.
+    fs::copy(workspace.target.join("debug/enforcer"), &other)?;
+    Ok(other)
 }
 
 /// The eBPF programs that decide and record but let everything pass: what a test sees then is what
@@ -179,14 +200,14 @@ fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let test = vm::build_test_binary(workspace)?;
     let kernels = vm::KERNELS.map(str::to_owned);
-    closing.0.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
+    closing.lines.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
     Ok(())
 }
 
 /// D02 at full size.
 fn reboot(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let kernels = vm::KERNELS.map(str::to_owned);
-    closing.0.extend(vm::systemd::boots(workspace, &kernels, LONG_GUESTS, |_| true)?);
+    closing.lines.extend(vm::systemd::boots(workspace, &kernels, LONG_GUESTS, |_| true)?);
     Ok(())
 }
 

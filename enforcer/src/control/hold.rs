@@ -4,7 +4,10 @@
 //! them. What the kernel holds for an interface that is still the same one stays until Docker has
 //! spoken of its container; what the config no longer allows goes at once.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt::Write as _,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use enforcer_common::abi::{
     endpoint::{Endpoint, Role},
@@ -47,7 +50,7 @@ pub fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, obser
                 Role::Unknown | Role::Other => continue,
             };
             if silent || is_expected(inventory, &network.bridge, held, endpoint) {
-                *endpoint = DesiredEndpoint { role, policy, ..kept(held, endpoint, observed) };
+                *endpoint = DesiredEndpoint { policy, role, ..kept(held, endpoint, observed) };
             }
         }
     }
@@ -84,7 +87,11 @@ fn kept(held: &Endpoint, endpoint: &DesiredEndpoint, observed: &Observed) -> Des
 }
 
 fn container_id(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(64), |mut id, byte| {
+        // Writing to a string cannot fail.
+        let _infallible = write!(id, "{byte:02x}");
+        id
+    })
 }
 
 /// Docker chose the subnet, where the config names none.

@@ -29,9 +29,9 @@ const LINK_DETACH: libc::c_long = 34;
 /// Before all other programs of the hook (no `relative_fd` given).
 const BPF_F_BEFORE: u32 = 1 << 3;
 /// The kernel's own limit of programs on a hook (`BPF_MPROG_MAX`).
-const MOST_ON_A_HOOK: usize = 64;
+const MOST_ON_A_HOOK: u32 = 64;
 /// More maps than a program of ours uses.
-const MOST_MAPS: usize = 64;
+const MOST_MAPS: u32 = 64;
 /// `BPF_LINK_TYPE_TCX`.
 const LINK_TYPE_TCX: u32 = 11;
 
@@ -267,13 +267,13 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
 
 /// What runs on a TCX hook, in order.
 pub(super) fn query_tcx(ifindex: u32, hook: TcxHook) -> io::Result<Vec<OnHook>> {
-    let mut programs = [0u32; MOST_ON_A_HOOK];
-    let mut links = [0u32; MOST_ON_A_HOOK];
+    let mut programs = [0u32; MOST_ON_A_HOOK as usize];
+    let mut links = [0u32; MOST_ON_A_HOOK as usize];
     let mut attr = ProgQuery {
         target_ifindex: ifindex,
         attach_type: hook as u32,
         prog_ids: address(&mut programs),
-        prog_count: MOST_ON_A_HOOK as u32,
+        prog_count: MOST_ON_A_HOOK,
         link_ids: address(&mut links),
         ..Default::default()
     };
@@ -330,12 +330,9 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 
 /// Name of a program, and the names of the maps that it uses.
 pub(super) fn program_names(program: BorrowedFd<'_>) -> io::Result<(String, Vec<String>)> {
-    let mut ids = [0u32; MOST_MAPS];
-    let mut raw = RawProgramInfo {
-        nr_map_ids: MOST_MAPS as u32,
-        map_ids: address(&mut ids),
-        ..Default::default()
-    };
+    let mut ids = [0u32; MOST_MAPS as usize];
+    let mut raw =
+        RawProgramInfo { nr_map_ids: MOST_MAPS, map_ids: address(&mut ids), ..Default::default() };
     info(program, &mut raw)?;
     let maps = ids.iter().take(raw.nr_map_ids as usize).filter_map(|id| {
         let map = descriptor(MAP_GET_FD_BY_ID, &mut [*id, 0, 0, 0]).ok()?;

@@ -84,7 +84,7 @@ impl Hooks {
     /// this daemon's program, from one frame to the next. Returns how many.
     pub fn adopt(&mut self, filters: &[(u32, Hook)]) -> Result<usize, KernelError> {
         if self.tcx {
-            self.open_links(|hooks, link, ifindex, hook| hooks.take_over(link, ifindex, hook))?;
+            self.open_links(Self::take_over)?;
         }
         for (ifindex, hook) in filters {
             match self.attach(*ifindex, *hook) {
@@ -113,16 +113,15 @@ impl Hooks {
         take: impl Fn(&Self, OwnedFd, u32, Hook) -> io::Result<Option<OwnedFd>>,
     ) -> Result<(), PinError> {
         for (ifindex, hook, path) in self.pins.links()? {
-            let adopted = bpf::open_pin(&path)
-                .and_then(|link| take(self, link, ifindex, hook))
-                .unwrap_or_else(|error| {
-                    tracing::warn!(%error, pin = %path.display(), "not a link of ours");
-                    None
-                });
+            let adopted = bpf::open_pin(&path).and_then(|link| take(self, link, ifindex, hook));
             match adopted {
-                Some(link) => drop(self.attached.insert((ifindex, hook), Some(link))),
+                Ok(Some(link)) => drop(self.attached.insert((ifindex, hook), Some(link))),
                 // Its interface is gone.
-                None => pins::remove(&path)?,
+                Ok(None) => pins::remove(&path)?,
+                // It stays where it is: what it holds is found again by its interface.
+                Err(error) => {
+                    tracing::warn!(%error, pin = %path.display(), "cannot take this link over");
+                }
             }
         }
         Ok(())
@@ -139,7 +138,7 @@ impl Hooks {
             self.attached.insert((ifindex, hook), None);
             return Ok(());
         }
-        let is = self.query(ifindex, hook)?;
+        let is = query(ifindex, hook)?;
         if let Some(first) = is.first()
             && self.is_current(hook, first.program)
             && self.attached.contains_key(&(ifindex, hook))
@@ -152,7 +151,7 @@ impl Hooks {
         }
         // A link whose pin was lost, or hidden by another file system mounted on it.
         if !self.attached.contains_key(&(ifindex, hook))
-            && let Some(stray) = is.iter().find(|is| is_ours(is, hook))
+            && let Some(stray) = is.iter().find(|is| is_ours(**is, hook))
         {
             let link = bpf::link_by_id(stray.link).map_err(failed)?;
             if let Some(link) = self.take_over(link, ifindex, hook).map_err(failed)? {
@@ -182,14 +181,14 @@ impl Hooks {
     /// Ids of all programs on the interface's side that `hook` is on, as the kernel reports them.
     /// TCX only.
     pub fn list(&self, ifindex: u32, hook: Hook) -> Result<Vec<u32>, KernelError> {
-        Ok(self.query(ifindex, hook)?.iter().map(|is| is.program).collect())
+        Ok(query(ifindex, hook)?.iter().map(|is| is.program).collect())
     }
 
     /// Ids of the programs that sit on these hooks.
     #[must_use]
     pub fn sitting(&self, at: &BTreeSet<(u32, Hook)>) -> Vec<(Hook, u32)> {
         let first = |(ifindex, hook): &(u32, Hook)| {
-            let seen = if self.tcx { self.query(*ifindex, *hook).ok() } else { None };
+            let seen = if self.tcx { query(*ifindex, *hook).ok() } else { None };
             let program = seen.and_then(|seen| seen.first().map(|first| first.program));
             (*hook, program.unwrap_or(self.program_id(*hook)))
         };
@@ -236,11 +235,6 @@ impl Hooks {
         Ok(first)
     }
 
-    fn query(&self, ifindex: u32, hook: Hook) -> Result<Vec<OnHook>, KernelError> {
-        bpf::query_tcx(ifindex, tcx_hook(hook))
-            .map_err(|source| KernelError::Query { ifindex, source })
-    }
-
     /// Has a link run this daemon's program; `None` if the link's interface is gone.
     fn take_over(&self, link: OwnedFd, ifindex: u32, hook: Hook) -> io::Result<Option<OwnedFd>> {
         let info = bpf::link_info(link.as_fd())?;
@@ -263,8 +257,7 @@ impl Hooks {
         let current = self.program_id(hook);
         let programs = if is.iter().any(|is| is.program == current) {
             if self.twins.is_none() {
-                self.twins =
-                    Some((self.reload)().map_err(|error| self.no_twin(ifindex, hook, error))?);
+                self.twins = Some((self.reload)().map_err(|error| no_twin(ifindex, hook, error))?);
             }
             self.twins.as_ref().unwrap_or(&self.programs)
         } else {
@@ -274,11 +267,6 @@ impl Hooks {
             .fd(hook)
             .and_then(|program| bpf::attach_tcx(program, ifindex, tcx_hook(hook)))
             .map_err(|source| KernelError::Attach { program: hook.name(), ifindex, source })
-    }
-
-    fn no_twin(&self, ifindex: u32, hook: Hook, error: LoadError) -> KernelError {
-        let source = io::Error::other(error);
-        KernelError::Attach { program: hook.name(), ifindex, source }
     }
 
     fn keep(&mut self, ifindex: u32, hook: Hook, link: OwnedFd) -> Result<(), KernelError> {
@@ -292,8 +280,17 @@ impl Hooks {
     }
 }
 
+fn query(ifindex: u32, hook: Hook) -> Result<Vec<OnHook>, KernelError> {
+    bpf::query_tcx(ifindex, tcx_hook(hook)).map_err(|source| KernelError::Query { ifindex, source })
+}
+
+fn no_twin(ifindex: u32, hook: Hook, error: LoadError) -> KernelError {
+    let source = io::Error::other(error);
+    KernelError::Attach { program: hook.name(), ifindex, source }
+}
+
 /// A program of ours that an earlier daemon attached.
-pub(super) fn is_ours(is: &OnHook, hook: Hook) -> bool {
+pub(super) fn is_ours(is: OnHook, hook: Hook) -> bool {
     let names = bpf::program_by_id(is.program).and_then(|fd| bpf::program_names(fd.as_fd()));
     is.link != 0
         && names

@@ -197,6 +197,7 @@ impl Anchors {
     }
 
     /// Whether every map is pinned.
+    #[must_use]
     pub fn are_pinned(&self, pins: &Pins) -> bool {
         let pinned = pins.maps().unwrap_or_default();
         self.maps.iter().all(|(name, _)| pinned.iter().any(|pin| pin == name))
@@ -214,6 +215,7 @@ impl Anchors {
     }
 
     /// Most entries of a map.
+    #[must_use]
     pub fn capacity(&self, name: &str) -> Option<u32> {
         let (_, map) = self.maps.iter().find(|(map, _)| *map == name)?;
         bpf::map_capacity(map.as_fd()).ok()

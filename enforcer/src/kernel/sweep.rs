@@ -30,7 +30,7 @@ pub fn programs(interfaces: impl Iterator<Item = u32>) -> Result<usize, KernelEr
 /// Ids of the links that hold a program of ours on a hook; none where the kernel has no TCX.
 pub fn links(ifindex: u32, hook: Hook) -> Result<Vec<u32>, KernelError> {
     match bpf::query_tcx(ifindex, tcx_hook(hook)) {
-        Ok(found) => Ok(found.iter().filter(|is| is_ours(is, hook)).map(|is| is.link).collect()),
+        Ok(found) => Ok(found.iter().filter(|is| is_ours(**is, hook)).map(|is| is.link).collect()),
         // No TCX here, or no such interface any more.
         Err(error)
             if matches!(

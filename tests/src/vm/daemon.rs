@@ -212,7 +212,7 @@ fn inventory(world: &World) -> Inventory {
     });
     let containers = members.map(|(id, member)| {
         let sandbox = Some(member.guest.sandbox.display().to_string());
-        let (id, name) = (id.clone(), format!("guest-{}", &id[..1]));
+        let name = format!("guest-{}", id.chars().next().unwrap_or_default());
         (id.clone(), Container { id, name, sandbox, ..Container::default() })
     });
     let network = DockerNetwork {

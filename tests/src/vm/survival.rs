@@ -27,7 +27,7 @@ use crate::{
 const ACCEPTED_MS: u64 = 10_000;
 
 fn pins() -> Result<Pins> {
-    Pins::existing((&*DEFAULT_PIN_DIR).as_ref()).context("no pin directory")
+    Pins::existing(DEFAULT_PIN_DIR.as_ref()).context("no pin directory")
 }
 
 /// The repairs that were recorded since the last call.
@@ -187,7 +187,7 @@ pub(super) fn swept(world: &World, daemon: Daemon) -> Result<()> {
     daemon.stop();
     sweep::programs(checks::ports(world).into_iter())?;
     pins()?.remove_all()?;
-    ensure!(Pins::existing((&*DEFAULT_PIN_DIR).as_ref()).is_none(), "pins are left");
+    ensure!(Pins::existing(DEFAULT_PIN_DIR.as_ref()).is_none(), "pins are left");
     Ok(())
 }
 

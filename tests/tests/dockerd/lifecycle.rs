@@ -73,7 +73,8 @@ fn bad_files(good: &str) -> Vec<(String, &'static str)> {
         (good.replacen("[daemon]", "[daemon]\nmax_flows = 2048", 1), "max_flows"),
         (good.replacen("[daemon]", "[daemon]\npin_dir = \"/sys/fs/bpf/elsewhere\"", 1), "restart"),
     ];
-    files.push((good[..good.len() / 2].trim_end_matches(char::is_alphanumeric).to_owned(), ":"));
+    let half: String = good.chars().take(good.len() / 2).collect();
+    files.push((half.trim_end_matches(char::is_alphanumeric).to_owned(), ":"));
     files
 }
 

@@ -61,7 +61,7 @@ impl Flood {
 
     /// Frames that were sent, and frames that arrived anywhere.
     fn end(self) -> Result<(u64, u64)> {
-        let sent = self.task.join().map_err(|_| anyhow::anyhow!("the flood panicked"))??;
+        let sent = self.task.join().map_err(|panic| anyhow::anyhow!("the flood: {panic:?}"))??;
         let seen = self.captures.end()?;
         Ok((sent.sent, seen.values().map(|captured| captured.count).sum()))
     }
@@ -133,7 +133,7 @@ fn f01_n7_killed_under_load_nothing_passes_and_a_transfer_is_whole() -> Result<(
     let daemon = daemon.restart(&rig.host, binary()?)?;
     let adopted = begun.elapsed();
     let (sent, arrived) = flood.end()?;
-    let pushed = transfer.join().map_err(|_| anyhow::anyhow!("the transfer panicked"))??;
+    let pushed = transfer.join().map_err(|panic| anyhow::anyhow!("the transfer: {panic:?}"))??;
     let received: Served = rig.a.actor.served(sink.id)?;
     ensure!(arrived == 0, "{arrived} of {sent} forbidden datagrams arrived");
     ensure!(received.received == BYTES && received.sha256 == pushed.sha256, "{received:?}");
@@ -280,18 +280,17 @@ fn f12_a_crowd_of_new_ports_is_denied_at_once_and_policed_in_turn() -> Result<()
     let (rig, daemon) = start(&Settings::default())?;
     daemon.freeze()?;
     let pid = rig.world.pid();
-    let mut batch = String::new();
-    for port in 0..ports {
-        batch.push_str(&format!(
+    let lines = |line: &dyn Fn(u32) -> String| (0..ports).map(line).collect::<Vec<_>>().join("\n");
+    let outside = lines(&|port| {
+        format!(
             "link add vethf{port} type veth peer name crowd{port} netns {pid}\n\
-             link set vethf{port} master guests0 up\n"
-        ));
-    }
+             link set vethf{port} master guests0 up"
+        )
+    });
     let file = rig.run.make_dir("crowd")?.join("batch");
-    std::fs::write(&file, batch)?;
+    std::fs::write(&file, outside)?;
     rig.host.ip(&format!("-batch {}", file.display()))?;
-    let inside: String = (0..ports).map(|port| format!("link set crowd{port} up\n")).collect();
-    std::fs::write(&file, inside)?;
+    std::fs::write(&file, lines(&|port| format!("link set crowd{port} up")))?;
     rig.world.ip(&format!("-batch {}", file.display()))?;
 
     // Each tries the guests and the host.

@@ -10,7 +10,10 @@ use enforcer_common::abi::{
 use super::*;
 use crate::{
     config::{GuestNetwork, HubRule},
-    model::inventory::{Attachment, Container, DockerNetwork, Mac},
+    model::{
+        desired::DesiredPolicy,
+        inventory::{Attachment, Container, DockerNetwork, Mac},
+    },
 };
 
 const BRIDGE: u32 = 10;
@@ -59,7 +62,7 @@ fn blank() -> Desired {
     Desired {
         networks: [(BRIDGE, network)].into(),
         endpoints: [(PORT, endpoint)].into(),
-        policies: [(1, Default::default()), (2, Default::default())].into(),
+        policies: [1, 2].map(|number| (number, DesiredPolicy::default())).into(),
         ..Desired::default()
     }
 }
