@@ -267,7 +267,9 @@ impl Planner<'_> {
     /// Written before anything is used that it tells of.
     fn ledger(&mut self) {
         if self.identities.ledger != self.observed.ledger {
-            self.actions.insert(0, Action::PutLedger(self.identities.ledger));
+            let uses = |action: &Action| !matches!(action, Action::Close(_) | Action::Pin);
+            let at = self.actions.iter().position(uses).unwrap_or(self.actions.len());
+            self.actions.insert(at, Action::PutLedger(self.identities.ledger));
         }
     }
 

@@ -257,7 +257,9 @@ fn d07_veths_that_come_go_and_change_their_names_leave_nothing() -> Result<()> {
     ensure!(arrived == 0, "{arrived} of {sent} forbidden datagrams arrived");
     host.ip(&format!("link set vethrenamed name {interface}"))?;
     enforcer_tests::harness::run::wait_for("no pin left", Duration::from_secs(15), || {
-        Ok((pins(&rig)? == before).then_some(()))
+        // Those of veths that are nobody's port go by themselves, after a while.
+        let left = pins(&rig)?;
+        Ok(left.lines().all(|pin| before.lines().any(|known| known == pin)).then_some(()))
     })?;
     finish(rig, daemon, &residue)
 }
