@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, Permissions, TryLockError},
     io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -127,6 +127,11 @@ impl ControlSocket {
             Err(TryLockError::Error(source)) => {
                 return Err(io("lock", &lock_path)(source));
             }
+        }
+        // An uninstallation removes the file while it holds the lock: what is locked then is nobody's.
+        let held = lock.metadata().map_err(io("look at", &lock_path))?.ino();
+        if fs::metadata(&lock_path).map_or(true, |found| found.ino() != held) {
+            return Err(ControlError::AlreadyRunning(lock_path));
         }
         // Under the lock, a socket that is there is a dead daemon's. The new one gets its name
         // only once its mode is right.

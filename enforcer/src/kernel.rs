@@ -23,7 +23,7 @@ pub mod sweep;
 mod sys;
 pub mod takeover;
 
-pub use sys::monotonic_ns;
+pub use sys::{monotonic_ns, raise_open_files};
 
 use std::io;
 

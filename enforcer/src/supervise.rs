@@ -31,6 +31,7 @@ use crate::{
     control_socket::{Asked, ControlError, ControlSocket},
     docker,
     kernel::{
+        self,
         features::{self, PreflightError},
         load::LoadError,
         monotonic_ns,
@@ -95,6 +96,7 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 /// Polices the guest networks of `config` until it is told to stop. Policy outlives it.
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
+    kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(&config.run_dir)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;

@@ -17,7 +17,7 @@ use enforcer_common::abi::{
 
 use super::desired::policy_numbers;
 use crate::{
-    config::{Config, HubPlace},
+    config::{Config, GuestNetwork, HubPlace},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork},
         inventory::{Inventory, PublishedPort},
@@ -27,16 +27,18 @@ use crate::{
 
 /// Puts what the kernel holds in place of what nobody has told yet.
 pub fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, observed: &Observed) {
-    let silent = inventory.version == 0;
-    if silent {
-        hold_networks(desired, observed);
-        hold_hubs(desired, config, observed);
-    }
     for (index, (name, network)) in (0u32..).zip(&config.networks) {
         let Some(bridge) = desired.networks.iter().find(|(_, n)| n.name == *name).map(|(i, _)| *i)
         else {
             continue;
         };
+        // Docker names all of its networks at once, but may be slow to tell about one of them.
+        let silent = !inventory.networks.values().any(|told| told.bridge == network.bridge);
+        if silent {
+            hold_network(desired, network, bridge, observed);
+            hold_hubs(desired, network, (index, bridge), observed);
+        }
+        let has_hubs = network.hubs.iter().any(|hub| matches!(hub.at, HubPlace::Container(_)));
         let (guest_policy, hub_policy) = policy_numbers(index);
         for (ifindex, endpoint) in &mut desired.endpoints {
             let held = observed.endpoints.get(ifindex).filter(|held| {
@@ -46,11 +48,14 @@ pub fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, obser
             let Some(held) = held else { continue };
             let (role, policy) = match Role::from_value(held.role) {
                 Role::Guest => (Role::Guest, guest_policy),
-                Role::Hub => (Role::Hub, hub_policy),
-                Role::Unknown | Role::Other => continue,
+                Role::Hub if has_hubs => (Role::Hub, hub_policy),
+                Role::Hub | Role::Unknown | Role::Other => continue,
             };
             if silent || is_expected(inventory, &network.bridge, held, endpoint) {
                 *endpoint = DesiredEndpoint { policy, role, ..kept(held, endpoint, observed) };
+                if network.subnet6.is_none() {
+                    endpoint.ipv6 = None;
+                }
             }
         }
     }
@@ -95,48 +100,49 @@ fn container_id(bytes: &[u8; 32]) -> String {
 }
 
 /// Docker chose the subnet, where the config names none.
-fn hold_networks(desired: &mut Desired, observed: &Observed) {
-    for (ifindex, network) in &mut desired.networks {
-        let Some(held) = observed.networks.get(ifindex) else { continue };
-        let DesiredNetwork { gateway4, gateway6, .. } = network;
-        if gateway4.is_none() && held.gateway4 != [0; 4] {
-            *gateway4 = Some((held.gateway4.into(), held.prefix4));
-        }
-        if gateway6.is_none() && held.gateway6 != [0; 16] {
-            *gateway6 = Some((held.gateway6.into(), held.prefix6));
-        }
+fn hold_network(desired: &mut Desired, config: &GuestNetwork, bridge: u32, observed: &Observed) {
+    let (Some(network), Some(held)) =
+        (desired.networks.get_mut(&bridge), observed.networks.get(&bridge))
+    else {
+        return;
+    };
+    let DesiredNetwork { gateway4, gateway6, .. } = network;
+    if gateway4.is_none() && held.gateway4 != [0; 4] {
+        *gateway4 = Some((held.gateway4.into(), held.prefix4));
+    }
+    if config.subnet6.is_some() && gateway6.is_none() && held.gateway6 != [0; 16] {
+        *gateway6 = Some((held.gateway6.into(), held.prefix6));
     }
 }
 
 /// Addresses of hubs' containers, and the rules of the config that name such containers.
-fn hold_hubs(desired: &mut Desired, config: &Config, observed: &Observed) {
-    for (index, (name, network)) in (0u32..).zip(&config.networks) {
-        let Some(bridge) = desired.networks.iter().find(|(_, n)| n.name == *name).map(|(i, _)| *i)
-        else {
-            continue;
-        };
-        let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
+fn hold_hubs(
+    desired: &mut Desired,
+    config: &GuestNetwork,
+    (index, bridge): (u32, u32),
+    observed: &Observed,
+) {
+    let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
+    let (guest_policy, hub_policy) = policy_numbers(index);
+    for hub in config.hubs.iter().filter(|hub| matches!(hub.at, HubPlace::Container(_))) {
         desired.hubs.extend(held().map(|(key, hub)| (*key, *hub)));
-        let (guest_policy, hub_policy) = policy_numbers(index);
-        for hub in network.hubs.iter().filter(|hub| matches!(hub.at, HubPlace::Container(_))) {
-            let opened = held().filter_map(|(key, _)| {
-                let rule = RuleKey {
-                    epoch: 0,
-                    address: key.address,
-                    port: hub.port,
-                    protocol: hub.protocol,
-                    family: key.family,
-                };
-                let known = observed.rules.keys().any(|is| RuleKey { epoch: 0, ..*is } == rule);
-                known.then_some(rule)
-            });
-            for rule in opened {
-                for number in [guest_policy, hub_policy] {
-                    if let Some(policy) = desired.policies.get_mut(&number)
-                        && !policy.rules.contains(&rule)
-                    {
-                        policy.rules.push(rule);
-                    }
+        let opened = held().filter_map(|(key, _)| {
+            let rule = RuleKey {
+                epoch: 0,
+                address: key.address,
+                port: hub.port,
+                protocol: hub.protocol,
+                family: key.family,
+            };
+            let known = observed.rules.keys().any(|is| RuleKey { epoch: 0, ..*is } == rule);
+            known.then_some(rule)
+        });
+        for rule in opened {
+            for number in [guest_policy, hub_policy] {
+                if let Some(policy) = desired.policies.get_mut(&number)
+                    && !policy.rules.contains(&rule)
+                {
+                    policy.rules.push(rule);
                 }
             }
         }

@@ -87,7 +87,16 @@ impl PacketPath {
         reading.unwrap_or_default()
     }
 
-    /// Attaches both port programs at once. Blocks.
+    /// Attaches both port programs at once to an interface that nobody has seen before. One that has
+    /// programs is the plan's business: its entry comes first. Blocks.
+    pub fn attach_early(&self, ifindex: u32) -> Result<(), KernelError> {
+        if self.lock().hooks.holds(ifindex) {
+            return Ok(());
+        }
+        self.attach_port(ifindex)
+    }
+
+    /// Attaches both port programs. Blocks.
     pub fn attach_port(&self, ifindex: u32) -> Result<(), KernelError> {
         self.lock().hooks.attach(ifindex, Hook::FromGuest)?;
         self.lock().hooks.attach(ifindex, Hook::ToGuest)

@@ -205,6 +205,7 @@ pub fn plan(desired: &Desired, observed: &Observed, identities: &mut Identities)
     let mut plan = Planner { desired, observed, identities, actions: Vec::new() };
     plan.close();
     plan.pins();
+    plan.recall();
     plan.policies();
     plan.networks();
     plan.hubs();
@@ -235,6 +236,17 @@ impl Planner<'_> {
     fn pins(&mut self) {
         if !self.observed.pinned {
             self.actions.push(Action::Pin);
+        }
+    }
+
+    /// A policy number is about to stand for other rules: whoever has it and is to have another one,
+    /// or none, is denied until its own entry says so.
+    fn recall(&mut self) {
+        for (ifindex, held) in self.observed.endpoints.iter().filter(|(_, held)| held.policy != 0) {
+            let wanted = self.desired.endpoints.get(ifindex).map(|endpoint| endpoint.policy);
+            if wanted != Some(held.policy) {
+                self.actions.push(Action::PutEndpoint(*ifindex, Endpoint { policy: 0, ..*held }));
+            }
         }
     }
 
@@ -357,7 +369,13 @@ impl Planner<'_> {
         let (desired, observed) = (self.desired, self.observed);
         let push = &mut self.actions;
         let gone = |ifindex: &&u32| !desired.endpoints.contains_key(ifindex);
-        push.extend(observed.endpoints.keys().filter(gone).copied().map(Action::DropEndpoint));
+        for ifindex in observed.endpoints.keys().filter(gone) {
+            push.push(Action::DropEndpoint(*ifindex));
+            // Its bridge is somebody else's now.
+            if observed.ports.get(ifindex).is_some_and(|is| !is.learning) {
+                push.push(Action::SetPort(*ifindex, PortSettings::KERNELS));
+            }
+        }
         for (ifindex, hook) in &observed.held {
             if !wants(desired, *ifindex, *hook) {
                 push.push(Action::Detach(*ifindex, *hook));

@@ -324,7 +324,7 @@ pub async fn attach_early(
             continue;
         }
         let path = path.clone();
-        let attached = tokio::task::spawn_blocking(move || path.attach_port(veth.ifindex)).await;
+        let attached = tokio::task::spawn_blocking(move || path.attach_early(veth.ifindex)).await;
         if let Ok(Err(error)) = attached
             && !error.is_gone()
         {

@@ -17,12 +17,13 @@ const FIRST: u16 = 1;
 /// "ef": the major number of the handles of our filters.
 pub const MAJOR: u16 = 0x6566;
 
-/// Handles of our filters: a new one is put in place beside the old one, which goes afterwards.
-/// Filters of others have other handles; the kernel counts up from 1.
+/// Handles of our filters: there are two for as long as one is put before other programs and the
+/// one behind them goes. Filters of others have other handles; the kernel counts up from 1.
 const HANDLES: [TcHandle; 2] = [TcHandle::new(MAJOR, 1), TcHandle::new(MAJOR, 2)];
 
-/// Puts a filter of ours first on an interface, and then removes the one that was there: this
-/// daemon's, or an earlier one's. A frame may pass both for a moment; none passes neither.
+/// Puts a program on an interface, first in its hook. A filter of an earlier daemon gets the program
+/// in place, from one frame to the next. Where ours `was_displaced` by another program, a new one goes
+/// before it, and then the old one goes; a frame may pass both for a moment.
 ///
 /// aya attaches by name only, and a name can move to another interface while we use it: checked
 /// before and after.
@@ -30,20 +31,18 @@ pub(super) fn attach(
     program: &mut SchedClassifier,
     ifindex: u32,
     hook: Hook,
+    was_displaced: bool,
 ) -> Result<(), KernelError> {
     let failed = |source| KernelError::Attach { program: hook.name(), ifindex, source };
     let name = sys::interface_name(ifindex).map_err(failed)?;
-    let outcome = put(program, &name, direction(hook));
+    let place = Place { name: &name, direction: direction(hook) };
+    let outcome = place.put(program, was_displaced);
     match sys::interface_name(ifindex) {
-        Ok(after) if after == name => match outcome {
-            Ok(link) => {
-                // Dropping it would remove the filter, which is to outlive this process.
-                std::mem::forget(link);
-                Ok(())
-            }
-            Err(source) => Err(KernelError::AttachFilter { program: hook.name(), ifindex, source }),
-        },
-        // Dropping the link takes the filter off the interface that has the name now.
+        Ok(after) if after == name => outcome.map_err(|source| KernelError::AttachFilter {
+            program: hook.name(),
+            ifindex,
+            source,
+        }),
         _ => Err(failed(io::Error::from_raw_os_error(libc::ENODEV))),
     }
 }
@@ -61,37 +60,70 @@ const fn direction(hook: Hook) -> TcAttachType {
     if is_ingress(hook) { TcAttachType::Ingress } else { TcAttachType::Egress }
 }
 
-fn put(
-    program: &mut SchedClassifier,
-    name: &str,
+/// One side of an interface.
+struct Place<'a> {
+    name: &'a str,
     direction: TcAttachType,
-) -> Result<SchedClassifierLink, ProgramError> {
-    // Exists already: as good. Anything else shows in the attach below.
-    let _ = tc::qdisc_add_clsact(name);
-    let [one, other] = HANDLES;
-    let (link, old) = if let Ok(link) = add(program, name, direction, one) {
-        (link, other)
-    } else if let Ok(link) = add(program, name, direction, other) {
-        (link, one)
-    } else {
-        // Both are there: a daemon was killed between the two steps.
-        remove(name, direction, one);
-        (add(program, name, direction, one)?, other)
-    };
-    remove(name, direction, old);
-    Ok(link)
 }
 
-/// Among filters of one priority the kernel runs the newest first.
-fn add(
-    program: &mut SchedClassifier,
-    name: &str,
-    direction: TcAttachType,
-    handle: TcHandle,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let options = TcAttachOptions::Netlink(NlOptions { priority: FIRST, handle, classid: None });
-    let id = program.attach_with_options(name, direction, options)?;
-    program.take_link(id)
+impl Place<'_> {
+    fn put(&self, program: &mut SchedClassifier, was_displaced: bool) -> Result<(), ProgramError> {
+        // Exists already: as good. Anything else shows in the attach below.
+        let _ = tc::qdisc_add_clsact(self.name);
+        if !was_displaced {
+            // None of ours there is the common case, and what the second try then says.
+            return match HANDLES.iter().any(|handle| self.replace(program, *handle).is_ok()) {
+                true => Ok(()),
+                false => self.add(program, HANDLES[0]),
+            };
+        }
+        let [one, other] = HANDLES;
+        let (outcome, old) = match self.add(program, one) {
+            Err(error) if exists(&error) => (self.add(program, other), one),
+            outcome => (outcome, other),
+        };
+        match outcome {
+            // Both are there: this process ended between the two steps before.
+            Err(error) if exists(&error) => self.replace(program, one),
+            Err(error) => Err(error),
+            Ok(()) => {
+                remove(self.name, self.direction, old);
+                Ok(())
+            }
+        }
+    }
+
+    /// Has a filter that is there run this program.
+    fn replace(&self, program: &mut SchedClassifier, handle: TcHandle) -> Result<(), ProgramError> {
+        let link = SchedClassifierLink::attached(self.name, self.direction, FIRST, handle, None)?;
+        let id = program.attach_to_link(link)?;
+        program.take_link(id).map(keep)
+    }
+
+    /// Among filters of one priority the kernel runs the newest first.
+    fn add(&self, program: &mut SchedClassifier, handle: TcHandle) -> Result<(), ProgramError> {
+        let options =
+            TcAttachOptions::Netlink(NlOptions { priority: FIRST, handle, classid: None });
+        let id = program.attach_with_options(self.name, self.direction, options)?;
+        program.take_link(id).map(keep)
+    }
+}
+
+/// Dropping it would remove the filter, which is to outlive this process.
+fn keep(link: SchedClassifierLink) {
+    std::mem::forget(link);
+}
+
+/// Whether a filter has that handle already.
+fn exists(error: &ProgramError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::AlreadyExists;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Removes a filter of ours; none there, or no interface, is as good.

@@ -31,6 +31,8 @@ pub struct Hooks {
     pins: Pins,
     anchors: Anchors,
     tcx: bool,
+    /// Filters that this process put in place: one that is not first any more was displaced.
+    placed: BTreeSet<(u32, Hook)>,
     /// What is ours; the link with TCX, `None` without.
     attached: BTreeMap<(u32, Hook), Option<OwnedFd>>,
 }
@@ -53,7 +55,16 @@ impl Hooks {
         anchors: Anchors,
         tcx: bool,
     ) -> Self {
-        Self { programs, twins: None, reload, pins, anchors, tcx, attached: BTreeMap::new() }
+        Self {
+            programs,
+            twins: None,
+            reload,
+            pins,
+            anchors,
+            tcx,
+            placed: BTreeSet::new(),
+            attached: BTreeMap::new(),
+        }
     }
 
     /// Whether TCX links are used; otherwise clsact filters.
@@ -75,24 +86,35 @@ impl Hooks {
         twin || self.program_id(hook) == program
     }
 
+    /// Whether an interface has a program of ours, this daemon's or an earlier one's.
+    #[must_use]
+    pub fn holds(&self, ifindex: u32) -> bool {
+        self.attached.contains_key(&(ifindex, Hook::FromGuest))
+            || self.attached.contains_key(&(ifindex, Hook::ToGuest))
+    }
+
     /// What is attached, by this process or by an earlier one whose it took over.
     pub fn held(&self) -> impl Iterator<Item = (u32, Hook)> + '_ {
         self.attached.keys().copied()
     }
 
-    /// Takes over what an earlier daemon left: links, or else these filters. Each hook goes on with
-    /// this daemon's program, from one frame to the next. Returns how many.
-    pub fn adopt(&mut self, filters: &[(u32, Hook)]) -> Result<usize, KernelError> {
-        if self.tcx {
-            self.open_links(Self::take_over)?;
-        }
-        for (ifindex, hook) in filters {
+    /// Takes over what an earlier daemon left: links, or else these filters. Each hook whose interface
+    /// `is_known` to this daemon's maps goes on with this daemon's program, from one frame to the next;
+    /// the others as [`Hooks::hold`] has it. Returns how many were taken over.
+    pub fn adopt(
+        &mut self,
+        filters: &[(u32, Hook)],
+        is_known: impl Fn(u32, Hook) -> bool,
+    ) -> Result<usize, KernelError> {
+        self.hold(filters)?;
+        let held: Vec<(u32, Hook)> = self.held().filter(|(i, hook)| is_known(*i, *hook)).collect();
+        for (ifindex, hook) in &held {
             match self.attach(*ifindex, *hook) {
                 Err(error) if !error.is_gone() => return Err(error),
                 _ => {}
             }
         }
-        Ok(self.attached.len())
+        Ok(held.len())
     }
 
     /// Takes over what an earlier daemon left with the programs that are there: each hook gets this
@@ -134,8 +156,9 @@ impl Hooks {
             let program = self.programs.program(hook).map_err(|source| {
                 KernelError::AttachFilter { program: hook.name(), ifindex, source }
             })?;
-            clsact::attach(program, ifindex, hook)?;
+            clsact::attach(program, ifindex, hook, self.placed.contains(&(ifindex, hook)))?;
             self.attached.insert((ifindex, hook), None);
+            self.placed.insert((ifindex, hook));
             return Ok(());
         }
         let is = query(ifindex, hook)?;
@@ -166,6 +189,7 @@ impl Hooks {
 
     /// Takes a program off an interface. Idempotent; an interface that is gone is no error.
     pub fn detach(&mut self, ifindex: u32, hook: Hook) -> Result<(), KernelError> {
+        self.placed.remove(&(ifindex, hook));
         match self.attached.remove(&(ifindex, hook)) {
             Some(Some(link)) => {
                 // Fails only when the interface is gone.
@@ -257,6 +281,8 @@ impl Hooks {
         let current = self.program_id(hook);
         let programs = if is.iter().any(|is| is.program == current) {
             if self.twins.is_none() {
+                // They find the maps by their pins, and would make one that has none.
+                self.pin()?;
                 self.twins = Some((self.reload)().map_err(|error| no_twin(ifindex, hook, error))?);
             }
             self.twins.as_ref().unwrap_or(&self.programs)

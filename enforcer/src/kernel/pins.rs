@@ -168,15 +168,13 @@ impl Pins {
         fs::remove_dir(&self.root).map_err(failed("remove", &self.root))
     }
 
-    /// Pins an object, in place of whatever was pinned at that path.
+    /// Pins an object, in place of whatever was pinned at that path: at no time is nothing.
     pub fn put(&self, object: BorrowedFd<'_>, path: &Path) -> Result<(), PinError> {
-        match bpf::pin(object, path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                remove(path)?;
-                bpf::pin(object, path).map_err(failed("pin", path))
-            }
-            outcome => outcome.map_err(failed("pin", path)),
-        }
+        // The file system takes no dots.
+        let new = PathBuf::from(format!("{}-new", path.display()));
+        remove(&new)?;
+        bpf::pin(object, &new).map_err(failed("pin", &new))?;
+        fs::rename(&new, path).map_err(failed("put in place", path))
     }
 }
 

@@ -5,13 +5,15 @@
 //! other layout:  maps carried over ─► links switch ─► what changed meanwhile carried over
 //! not carried:   links keep their programs, and switch one by one as their interfaces get an entry
 //! ```
-//! At no time is a hook empty, or a program on maps that do not know its interface.
+//! At no time is a hook empty, or a program on maps that do not know its interface: a hook whose
+//! interface is not in this daemon's maps keeps the program that it has.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use enforcer_common::abi::event::Hook;
 
 use super::{
+    KernelError,
     load::{LoadError, Loaded},
     migrate::{MigrateError, Migrated, Source},
     pins::{self, Pins},
@@ -65,10 +67,12 @@ pub fn take_over(
     if let Some(takeover) = takeover {
         return Ok(takeover);
     }
-    if loaded.fresh {
+    // One that ended before it policed anybody left maps, and nothing in them.
+    if loaded.fresh || loaded.maps.endpoints.list()?.is_empty() {
+        adopt(loaded, filters)?;
         return Ok(Takeover::Fresh);
     }
-    let links = loaded.hooks.adopt(filters)?;
+    let links = adopt(loaded, filters)?;
     loaded.importer.rearm(&pins.maps_dir())?;
     Ok(Takeover::Same { links })
 }
@@ -99,12 +103,22 @@ fn carry(
     let mut source = Source::open(dir)?;
     let control = source.control(&pins.maps_dir())?;
     let before = source.flows(&mut loaded.importer)?;
-    let links = loaded.hooks.adopt(filters)?;
+    let links = adopt(loaded, filters)?;
     // What the old programs did until now.
     let after = source.flows(&mut loaded.importer)?;
     let counters = source.counters(&mut loaded.importer)?;
     tracing::info!(?control, ?before, ?after, counters, "carried over");
     Ok((links, Migrated { flows: before.flows + after.flows, cut: after.cut }))
+}
+
+/// A program lets pass what its maps do not know: it comes only where they do.
+fn adopt(loaded: &mut Loaded, filters: &[(u32, Hook)]) -> Result<usize, KernelError> {
+    let ports: BTreeSet<u32> = loaded.maps.endpoints.list()?.into_iter().map(|(i, _)| i).collect();
+    let bridges: BTreeSet<u32> = loaded.maps.networks.list()?.into_iter().map(|(i, _)| i).collect();
+    loaded.hooks.adopt(filters, |ifindex, hook| match hook {
+        Hook::FromGuest | Hook::ToGuest => ports.contains(&ifindex),
+        Hook::FromBridge | Hook::ToBridge => bridges.contains(&ifindex),
+    })
 }
 
 /// Flows of a table whose layout is not known: their number is, nevertheless.

@@ -48,6 +48,12 @@ pub enum LinkKind {
     Other,
 }
 
+impl PortSettings {
+    /// What the kernel gives a new port.
+    pub const KERNELS: Self =
+        Self { isolated: false, learning: true, unicast_flood: true, multicast_flood: true };
+}
+
 /// What a bridge does with a port: the second layer under the packet path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortSettings {

@@ -23,10 +23,6 @@ use crate::{
 /// Longest wait for a daemon that was told to end.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the kernel gives a new port.
-const DEFAULT_PORT: PortSettings =
-    PortSettings { isolated: false, learning: true, unicast_flood: true, multicast_flood: true };
-
 /// Something could not be removed; what was removed stays removed, and a second try goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum UninstallError {
@@ -125,13 +121,14 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     if let Some(pins) = Pins::existing(&config.pin_dir) {
         pins.remove_all()?;
     }
-    drop(socket);
     let dir = config.run_dir.clone();
     let failed = |source| UninstallError::RunDir { dir, source };
     match fs::remove_file(config.run_dir.join("lock")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
+    // Only now: nobody else could have taken the lock that was removed.
+    drop(socket);
     // Somebody else's files in it are theirs.
     let _not_empty = fs::remove_dir(&config.run_dir);
     Ok(removed)
@@ -153,7 +150,7 @@ async fn open_port(
     port: u32,
     links: &Links,
 ) -> Result<(), NetlinkError> {
-    netlink::ports::set(handle, port, DEFAULT_PORT).await?;
+    netlink::ports::set(handle, port, PortSettings::KERNELS).await?;
     match links.get(&port).and_then(|link| link.peer_mac) {
         Some(mac) => netlink::ports::drop_mac(handle, port, mac).await,
         None => Ok(()),

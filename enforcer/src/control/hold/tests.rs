@@ -165,3 +165,22 @@ fn another_interface_with_the_same_index_is_nobodys() {
     observed.endpoints.get_mut(&PORT).expect("there").network = BRIDGE + 1;
     assert_eq!(held(&Inventory::default(), &observed).endpoints[&PORT].role, Role::Unknown);
 }
+
+#[test]
+fn f03_a_hub_that_the_config_no_longer_names_is_not_held() {
+    let mut observed = left();
+    observed.endpoints.get_mut(&PORT).expect("there").role = Role::Hub as u8;
+    assert_eq!(held(&Inventory::default(), &observed).endpoints[&PORT].role, Role::Hub);
+    let mut config = config();
+    config.networks.values_mut().for_each(|network| network.hubs.clear());
+    let mut desired = blank();
+    hold(&mut desired, &config, &Inventory::default(), &observed);
+    assert_eq!(desired.endpoints[&PORT].role, Role::Unknown);
+    assert!(desired.hubs.is_empty() && desired.policies[&1].rules.is_empty());
+}
+
+#[test]
+fn n7_a_network_that_docker_is_slow_to_tell_about_is_held() {
+    let others = Inventory { version: 3, ..Inventory::default() };
+    assert_eq!(held(&others, &left()).endpoints[&PORT].role, Role::Guest);
+}

@@ -359,3 +359,22 @@ fn a_closure_that_the_config_no_longer_wants_is_opened_last() {
     let actions = plan(&Desired::default(), &observed, &mut identities);
     assert_eq!(actions.last(), Some(&Action::Open));
 }
+
+#[test]
+fn f15_nobody_is_judged_by_rules_that_its_number_stands_for_next() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let mut shifted = desired();
+    let policy = shifted.policies[&1].clone();
+    shifted.policies.insert(3, policy);
+    shifted.policies.get_mut(&1).expect("policy").rules = vec![rule(9)];
+    shifted.endpoints.get_mut(&PORT).expect("port").policy = 3;
+    let actions = plan(&shifted, &observed, &mut identities);
+    let denied = position(&actions, |a| matches!(a, Action::PutEndpoint(PORT, e) if e.policy == 0));
+    let changed = position(&actions, |a| matches!(a, Action::PutPolicy(1, ..)));
+    let named = position(&actions, |a| matches!(a, Action::PutEndpoint(PORT, e) if e.policy == 3));
+    assert!(denied < changed && changed < named, "{actions:#?}");
+    let id = observed.endpoints[&PORT].id;
+    settle(&shifted, &mut observed, &mut identities);
+    assert_eq!((observed.endpoints[&PORT].id, observed.endpoints[&PORT].policy), (id, 3));
+}
