@@ -38,7 +38,7 @@ const AFTER_HELP: &str = "\
 Examples:
   enforcer check /etc/enforcer.toml     say what would be policed, or what is wrong with the file
   enforcer close --config FILE          close the guest networks until enforcer runs, at boot
-  enforcer run /etc/enforcer.toml       police, in the foreground
+  enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
 

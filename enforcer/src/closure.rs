@@ -172,6 +172,12 @@ pub fn remove() -> Result<(), ClosureError> {
     nft("remove", &["-f", "-"], &ruleset::removal()).map(drop)
 }
 
+/// Whether there is a table of that name, whoever wrote it. Blocks.
+#[must_use]
+pub fn exists() -> bool {
+    list().is_ok()
+}
+
 /// Asks the kernel whether it would take such a table; changes nothing. Blocks.
 pub fn probe(closure: &Closure) -> Result<(), ClosureError> {
     nft("check", &["-c", "-f", "-"], &ruleset::render(closure)).map(drop)

@@ -13,7 +13,11 @@ mod reload;
 mod report;
 pub mod uninstall;
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -45,6 +49,9 @@ use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
+
+/// How often the service manager hears of a control loop that goes on.
+const ALIVE: Duration = Duration::from_secs(6);
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +168,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         journal: journal.clone(),
     };
+    let shared = path.clone();
     let reconciler = Reconciler {
         config: config_out,
         path,
@@ -184,7 +192,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
-        () = announce(state_out) => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = announce(state_out, shared) => Err(SuperviseError::Ended { what: "the control loop" }),
         () = obey(&reporter, &mut reloader, questions, &mut signals) => Ok(()),
     };
     notify::send("STOPPING=1");
@@ -252,13 +260,19 @@ async fn obey(
 
 /// Says that guests are policed, once the first comparison is over, and again and again that the
 /// control loop is alive.
-async fn announce(mut state: watch::Receiver<Arc<State>>) {
+async fn announce(mut state: watch::Receiver<Arc<State>>, path: PacketPath) {
     if state.wait_for(|state| state.runs > 0).await.is_ok() {
         tracing::info!("ready");
         notify::send("READY=1");
     }
-    // It wakes every few seconds; the service manager waits longer than that.
-    while state.changed().await.is_ok() {
-        notify::send("WATCHDOG=1");
+    // It wakes every few seconds, or is at a long plan; the service manager waits longer than that.
+    let mut last = (0, 0);
+    loop {
+        tokio::time::sleep(ALIVE).await;
+        let now = (state.borrow().runs, path.steps());
+        if now != last {
+            notify::send("WATCHDOG=1");
+        }
+        last = now;
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const KERNELS: [&str; 2] = ["6.1", "6.12"];
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Emulation is slow, a hung kernel slower.
-const SECONDS: &str = "180";
+const SECONDS: &str = "300";
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -41,6 +41,14 @@ impl Names {
         self.current = Arc::clone(owners);
     }
 
+    /// Takes in ids that something was counted for: one that nobody knows is gone, since a daemon
+    /// before this one.
+    pub fn notice(&mut self, ids: impl Iterator<Item = u32>, now_ns: u64) {
+        for id in ids.filter(|id| !self.current.contains_key(id)) {
+            self.gone.entry(id).or_insert_with(|| (Owner::nobody(), now_ns));
+        }
+    }
+
     /// Forgets those that are gone for long; returns their ids.
     pub fn forget(&mut self, now_ns: u64) -> Vec<u32> {
         let memory = u64::try_from(MEMORY.as_nanos()).unwrap_or(u64::MAX);
@@ -50,7 +58,8 @@ impl Names {
         for id in &ids {
             self.gone.remove(id);
         }
-        ids
+        // One that came back after all is not forgotten.
+        ids.into_iter().filter(|id| !self.current.contains_key(id)).collect()
     }
 
     /// What is known of an owner.

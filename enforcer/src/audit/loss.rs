@@ -78,9 +78,13 @@ pub fn of_kernel(counters: &[(CounterKey, Counter)]) -> Losses {
 #[must_use]
 pub fn told(kept: &[(CounterKey, Told)]) -> Losses {
     let causes = |(key, told): &(CounterKey, Told)| {
-        let key = *key;
-        [(Cause::RateLimit, told.suppressed), (Cause::Ring, told.lost)]
-            .map(|(cause, count)| (LossKey { counter: key, cause }, count))
+        let counter = *key;
+        let causes = if counter == CounterKey::default() {
+            [(Cause::Uncounted, told.lost), (Cause::RateLimit, 0)]
+        } else {
+            [(Cause::Ring, told.lost), (Cause::RateLimit, told.suppressed)]
+        };
+        causes.map(|(cause, count)| (LossKey { counter, cause }, count))
     };
     kept.iter().flat_map(causes).collect()
 }
@@ -89,7 +93,9 @@ pub fn told(kept: &[(CounterKey, Told)]) -> Losses {
 #[must_use]
 pub fn to_keep(key: CounterKey, ledger: &Ledger) -> Told {
     let count = |cause| ledger.told.get(&LossKey { counter: key, cause }).copied().unwrap_or(0);
-    Told { suppressed: count(Cause::RateLimit), lost: count(Cause::Ring) }
+    // No counter is of nobody, so that key is free for what had no counter.
+    let lost = if key == CounterKey::default() { Cause::Uncounted } else { Cause::Ring };
+    Told { suppressed: count(Cause::RateLimit), lost: count(lost) }
 }
 
 /// The record of a loss.

@@ -106,7 +106,7 @@ pub struct Subject {
     /// Name of the guest network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network: String,
-    /// The endpoint's or network's id in the kernel; unique while the daemon lives.
+    /// The endpoint's or network's id in the kernel; never used again.
     pub endpoint: u32,
     /// Docker's id of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +232,7 @@ pub struct Outside {
 /// Something about the daemon itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Daemon {
-    /// `start` or `stop`.
+    /// `start`, `stop` or `uninstall`.
     pub event: String,
     /// Version of the daemon.
     pub version: String,

@@ -36,6 +36,8 @@ pub struct Facts {
     pub namespaces: BTreeMap<String, i32>,
     /// How guest bridges can be closed on this host.
     pub closes: Closes,
+    /// Guest bridges that were known under the name that the config has, by that name.
+    pub bridges: BTreeMap<String, u32>,
     /// veths that have been without a bridge for so long that none is to be expected.
     pub settled: BTreeSet<u32>,
 }
@@ -55,19 +57,24 @@ pub enum Closes {
 /// Computes what the kernel should hold.
 #[must_use]
 pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Facts) -> Desired {
-    let closure = match facts.closes {
-        Closes::Not => None,
-        Closes::ByBridge => config.closure(),
-        Closes::ByPorts => config.closure().map(|closure| closure.by_ports(links)),
+    let bridge_of = |network: &GuestNetwork| {
+        links
+            .values()
+            .find(|link| link.kind == LinkKind::Bridge && link.name == network.bridge)
+            .or_else(|| links.get(facts.bridges.get(&network.bridge)?))
     };
+    let mut closure = config.closure().filter(|_| facts.closes != Closes::Not);
+    if let Some(closure) = &mut closure {
+        // Also under the name that it has now.
+        let bridges = config.networks.values().filter_map(bridge_of);
+        closure.bridges.extend(bridges.map(|bridge| bridge.name.clone()));
+    }
+    if facts.closes == Closes::ByPorts {
+        closure = closure.map(|closure| closure.by_ports(links));
+    }
     let mut desired = Desired { closure, ..Desired::default() };
     for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
-        let Some(bridge) = links
-            .values()
-            .find(|link| link.kind == LinkKind::Bridge && link.name == guest_network.bridge)
-        else {
-            continue;
-        };
+        let Some(bridge) = bridge_of(guest_network) else { continue };
         let docker = inventory
             .networks
             .values()

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use enforcer_common::abi::{counter::Usage, event::Hook};
@@ -46,6 +49,8 @@ pub struct PacketPath {
     netlink: rtnetlink::Handle,
     fdb: Arc<Mutex<BTreeMap<u32, Mac>>>,
     closure: Table,
+    /// Steps done so far, for whoever wonders whether anything goes on.
+    steps: Arc<AtomicU64>,
     /// How guest bridges can be closed here.
     pub closes: Closes,
 }
@@ -71,7 +76,7 @@ impl PacketPath {
         (closure, closes): (Table, Closes),
     ) -> Self {
         let loaded = Arc::new(Mutex::new(Loaded { hooks, maps }));
-        Self { loaded, netlink, fdb: Arc::default(), closure, closes }
+        Self { loaded, netlink, fdb: Arc::default(), closure, steps: Arc::default(), closes }
     }
 
     /// The packet path itself. A panic elsewhere left no half-written state: maps are in the kernel.
@@ -85,6 +90,18 @@ impl PacketPath {
         let table = self.closure.clone();
         let reading = tokio::task::spawn_blocking(move || table.read()).await;
         reading.unwrap_or_default()
+    }
+
+    /// Steps done so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Whether programs sit by TCX links; otherwise by clsact filters.
+    #[must_use]
+    pub fn uses_tcx(&self) -> bool {
+        self.lock().hooks.uses_tcx()
     }
 
     /// Attaches both port programs at once to an interface that nobody has seen before. One that has
@@ -155,6 +172,7 @@ impl PacketPath {
 
 impl Execute for PacketPath {
     fn execute(&mut self, action: &Action) -> Result<(), ExecuteError> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
         match action {
             Action::SetPort(ifindex, settings) => {
                 Runtime::current().block_on(netlink::ports::set(

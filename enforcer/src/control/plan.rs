@@ -244,7 +244,7 @@ impl Planner<'_> {
     fn recall(&mut self) {
         for (ifindex, held) in self.observed.endpoints.iter().filter(|(_, held)| held.policy != 0) {
             let wanted = self.desired.endpoints.get(ifindex).map(|endpoint| endpoint.policy);
-            if wanted != Some(held.policy) {
+            if wanted != Some(held.policy) && self.changes(held.policy) {
                 self.actions.push(Action::PutEndpoint(*ifindex, Endpoint { policy: 0, ..*held }));
             }
         }
@@ -259,14 +259,23 @@ impl Planner<'_> {
             }
         }
         for (number, policy) in &self.desired.policies {
-            let is = self.observed.policies.get(number);
-            if is.is_none_or(|is| is.quotas != policy.quotas || self.rules_differ(is.epoch, policy))
-            {
+            if self.changes(*number) {
                 let epoch = self.identities.next_epoch();
                 let rules = values::rules(policy, epoch).collect();
                 let policy = Policy { epoch, quotas: policy.quotas };
                 self.actions.push(Action::PutPolicy(*number, policy, rules));
             }
+        }
+    }
+
+    /// Whether a policy number is to stand for something else.
+    fn changes(&self, number: u32) -> bool {
+        let is = self.observed.policies.get(&number);
+        match (self.desired.policies.get(&number), is) {
+            (Some(policy), Some(is)) => {
+                is.quotas != policy.quotas || self.rules_differ(is.epoch, policy)
+            }
+            (wanted, is) => wanted.is_some() || is.is_some(),
         }
     }
 

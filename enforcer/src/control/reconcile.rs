@@ -16,7 +16,7 @@ use super::{
     hold,
     path::{ObserveError, PacketPath},
     plan::{self, Identities},
-    repair,
+    repair::{self, Mended},
 };
 use crate::{
     audit::record::{Body, Repair},
@@ -89,8 +89,27 @@ struct Memory {
     identities: Option<Identities>,
     masterless: BTreeMap<u32, Instant>,
     runs: u64,
-    /// What was wanted when the kernel last held all of it, and when it was last seen to.
-    settled: Option<(Desired, Instant)>,
+    /// What was wanted when the kernel last held all of it.
+    settled: Option<Settled>,
+    /// Guest bridges by the name that the config has, whatever they are called now.
+    bridges: BTreeMap<String, u32>,
+}
+
+/// The kernel held everything that was wanted.
+#[derive(Debug)]
+struct Settled {
+    desired: Desired,
+    /// When all of it was last seen in place.
+    looked: Instant,
+    /// When what [`PacketPath::is_intact`] sees was.
+    watched: Instant,
+}
+
+impl Settled {
+    /// Since when something may have been missing.
+    fn last_seen(&self, what: &Mended) -> Instant {
+        if what.is_watched { self.watched } else { self.looked }
+    }
 }
 
 impl Reconciler {
@@ -133,6 +152,7 @@ impl Reconciler {
             namespaces: self.namespaces(&config, &inventory).await,
             closes: self.path.closes,
             settled: memory.settled(&links, Instant::now()),
+            bridges: memory.bridges(&config, &links),
         };
         let mut desired = desired::desired(&config, &inventory, &links, &facts);
         memory.runs += 1;
@@ -188,9 +208,8 @@ impl Reconciler {
         let mut mended = Vec::new();
         let mut observed = first_look;
         let identities = memory.identities.get_or_insert_with(|| Identities::adopt(&observed));
-        let untouched = memory.settled.as_ref().filter(|(settled, _)| settled == desired);
-        let last_seen = untouched.map(|(_, at)| *at);
-        for round in 0..ROUNDS {
+        let untouched = memory.settled.take().filter(|settled| settled.desired == *desired);
+        for _ in 0..ROUNDS {
             let actions = plan::plan(desired, &observed, identities);
             let owners = identities.owners(desired, &names);
             self.owners.send_if_modified(|is| {
@@ -203,8 +222,11 @@ impl Reconciler {
             if actions.is_empty() {
                 break;
             }
-            if round == 0 && last_seen.is_some() {
-                mended = repair::mended(&actions);
+            for one in repair::mended(&actions, self.path.uses_tcx()) {
+                // Its identity comes back after it.
+                if !mended.contains(&one) {
+                    mended.push(one);
+                }
             }
             tracing::debug!(?actions, "applying");
             // Port settings come from the link table, which lags: do not repeat what was just done.
@@ -225,9 +247,10 @@ impl Reconciler {
             }
         }
         let now = Instant::now();
-        for one in mended {
+        for (one, settled) in mended.into_iter().zip(std::iter::repeat(&untouched)) {
+            let Some(settled) = settled else { break };
             let interface = names.get(&one.ifindex).cloned().unwrap_or_default();
-            let gap = last_seen.map_or(Duration::ZERO, |at| now.duration_since(at));
+            let gap = now.duration_since(settled.last_seen(&one));
             let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
             let repair = Repair { what: one.what, interface, gap_ms, mended: failures.is_empty() };
             tracing::warn!(
@@ -240,7 +263,11 @@ impl Reconciler {
             // Nobody listens any more: the daemon is stopping.
             let _ = self.journal.send(Body::Repair(repair));
         }
-        memory.settled = failures.is_empty().then(|| (desired.clone(), now));
+        memory.settled = failures.is_empty().then(|| Settled {
+            desired: desired.clone(),
+            looked: now,
+            watched: now,
+        });
         Ok((observed, failures))
     }
 
@@ -288,10 +315,27 @@ impl Memory {
             if !path.is_intact(observed) {
                 return;
             }
-            if let Some((_, at)) = &mut self.settled {
-                *at = Instant::now();
+            if let Some(settled) = &mut self.settled {
+                settled.watched = Instant::now();
             }
         }
+    }
+
+    /// The bridge of a network is known by its name once, and from then on by its index: another
+    /// name makes its guests no less guests.
+    fn bridges(&mut self, config: &Config, links: &Links) -> BTreeMap<String, u32> {
+        self.bridges.retain(|_, ifindex| {
+            links.get(ifindex).is_some_and(|link| link.kind == LinkKind::Bridge)
+        });
+        for network in config.networks.values() {
+            let named = links
+                .values()
+                .find(|link| link.kind == LinkKind::Bridge && link.name == network.bridge);
+            if let Some(bridge) = named {
+                self.bridges.insert(network.bridge.clone(), bridge.ifindex);
+            }
+        }
+        self.bridges.clone()
     }
 
     fn settled(&mut self, links: &Links, now: Instant) -> std::collections::BTreeSet<u32> {

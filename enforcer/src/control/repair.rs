@@ -12,14 +12,16 @@ pub struct Mended {
     pub what: String,
     /// ifindex; 0: none.
     pub ifindex: u32,
+    /// It is looked at several times a second, not only when everything is.
+    pub is_watched: bool,
 }
 
-/// What these steps mend.
-pub fn mended(actions: &[Action]) -> Vec<Mended> {
-    actions.iter().filter_map(one).collect()
+/// What these steps mend. Programs are watched where they sit by TCX.
+pub fn mended(actions: &[Action], tcx: bool) -> Vec<Mended> {
+    actions.iter().filter_map(|action| one(action, tcx)).collect()
 }
 
-fn one(action: &Action) -> Option<Mended> {
+fn one(action: &Action, tcx: bool) -> Option<Mended> {
     let (what, ifindex) = match action {
         Action::Attach(ifindex, hook) => (format!("program {}", hook.name()), *ifindex),
         Action::PutEndpoint(ifindex, _) => ("endpoint".to_owned(), *ifindex),
@@ -44,7 +46,12 @@ fn one(action: &Action) -> Option<Mended> {
         | Action::DropRule(_)
         | Action::Open => return None,
     };
-    Some(Mended { what, ifindex })
+    let is_watched = match action {
+        Action::Attach(..) => tcx,
+        Action::Pin => true,
+        _ => false,
+    };
+    Some(Mended { what, ifindex, is_watched })
 }
 
 #[cfg(test)]
@@ -58,7 +65,7 @@ mod tests {
         let actions =
             [Action::Attach(7, Hook::ToGuest), Action::Pin, Action::DropUsage(3), Action::Pin];
         let found: Vec<_> =
-            mended(&actions).into_iter().map(|one| (one.what, one.ifindex)).collect();
+            mended(&actions, true).into_iter().map(|one| (one.what, one.ifindex)).collect();
         let pins = ("pins".to_owned(), 0);
         assert_eq!(found, [("program to_guest".to_owned(), 7), pins.clone(), pins]);
     }

@@ -72,10 +72,8 @@ impl Place<'_> {
         let _ = tc::qdisc_add_clsact(self.name);
         if !was_displaced {
             // None of ours there is the common case, and what the second try then says.
-            return match HANDLES.iter().any(|handle| self.replace(program, *handle).is_ok()) {
-                true => Ok(()),
-                false => self.add(program, HANDLES[0]),
-            };
+            let replaced = HANDLES.iter().any(|handle| self.replace(program, *handle).is_ok());
+            return if replaced { Ok(()) } else { self.add(program, HANDLES[0]) };
         }
         let [one, other] = HANDLES;
         let (outcome, old) = match self.add(program, one) {

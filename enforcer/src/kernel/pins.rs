@@ -16,7 +16,7 @@ use std::{
 
 use enforcer_common::abi::{ABI_VERSION, event::Hook};
 
-use super::{bpf, sys};
+use super::{KernelError, bpf, raw::RawMap, sys};
 
 /// Where BPF file systems are usually mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -150,6 +150,18 @@ impl Pins {
     /// Names of the maps that are pinned.
     pub fn maps(&self) -> Result<Vec<String>, PinError> {
         names(&self.maps_dir())
+    }
+
+    /// The interfaces that a pinned map has entries of; its keys are their indices.
+    pub fn interfaces(&self, map: &'static str) -> Result<Vec<u32>, KernelError> {
+        let failed = |source| KernelError::Map { map, operation: "open", source };
+        let raw = RawMap::open(&self.map(map)).map_err(failed)?;
+        let path = self.map(map);
+        let entries = raw.list().map_err(self::failed("read", &path))?;
+        let index = |(key, _): &(Vec<u8>, Vec<u8>)| {
+            key.first_chunk().map(|bytes: &[u8; 4]| u32::from_ne_bytes(*bytes))
+        };
+        Ok(entries.iter().filter_map(index).collect())
     }
 
     /// Directories of maps of other layouts, and their versions.

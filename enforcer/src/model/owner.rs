@@ -23,3 +23,18 @@ pub struct Owner {
     /// The container's name; may be empty.
     pub name: String,
 }
+
+impl Owner {
+    /// Somebody of whom nothing is known.
+    #[must_use]
+    pub const fn nobody() -> Self {
+        Self {
+            network: String::new(),
+            ifindex: 0,
+            interface: String::new(),
+            role: Some(Role::Unknown),
+            container: None,
+            name: String::new(),
+        }
+    }
+}

@@ -182,8 +182,12 @@ impl Shared {
     fn tell_losses(&self, queue: &Queue) {
         let mut losses = queue.losses();
         let counters = lock(&self.counters);
+        let mut owners = Vec::new();
         match counters.list() {
-            Ok(counters) => losses.extend(loss::of_kernel(&counters)),
+            Ok(counters) => {
+                owners.extend(counters.iter().map(|(key, _)| key.owner));
+                losses.extend(loss::of_kernel(&counters));
+            }
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no counters"),
         }
         if let Ok(count) = counters.uncounted() {
@@ -194,6 +198,7 @@ impl Shared {
         let now = now();
         let mut names = lock(&self.names);
         names.update(&self.owners.borrow(), now.mono_ns);
+        names.notice(owners.into_iter().filter(|owner| *owner != 0), now.mono_ns);
         let mut ledger = lock(&self.ledger);
         for (key, count) in ledger.untold(&losses) {
             let body = Body::Loss(loss::record(&names, key, count));

@@ -74,6 +74,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[docker] socket", old.docker_socket != new.docker_socket),
         ("[daemon] run_dir", old.run_dir != new.run_dir),
         ("[daemon] pin_dir", old.pin_dir != new.pin_dir),
+        ("[daemon] closed_by", old.closed_by != new.closed_by),
         ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
         ("[daemon] max_flows", old.max_flows != new.max_flows),
     ];

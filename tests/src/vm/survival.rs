@@ -159,7 +159,7 @@ pub(super) fn outlived(runtime: &Runtime, world: &World, daemon: Daemon) -> Resu
 
 /// F02: a new daemon's programs replace the old one's while forbidden frames come in.
 pub(super) fn upgraded(runtime: &Runtime, world: &World, mut daemon: Daemon) -> Result<Daemon> {
-    const TIMES: usize = 5;
+    const TIMES: usize = 2;
     const FRAMES: u32 = 20_000;
     let port = world.a.port.ifindex;
     let before = daemon.denials(port, DropReason::Policy)?.events;

@@ -144,11 +144,11 @@ fn f03_what_was_tightened_while_no_daemon_ran_is_closed_when_one_is_ready() -> R
     fs::write(daemon.config(), text.replace("port = 8081", "port = 1"))?;
     let binary = enforcer_tests::harness::artifacts::enforcer().context("no binary")?;
     let daemon = daemon.restart(&rig.host, binary)?;
-    daemon.wait_record("ready", |r| r["kind"] == "takeover")?;
-    wait_for("the port closed", Duration::from_secs(2), || {
-        Ok((!reaches(&rig.a, hub)?).then_some(()))
+    // The second one in this log.
+    wait_for("ready", Duration::from_secs(10), || {
+        Ok((daemon.log_text().matches("supervise: ready").count() == 2).then_some(()))
     })?;
-    ensure!(daemon.log_text().contains("ready"), "{}", daemon.log_text());
+    ensure!(!reaches(&rig.a, hub)?, "ready, and the port is still open");
     daemon.stop()?;
     rig.stop()?;
     residue.ensure_nothing_new()

@@ -157,7 +157,7 @@ fn f01_n7_killed_under_load_nothing_passes_and_a_transfer_is_whole() -> Result<(
          answered {} ms after its start",
         adopted.as_millis()
     );
-    ensure!(adopted < Duration::from_secs(4), "taken over after {adopted:?}");
+    ensure!(adopted < Duration::from_secs(3), "taken over after {adopted:?}");
     finish(rig, daemon, &residue)
 }
 

@@ -94,14 +94,17 @@ fn inventory() -> Inventory {
     }
 }
 
-fn compute(ports: Vec<Link>, facts: &Facts) -> Desired {
+fn links_of(ports: Vec<Link>) -> Links {
     let bridge = Link {
         name: "guests0".to_owned(),
         ipv4: vec![Ipv4Addr::new(10, 0, 0, 1)],
         ..link(BRIDGE, LinkKind::Bridge, None)
     };
-    let links = ports.into_iter().chain([bridge]).map(|link| (link.ifindex, link)).collect();
-    desired(&config(), &inventory(), &links, facts)
+    ports.into_iter().chain([bridge]).map(|link| (link.ifindex, link)).collect()
+}
+
+fn compute(ports: Vec<Link>, facts: &Facts) -> Desired {
+    desired(&config(), &inventory(), &links_of(ports), facts)
 }
 
 fn facts(namespaces: &[(&str, i32)]) -> Facts {
@@ -183,4 +186,17 @@ fn policies_open_hubs_only() {
     assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));
     let hubs: Vec<_> = desired.hubs.iter().map(|(key, hub)| (key.address[3], hub.mac)).collect();
     assert_eq!(hubs, [(4, mac(4))]);
+}
+
+#[test]
+fn n6_a_bridge_that_was_renamed_is_still_the_guests() {
+    let mut links = links_of(vec![port(20, Some(5), None)]);
+    links.get_mut(&BRIDGE).expect("bridge").name = "renamed".to_owned();
+    let facts = Facts { bridges: [("guests0".to_owned(), BRIDGE)].into(), ..Facts::default() };
+    let found = desired(&config(), &inventory(), &links, &facts);
+    assert!(found.networks.contains_key(&BRIDGE) && found.endpoints.contains_key(&20));
+    let closed = found.closure.expect("closure").bridges;
+    assert!(closed.contains("renamed") && closed.contains("guests0"), "{closed:?}");
+    let forgotten = desired(&config(), &inventory(), &links, &Facts::default());
+    assert!(forgotten.networks.is_empty());
 }
