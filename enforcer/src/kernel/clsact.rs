@@ -72,23 +72,30 @@ impl Place<'_> {
         let _ = tc::qdisc_add_clsact(self.name);
         if !was_displaced {
             // None of ours there is the common case, and what the second try then says.
-            let replaced = HANDLES.iter().any(|handle| self.replace(program, *handle).is_ok());
-            return if replaced { Ok(()) } else { self.add(program, HANDLES[0]) };
+            for (handle, other) in [HANDLES, [HANDLES[1], HANDLES[0]]].map(<_>::into) {
+                if self.replace(program, handle).is_ok() {
+                    remove(self.name, self.direction, other);
+                    return Ok(());
+                }
+            }
+            return self.add(program, HANDLES[0]);
         }
         let [one, other] = HANDLES;
-        let (outcome, old) = match self.add(program, one) {
-            Err(error) if exists(&error) => (self.add(program, other), one),
-            outcome => (outcome, other),
+        let behind = match self.add(program, one) {
+            Ok(()) => other,
+            Err(error) if exists(&error) => match self.add(program, other) {
+                Ok(()) => one,
+                // Both are there: a daemon ended between the two steps.
+                Err(error) if exists(&error) => {
+                    self.replace(program, one)?;
+                    other
+                }
+                Err(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
         };
-        match outcome {
-            // Both are there: this process ended between the two steps before.
-            Err(error) if exists(&error) => self.replace(program, one),
-            Err(error) => Err(error),
-            Ok(()) => {
-                remove(self.name, self.direction, old);
-                Ok(())
-            }
-        }
+        remove(self.name, self.direction, behind);
+        Ok(())
     }
 
     /// Has a filter that is there run this program.
