@@ -86,11 +86,14 @@ impl Hooks {
         twin || self.program_id(hook) == program
     }
 
-    /// Whether an interface has a program of ours, this daemon's or an earlier one's.
+    /// Whether a veth has a program of ours, this daemon's or an earlier one's, whose pin may be lost.
     #[must_use]
     pub fn holds(&self, ifindex: u32) -> bool {
-        self.attached.contains_key(&(ifindex, Hook::FromGuest))
-            || self.attached.contains_key(&(ifindex, Hook::ToGuest))
+        [Hook::FromGuest, Hook::ToGuest].into_iter().any(|hook| {
+            let sits =
+                || query(ifindex, hook).is_ok_and(|is| is.iter().any(|is| is_ours(*is, hook)));
+            self.attached.contains_key(&(ifindex, hook)) || (self.tcx && sits())
+        })
     }
 
     /// What is attached, by this process or by an earlier one whose it took over.
