@@ -74,6 +74,7 @@ pub struct Enforcer {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    clsact: bool,
     records: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -98,18 +99,24 @@ impl Enforcer {
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
         fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
-        Self::spawn(host, binary, config, dir.join("log"))
+        Self::spawn(host, binary, config, dir.join("log"), settings.clsact)
     }
 
     /// Starts another one on the same config, once this one has ended: the next release, or the same
     /// one again.
     pub fn restart(self, host: &Namespace, binary: PathBuf) -> Result<Self> {
-        let (config, log) = (self.config.clone(), self.log.clone());
+        let (config, log, clsact) = (self.config.clone(), self.log.clone(), self.clsact);
         drop(self);
-        Self::spawn(host, binary, config, log)
+        Self::spawn(host, binary, config, log, clsact)
     }
 
-    fn spawn(host: &Namespace, binary: PathBuf, config: PathBuf, log: PathBuf) -> Result<Self> {
+    fn spawn(
+        host: &Namespace,
+        binary: PathBuf,
+        config: PathBuf,
+        log: PathBuf,
+        clsact: bool,
+    ) -> Result<Self> {
         let mut command = host.command(&binary);
         command
             .args(["run", "--config"])
@@ -117,6 +124,9 @@ impl Enforcer {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log)?);
+        if clsact {
+            command.env("ENFORCER_TEST_CLSACT", "1");
+        }
         die_with_parent(&mut command, libc::SIGKILL);
         let mut child = command.spawn().context("start enforcer")?;
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -128,7 +138,7 @@ impl Enforcer {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(record);
             }
         });
-        let mut enforcer = Self { child, binary, config, log, records };
+        let mut enforcer = Self { child, binary, config, log, clsact, records };
         let ready = wait_for("enforcer", Duration::from_secs(20), || {
             ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
             // Before it listens, the command line answers on its own.
@@ -277,6 +287,8 @@ pub struct Settings {
     pub hub: Option<(String, u16)>,
     /// More tables of the config file.
     pub more: String,
+    /// Do without TCX, as on kernels before 6.6.
+    pub clsact: bool,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.
