@@ -74,8 +74,20 @@ pub struct Enforcer {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    clsact: bool,
+    environment: Environment,
     records: Arc<Mutex<Vec<Value>>>,
+}
+
+/// What its environment tells it.
+#[derive(Clone, Debug, Default)]
+struct Environment(Vec<(&'static str, PathBuf)>);
+
+impl Environment {
+    fn of(settings: &Settings) -> Self {
+        let clsact = settings.clsact.then(|| ("ENFORCER_TEST_CLSACT", PathBuf::from("1")));
+        let notify = settings.notify.clone().map(|path| ("NOTIFY_SOCKET", path));
+        Self(clsact.into_iter().chain(notify).collect())
+    }
 }
 
 impl Enforcer {
@@ -99,15 +111,17 @@ impl Enforcer {
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
         fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
-        Self::spawn(host, binary, config, dir.join("log"), settings.clsact)
+        let environment = Environment::of(settings);
+        Self::spawn(host, binary, config, dir.join("log"), environment)
     }
 
     /// Starts another one on the same config, once this one has ended: the next release, or the same
     /// one again.
     pub fn restart(self, host: &Namespace, binary: PathBuf) -> Result<Self> {
-        let (config, log, clsact) = (self.config.clone(), self.log.clone(), self.clsact);
+        let (config, log) = (self.config.clone(), self.log.clone());
+        let environment = self.environment.clone();
         drop(self);
-        Self::spawn(host, binary, config, log, clsact)
+        Self::spawn(host, binary, config, log, environment)
     }
 
     fn spawn(
@@ -115,7 +129,7 @@ impl Enforcer {
         binary: PathBuf,
         config: PathBuf,
         log: PathBuf,
-        clsact: bool,
+        environment: Environment,
     ) -> Result<Self> {
         let mut command = host.command(&binary);
         command
@@ -124,9 +138,7 @@ impl Enforcer {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log)?);
-        if clsact {
-            command.env("ENFORCER_TEST_CLSACT", "1");
-        }
+        command.envs(environment.0.iter().map(|(name, value)| (name, value)));
         die_with_parent(&mut command, libc::SIGKILL);
         let mut child = command.spawn().context("start enforcer")?;
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -138,7 +150,7 @@ impl Enforcer {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(record);
             }
         });
-        let mut enforcer = Self { child, binary, config, log, clsact, records };
+        let mut enforcer = Self { child, binary, config, log, environment, records };
         let ready = wait_for("enforcer", Duration::from_secs(20), || {
             ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
             // Before it listens, the command line answers on its own.
@@ -289,6 +301,8 @@ pub struct Settings {
     pub more: String,
     /// Do without TCX, as on kernels before 6.6.
     pub clsact: bool,
+    /// Where a service manager would listen.
+    pub notify: Option<PathBuf>,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.

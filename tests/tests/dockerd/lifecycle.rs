@@ -1,6 +1,10 @@
 //! The verbs: reload, stop, uninstall, and a status that tells the truth.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::harness::{
@@ -169,6 +173,11 @@ fn f23_f24_stop_stays_closed_uninstall_opens_and_status_says_which() -> Result<(
     })?;
     let forbidden = [(GATEWAY, 22), (rig.b.ipv4, NOTEBOOK_PORT), (WORLD, 80)];
 
+    let known = daemon.status(&rig.host)?["endpoints"].clone();
+    let mut known = known.as_array().context("no endpoints")?.iter();
+    let port = known.find(|endpoint| endpoint["container"] == *rig.a.name).context("no A")?;
+    let port = port["ifindex"].as_u64().context("no ifindex")?;
+
     // Frozen, it does not answer; what the kernel holds is told without it.
     daemon.freeze()?;
     let (code, text) = status(&daemon)?;
@@ -188,6 +197,13 @@ fn f23_f24_stop_stays_closed_uninstall_opens_and_status_says_which() -> Result<(
     for to in forbidden.into_iter().chain([(GATEWAY, HUB_PORT)]) {
         ensure!(!reaches(&late, to)?, "stopped, a new guest reaches {to:?}");
     }
+
+    // A pin that goes takes its program along: no daemon is there to put it back, and status says so.
+    rig.host.run(&format!("rm /sys/fs/bpf/enforcer/links/{port}-from_guest"))?;
+    wait_for("status to be red", Duration::from_secs(5), || {
+        let (code, text) = status(&daemon)?;
+        Ok((code == 5 && text.contains("from_guest does not run on")).then_some(()))
+    })?;
 
     let (code, text) = daemon.verb(&rig.host, "uninstall", &[])?;
     ensure!(code == 2 && text.contains("--yes"), "not asked: {code}: {text}");
@@ -217,5 +233,43 @@ fn f23_f24_stop_stays_closed_uninstall_opens_and_status_says_which() -> Result<(
     drop(daemon);
     rig.docker.remove(&late.name)?;
     rig.stop()?;
+    residue.ensure_nothing_new()
+}
+
+/// What `Type=notify` and `WatchdogSec` live on: the units restart a daemon that falls silent.
+#[test]
+fn f17_the_service_manager_hears_of_a_live_loop_and_not_of_a_frozen_one() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let base = Base::start(Options::default())?;
+    let path = base.run.make_dir("notify")?.join("socket");
+    let manager = UnixDatagram::bind(&path)?;
+    let hears = |word: &str, within: Duration| -> Result<bool> {
+        let begun = Instant::now();
+        while let Some(left) = within.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            manager.set_read_timeout(Some(left))?;
+            let mut message = [0; 256];
+            let Ok(length) = manager.recv(&mut message) else { break };
+            if String::from_utf8_lossy(message.get(..length).unwrap_or_default()).contains(word) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let daemon = Enforcer::start(&base, &Settings { notify: Some(path), ..Settings::default() })?;
+    ensure!(hears("READY=1", Duration::from_secs(10))?, "not ready");
+    ensure!(hears("WATCHDOG=1", Duration::from_secs(10))?, "no sign of life");
+    daemon.freeze()?;
+    // What was sent before.
+    while hears("WATCHDOG=1", Duration::from_millis(200))? {}
+    let silent = !hears("WATCHDOG=1", Duration::from_secs(9))?;
+    daemon.thaw()?;
+    ensure!(silent, "a frozen daemon gives a sign of life");
+    ensure!(hears("WATCHDOG=1", Duration::from_secs(10))?, "no sign of life any more");
+    daemon.stop()?;
+    ensure!(hears("STOPPING=1", Duration::from_secs(2))?, "its end is not told");
+    drop(base);
     residue.ensure_nothing_new()
 }

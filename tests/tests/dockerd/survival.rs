@@ -217,6 +217,44 @@ fn upgrades(settings: &Settings, mechanism: &str) -> Result<()> {
     finish(rig, daemon, &residue)
 }
 
+/// Nobody says what the maps look like: the flows in them end and are counted, nothing else opens.
+#[test]
+fn f10_n7_maps_that_are_not_understood_are_rebuilt_closed() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let (rig, mut daemon) = start(&Settings::default())?;
+    let talk = Talk::open(&rig.host.actor, &rig)?;
+    talk.go_on("before")?;
+    daemon.kill_now()?;
+    let pins = "/sys/fs/bpf/enforcer";
+    let maps = rig.host.run(&format!("ls {pins}"))?;
+    let ours = maps.lines().find(|name| name.starts_with('v')).context("no maps")?;
+    rig.host.run(&format!("mv {pins}/{ours} {pins}/v7777"))?;
+    rig.host.run(&format!("rm {pins}/v7777/LAYOUT"))?;
+    talk.go_on("without a daemon")?;
+
+    let flood = Flood::start(&rig, RATE * 4)?;
+    let daemon = daemon.restart(&rig.host, binary()?)?;
+    let takeover = daemon.wait_record("the takeover", |record| record["kind"] == "takeover")?;
+    let told = takeover["event"] == "rebuilt"
+        && takeover["from"] == 7777
+        && takeover["cut"].as_u64() >= Some(1);
+    ensure!(told, "{takeover}");
+    daemon.wait_identified(&rig.host, &rig.a.name, "guest")?;
+    let (sent, arrived) = flood.end()?;
+    ensure!(arrived == 0, "{arrived} of {sent} forbidden datagrams arrived");
+    ensure!(talk.go_on("cut").is_err(), "the connection is in no map, and goes on");
+    rig.settle()?;
+    for (name, works) in rig.legal_traffic()? {
+        ensure!(works, "{name} does not work");
+    }
+    let left = rig.host.run(&format!("ls {pins}"))?;
+    ensure!(!left.contains("v7777"), "the old maps are left: {left}");
+    finish(rig, daemon, &residue)
+}
+
 #[test]
 fn f22_a_second_daemon_is_refused_and_changes_nothing() -> Result<()> {
     if !super::can_enforce() {
