@@ -1,5 +1,5 @@
 //! A guest that calls home from its first instruction on, for ever, by every door it has; and says
-//! when it hears another one. Whoever captures its frames knows them by [`MARKER`] or by the port.
+//! when it hears another one. Whoever captures its frames knows them by `MARKER` or by the port.
 
 use std::{
     io::Write as _,
