@@ -22,6 +22,12 @@ use enforcer::control::desired::Closes;
 use self::{daemon::Daemon, world::World};
 use crate::harness::closing;
 
+/// Gives this thread, and those it will start, a BPF file system of their own at the usual place.
+pub fn own_pins() -> Result<()> {
+    guest::own_mounts().context("a mount namespace")?;
+    Ok(guest::mount_bpffs()?)
+}
+
 /// Runs everything, prints a line for each test and a closing one; whether all passed.
 #[must_use]
 pub fn run() -> bool {
@@ -73,8 +79,7 @@ impl Tally {
 
 fn run_all(tally: &mut Tally) -> Result<()> {
     guest::leave_namespace().context("a network namespace for the host")?;
-    guest::own_mounts().context("a mount namespace for the host")?;
-    guest::mount_bpffs()?;
+    own_pins()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let _inside = runtime.enter();
     let started = Instant::now();

@@ -8,11 +8,16 @@ use aya::{
     TestRun as _, TestRunOptions,
     programs::{SchedClassifier, loaded_programs},
 };
-use enforcer::kernel::{
-    features,
-    load::{LoadOptions, load},
+use enforcer::{
+    config::DEFAULT_PIN_DIR,
+    kernel::{
+        features,
+        load::{LoadOptions, load},
+        pins::Pins,
+    },
 };
 use enforcer_common::abi::event::Hook;
+use enforcer_tests::vm;
 
 #[test]
 fn a_program_writes_a_line() -> Result<()> {
@@ -21,8 +26,10 @@ fn a_program_writes_a_line() -> Result<()> {
         eprintln!("skipped: needs root");
         return Ok(());
     }
+    vm::own_pins()?;
     let options = LoadOptions { mark_mask: 3, max_flows: 1024 };
-    let loaded = load(options, &features::preflight()?)?;
+    let pins = Pins::open(DEFAULT_PIN_DIR.as_ref())?;
+    let loaded = load(options, &features::preflight()?, &pins)?;
     let (seen, lines) = mpsc::channel();
     loaded.log.read(move |line| {
         let _ = seen.send(line.to_owned());
