@@ -151,7 +151,8 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
     inner.ip("addr add 192.168.77.2/24 dev in1")?;
     inner.ip("link set in1 up")?;
     inner.ip("route add default via 192.168.77.1")?;
-    beside("sysctl -qw net.ipv4.ip_forward=1")?;
+    // A bare machine has no sysctl of its own.
+    beside("/bin/busybox sysctl -w net.ipv4.ip_forward=1")?;
     let hub: SocketAddr = (GATEWAY, HUB_PORT).into();
 
     // Routed, but not translated: an address that is not the guest's.
