@@ -129,8 +129,9 @@ impl RecordsHandle {
 
     /// The kernel's counters, and whose each is.
     pub(super) fn counters(&self) -> Result<Vec<(String, CounterKey, Counter)>, KernelError> {
-        let counters = lock(&self.shared.counters).list()?;
+        // Names first: an owner that is forgotten in between would show up without its name.
         let names = lock(&self.shared.names);
+        let counters = lock(&self.shared.counters).list()?;
         let name = |key: &CounterKey| {
             let subject = names.subject(key.owner);
             let title =

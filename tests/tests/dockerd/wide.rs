@@ -55,7 +55,7 @@ fn p06_ipv6_enabled_at_runtime_opens_nothing() -> Result<()> {
         let rig = &shared.rig;
         let set = |off: u8| -> Result<()> {
             for guest in [&rig.a, &rig.b] {
-                let line = format!("sysctl -qw net.ipv6.conf.eth0.disable_ipv6={off}");
+                let line = format!("/bin/busybox sysctl -w net.ipv6.conf.eth0.disable_ipv6={off}");
                 run_beside(guest.pid, &line)?;
             }
             rig.host.sysctl(&format!("net/ipv6/conf/{BRIDGE}/disable_ipv6"), &off.to_string())
