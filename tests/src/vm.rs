@@ -140,9 +140,6 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     let daemon = tally.keep("upgrades under a flood let nothing through", || {
         survival::upgraded(&runtime, &world, daemon)
     })?;
-    tally.test("a full map denies the new port and is told", || {
-        survival::full(&runtime, &world, &daemon)
-    });
     let daemon = tally.keep("hidden pins let nothing through at the next start", || {
         survival::hidden(&runtime, &world, daemon)
     })?;

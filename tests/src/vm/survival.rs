@@ -9,7 +9,6 @@ use enforcer::{
     kernel::{canary, pins::Pins, sweep, takeover::Takeover},
 };
 use enforcer_common::abi::{event::Hook, verdict::DropReason};
-use rtnetlink::{LinkUnspec, LinkVeth};
 use tokio::{runtime::Runtime, time::Instant};
 
 use super::{
@@ -200,48 +199,6 @@ pub(super) fn hidden(runtime: &Runtime, world: &World, daemon: Daemon) -> Result
     checks::attached(world, &daemon)?;
     arrives_nowhere(world)?;
     Ok(daemon)
-}
-
-/// F08: where a map is full a new port is denied and the failure is told; the others go on.
-pub(super) fn full(runtime: &Runtime, world: &World, daemon: &Daemon) -> Result<()> {
-    const JUNK: u32 = 1 << 30;
-    let fill = || {
-        let endpoints = &mut daemon.path.lock().maps.endpoints;
-        // Until there is no room.
-        (JUNK..JUNK + 10_000)
-            .take_while(|index| endpoints.put(index, &<_>::default()).is_ok())
-            .count()
-    };
-    daemon.settle(world)?;
-    ensure!(fill() > 0, "the map was full before");
-    let late = LinkVeth::new("veth-late", "veth-latep").build();
-    runtime.block_on(world.netlink.link().add(late).execute())?;
-    let port = interface("veth-late")?;
-    let enslaved = LinkUnspec::new_with_index(port).controller(world.bridge).up().build();
-    runtime.block_on(world.netlink.link().set(enslaved).execute())?;
-    wait_for("the failure to be told", PATIENCE, || {
-        // The control loop tidies up as fast as it can.
-        fill();
-        let state = daemon.state.borrow();
-        Ok(state.failures.iter().any(|failure| failure.contains("ENDPOINTS")).then_some(()))
-    })?;
-    ensure!(connects(&world.a.guest.actor, (GATEWAY, HUB_PORT), ACCEPTED_MS)?, "the hub");
-    arrives_nowhere(world)?;
-    wait_for("the new port to be denied by its own entry", PATIENCE, || {
-        let state = daemon.state.borrow();
-        Ok((state.failures.is_empty() && state.observed.endpoints.contains_key(&port))
-            .then_some(()))
-    })?;
-    runtime.block_on(world.netlink.link().del(port).execute())?;
-    daemon.settle(world)
-}
-
-fn interface(name: &str) -> Result<u32> {
-    let name = std::ffi::CString::new(name)?;
-    // SAFETY: `name` ends with a zero byte and lives through the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    ensure!(index != 0, "no such interface: {}", std::io::Error::last_os_error());
-    Ok(index)
 }
 
 /// F23: what is swept away is gone, and attacks on the host work again.
