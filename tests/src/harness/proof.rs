@@ -250,8 +250,9 @@ pub fn rise(before: &Counters, after: &Counters) -> Counts {
     let mut rise = Counts::new();
     for (key, now) in after {
         let then = before.get(key).copied().unwrap_or_default();
-        // A new endpoint of an old name starts again at 0.
-        let then = if then.events > now.events { Count::default() } else { then };
+        // Counters of a name are a sum over its endpoints, and those of one that is gone are
+        // forgotten after a minute: what fell did not rise.
+        let then = if then.events > now.events { *now } else { then };
         let more = Count {
             events: now.events - then.events,
             packets: now.packets - then.packets,
