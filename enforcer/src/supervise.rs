@@ -26,7 +26,6 @@ use tokio::{
 
 use crate::{
     audit::record::Clock,
-    closure::ClosureError,
     config::Config,
     control::{
         path::PacketPath,
@@ -59,9 +58,6 @@ pub enum SuperviseError {
     /// The host lacks something.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// Guest bridges cannot be closed.
-    #[error(transparent)]
-    Closure(#[from] ClosureError),
     /// Another daemon, or no run directory.
     #[error(transparent)]
     Control(#[from] ControlError),

@@ -86,7 +86,11 @@ impl Environment {
     fn of(settings: &Settings) -> Self {
         let clsact = settings.clsact.then(|| ("ENFORCER_TEST_CLSACT", PathBuf::from("1")));
         let notify = settings.notify.clone().map(|path| ("NOTIFY_SOCKET", path));
-        Self(clsact.into_iter().chain(notify).collect())
+        let programs = settings.programs.as_ref().map(|dir| {
+            let path = std::env::var("PATH").unwrap_or_default();
+            ("PATH", PathBuf::from(format!("{}:{path}", dir.display())))
+        });
+        Self(clsact.into_iter().chain(notify).chain(programs).collect())
     }
 }
 
@@ -301,6 +305,8 @@ pub struct Settings {
     pub more: String,
     /// Do without TCX, as on kernels before 6.6.
     pub clsact: bool,
+    /// Directory of programs that are found before all others.
+    pub programs: Option<PathBuf>,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
 }

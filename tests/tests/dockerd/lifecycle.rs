@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     time::{Duration, Instant},
 };
 
@@ -271,5 +271,31 @@ fn f17_the_service_manager_hears_of_a_live_loop_and_not_of_a_frozen_one() -> Res
     daemon.stop()?;
     ensure!(hears("STOPPING=1", Duration::from_secs(2))?, "its end is not told");
     drop(base);
+    residue.ensure_nothing_new()
+}
+
+/// A host whose nftables do not work: the programs come all the same, and what is missing is said.
+#[test]
+fn n6_without_nftables_guests_are_policed_and_status_says_what_is_missing() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let rig = Base::start(Options::default())?.with_guests()?;
+    let programs = rig.run.make_dir("programs")?;
+    let nft = programs.join("nft");
+    fs::write(&nft, "#!/bin/sh\necho 'Error: it is broken' >&2\nexit 1\n")?;
+    fs::set_permissions(&nft, fs::Permissions::from_mode(0o755))?;
+    ensure!(reaches(&rig.a, (GATEWAY, 22))?, "unprotected, port 22 does not answer");
+    let settings = Settings { programs: Some(programs), ..Settings::default() };
+    let daemon = Enforcer::start_beside(&rig, &settings)?;
+    daemon.wait_identified(&rig.host, &rig.a.name, "guest")?;
+    ensure!(!reaches(&rig.a, (GATEWAY, 22))?, "not policed");
+    ensure!(reaches(&rig.a, (GATEWAY, HUB_PORT))?, "the hub does not answer");
+    let (code, text) = daemon.verb(&rig.host, "status", &[])?;
+    ensure!(code == 4 && text.contains("nftables cannot close guest bridges"), "{code}: {text}");
+    ensure!(daemon.log_text().contains("it is broken"), "{}", daemon.log_text());
+    daemon.stop()?;
+    rig.stop()?;
     residue.ensure_nothing_new()
 }
