@@ -21,10 +21,6 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
             eprintln!("enforcer: {error}");
             Ok(Exit::Preflight)
         }
-        Err(SuperviseError::Closure(error)) if error.is_lasting() => {
-            eprintln!("enforcer: {error}");
-            Ok(Exit::Preflight)
-        }
         Err(error) => Err(error.into()),
     }
 }
