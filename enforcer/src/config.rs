@@ -137,7 +137,7 @@ pub struct GuestNetwork {
 }
 
 /// A hub that guests may reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HubRule {
     /// Where it is.
     pub at: HubPlace,
@@ -148,7 +148,7 @@ pub struct HubRule {
 }
 
 /// Where a hub is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HubPlace {
     /// The host itself, at the bridge's own addresses (gateways).
     Gateway,

@@ -3,8 +3,12 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
+#[path = "dockerd/config.rs"]
+mod config;
 #[path = "dockerd/engine.rs"]
 mod engine;
+#[path = "dockerd/flood.rs"]
+mod flood;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/lifecycle.rs"]
@@ -13,12 +17,16 @@ mod lifecycle;
 mod outside;
 #[path = "dockerd/passing.rs"]
 mod passing;
+#[path = "dockerd/ports.rs"]
+mod ports;
 #[path = "dockerd/promises.rs"]
 mod promises;
 #[path = "dockerd/races.rs"]
 mod races;
 #[path = "dockerd/rows.rs"]
 mod rows;
+#[path = "dockerd/second_network.rs"]
+mod second_network;
 #[path = "dockerd/shared.rs"]
 mod shared;
 #[path = "dockerd/side_by_side.rs"]

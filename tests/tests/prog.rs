@@ -5,6 +5,8 @@
 mod flood;
 #[path = "prog/flows.rs"]
 mod flows;
+#[path = "prog/full.rs"]
+mod full;
 #[path = "prog/import.rs"]
 mod import;
 #[path = "prog/migrate.rs"]

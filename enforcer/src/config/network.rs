@@ -1,6 +1,10 @@
 //! One `[networks.NAME]` table: its values and how they fit together.
 
-use std::{collections::BTreeMap, net::IpAddr, ops::Range};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    ops::Range,
+};
 
 use enforcer_common::abi::policy::Quotas;
 use toml::Spanned;
@@ -142,14 +146,14 @@ fn hubs(
     raw: Vec<Spanned<RawHub>>,
     problems: &mut Problems<'_>,
 ) -> Vec<HubRule> {
-    let mut rules: Vec<HubRule> = Vec::new();
+    let (mut rules, mut known) = (Vec::new(), HashSet::new());
     for hub in raw {
         let span = hub.span();
         let Some(rule) = hub_rule(network, has_ipv6, hub, problems) else { continue };
-        if rules.contains(&rule) {
-            problems.add(span, "this hub is listed twice; remove one");
-        } else {
+        if known.insert(rule.clone()) {
             rules.push(rule);
+        } else {
+            problems.add(span, "this hub is listed twice; remove one");
         }
     }
     rules

@@ -1,6 +1,8 @@
 //! Control path 3: the only executor of plans. It reports every failure and stops at none: a step
 //! that fails must not leave the next port unprotected.
 
+use std::{error::Error, fmt};
+
 use super::plan::Action;
 use crate::{closure::ClosureError, kernel::KernelError, netlink::NetlinkError};
 
@@ -43,6 +45,19 @@ pub struct Failure {
     pub action: Action,
     /// Why.
     pub error: ExecuteError,
+}
+
+impl fmt::Display for Failure {
+    /// The step, and the whole chain of why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}: {}", self.action, self.error)?;
+        let mut error: &dyn Error = &self.error;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
+    }
 }
 
 /// Performs the steps in order; returns those that failed. Blocks.

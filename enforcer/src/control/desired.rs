@@ -5,7 +5,7 @@
 //! Docker names the namespace, when its peer has the MAC address that Docker assigned.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
@@ -190,7 +190,7 @@ impl Scope<'_> {
 
     /// Every address that this policy opens, in the order of the config.
     fn rules(&self, network: &DesiredNetwork) -> Vec<RuleKey> {
-        let mut rules = Vec::new();
+        let (mut rules, mut known) = (Vec::new(), HashSet::new());
         for hub in &self.config.hubs {
             let addresses: Vec<IpAddr> = match &hub.at {
                 HubPlace::Gateway => {
@@ -209,7 +209,7 @@ impl Scope<'_> {
                 let (address, family) = abi_address(address);
                 let rule =
                     RuleKey { epoch: 0, address, port: hub.port, protocol: hub.protocol, family };
-                if !rules.contains(&rule) {
+                if known.insert(rule) {
                     rules.push(rule);
                 }
             }

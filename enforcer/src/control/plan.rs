@@ -2,6 +2,7 @@
 //! data. Protection goes on first and comes off last: an interface is denied before its programs
 //! sit there, and gets its identity only after the kernel was seen to run them.
 
+mod display;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -281,8 +281,8 @@ impl Reconciler {
             .into_iter()
             .map(|failure| {
                 let error = &failure.error as &dyn std::error::Error;
-                tracing::warn!(error, action = ?failure.action, "a step failed");
-                format!("{:?}: {}", failure.action, failure.error)
+                tracing::warn!(error, action = %failure.action, "a step failed");
+                failure.to_string()
             })
             .collect();
         (failures, late.len())

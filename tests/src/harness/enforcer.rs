@@ -90,7 +90,8 @@ impl Environment {
             let path = std::env::var("PATH").unwrap_or_default();
             ("PATH", PathBuf::from(format!("{}:{path}", dir.display())))
         });
-        Self(clsact.into_iter().chain(notify).chain(programs).collect())
+        let object = settings.object.clone().map(|path| ("ENFORCER_TEST_OBJECT", path));
+        Self(clsact.into_iter().chain(notify).chain(programs).chain(object).collect())
     }
 }
 
@@ -307,6 +308,8 @@ pub struct Settings {
     pub clsact: bool,
     /// Directory of programs that are found before all others.
     pub programs: Option<PathBuf>,
+    /// eBPF object in place of its own.
+    pub object: Option<PathBuf>,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
 }

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{STATIC_TARGET, kernel::Kernel};
+use super::{EMULATION, STATIC_TARGET, kernel::Kernel};
 use crate::workspace::{Workspace, require_root, succeed, succeed_watched};
 
 mod image;
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Guests that restart by themselves
     #[arg(long, default_value_t = 20)]
     guests: u32,
-    /// Only these scenarios: policed, failing, refused, absent
+    /// Only these scenarios: policed, frozen, failing, refused, absent
     #[arg(long = "scenario")]
     scenarios: Vec<String>,
 }
@@ -43,7 +43,7 @@ struct Scenario {
     judge: fn(&Seen, u32) -> Result<()>,
 }
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "absent",
         about: "without enforcer, guests reach the uplink and one another",
@@ -53,6 +53,11 @@ const SCENARIOS: [Scenario; 4] = [
         name: "policed",
         about: "d02: reset while guests call home, no frame of theirs leaves, before or after",
         judge: policed,
+    },
+    Scenario {
+        name: "frozen",
+        about: "f17: a frozen daemon is replaced by its watchdog, no frame of a guest leaves",
+        judge: frozen,
     },
     Scenario {
         name: "failing",
@@ -187,9 +192,8 @@ impl Machine<'_> {
         let _absent = fs::remove_file(&capture);
         let mut qemu = Command::new("timeout");
         qemu.args([SECONDS, "qemu-system-x86_64", "-nographic"])
-            // Emulated even where KVM is offered: inside another virtual machine it may hang.
-            // An old processor is the faster one: vector instructions and mitigations are emulated.
-            .args(["-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", "2048"])
+            .args(EMULATION)
+            .args(["-smp", "2", "-m", "2048"])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
@@ -282,6 +286,17 @@ fn absent(seen: &Seen, guests: u32) -> Result<()> {
 
 fn policed(seen: &Seen, guests: u32) -> Result<()> {
     ensure!(seen.number("boot")? == 2, "it was not reset");
+    enforced_twice(seen, guests)
+}
+
+fn frozen(seen: &Seen, guests: u32) -> Result<()> {
+    ensure!(seen.number("boot")? == 1, "it was reset");
+    ensure!(seen.number("restarts")? == 1, "the watchdog did not replace it");
+    enforced_twice(seen, guests)
+}
+
+/// By two daemons, one after the other.
+fn enforced_twice(seen: &Seen, guests: u32) -> Result<()> {
     ensure!(seen.enforcing.len() == 2, "\"enforcing\" {} times", seen.enforcing.len());
     seen.all_run(guests)?;
     seen.closed("enforcer active closed active")?;

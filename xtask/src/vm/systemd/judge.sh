@@ -27,6 +27,18 @@ if [ "$scenario" = policed ] && [ "$boots" = 1 ]; then
     echo b > /proc/sysrq-trigger
     sleep 60
 fi
+if [ "$scenario" = frozen ]; then
+    kill -STOP "$(systemctl show -p MainPID --value enforcer)"
+    waits=0
+    # The unit's watchdog, then the next daemon's start.
+    while [ $waits -lt 60 ]; do
+        waits=$((waits + 1))
+        sleep 3
+        restarts=$(systemctl show -p NRestarts --value enforcer)
+        if [ "$restarts" -gt 0 ] && systemctl is-active -q enforcer; then break; fi
+    done
+    say "restarts $restarts $(systemctl is-active enforcer)"
+fi
 answers=0
 for container in $(docker ps -q --filter network=guests 2> /dev/null); do
     address=$(docker inspect -f '{{.NetworkSettings.Networks.guests.IPAddress}}' "$container")
@@ -37,7 +49,7 @@ done
 say "answers $answers"
 started=$(($(date +%s) - $(cut -d. -f1 /proc/uptime)))
 say "heard $(for c in $(docker ps -q --filter network=guests 2> /dev/null); do docker logs --since "$started" "$c"; done 2> /dev/null | grep -c HEARD)"
-if [ "$scenario" = policed ]; then
+if [ "$scenario" = policed ] || [ "$scenario" = frozen ]; then
     enforcer status --json > /tmp/status.json
     say "status $?"
     [ "$answers" = "$guests" ] || { journalctl -b -u enforcer --no-pager | tail -30; head -c 1500 /tmp/status.json; } > /dev/ttyS0
