@@ -172,8 +172,8 @@ fn f08_a_policy_that_does_not_fit_changes_nothing_and_is_told() -> Result<()> {
     let text = fs::read_to_string(daemon.config())?;
     let (head, _) = text.split_once("\n[[networks.guests.hub]]").context("no hub")?;
     let ports = [HUB_PORT, 22].into_iter().chain(32_000..=u16::MAX);
-    let hubs: String = ports.map(|port| format!("{{gateway=true,port={port}}},")).collect();
-    let much = format!("{head}hub = [{hubs}]\n");
+    let hubs: Vec<_> = ports.map(|port| format!("{{gateway=true,port={port}}}")).collect();
+    let much = format!("{head}hub = [{}]\n", hubs.join(","));
     let reload = |text: String| -> Result<(i32, String)> {
         fs::write(daemon.config(), text)?;
         daemon.verb(&rig.host, "reload", &[])
