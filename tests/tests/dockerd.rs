@@ -9,6 +9,8 @@ mod engine;
 mod ipv6;
 #[path = "dockerd/lifecycle.rs"]
 mod lifecycle;
+#[path = "dockerd/metrics.rs"]
+mod metrics;
 #[path = "dockerd/outside.rs"]
 mod outside;
 #[path = "dockerd/passing.rs"]
