@@ -4,6 +4,7 @@
 
 mod check;
 pub mod file;
+mod metrics;
 mod network;
 mod outside;
 mod parse;
@@ -23,6 +24,7 @@ use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 use crate::model::closure::{By, Closure, stamps};
 
 pub use self::{
+    metrics::MetricsAt,
     outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
     problem::{ConfigError, Problem},
@@ -71,6 +73,8 @@ pub struct Config {
     pub closed_by: ClosedBy,
     /// What becomes of guests that step outside their policy.
     pub outside: Outside,
+    /// Where metrics are served; `None`: nowhere.
+    pub metrics: Option<MetricsAt>,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -85,6 +89,7 @@ impl Default for Config {
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
             outside: Outside::default(),
+            metrics: None,
             networks: BTreeMap::new(),
         }
     }

@@ -8,6 +8,7 @@ pub mod control;
 pub mod control_socket;
 pub mod docker;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod netlink;
 pub mod supervise;

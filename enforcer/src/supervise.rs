@@ -5,6 +5,7 @@ pub mod alone;
 pub mod closing;
 mod live;
 pub mod loading;
+mod metrics;
 mod networks;
 mod notify;
 mod outside;
@@ -22,6 +23,7 @@ use std::{
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc, watch},
+    task::JoinHandle,
 };
 
 use crate::{
@@ -41,6 +43,7 @@ use crate::{
         pins::PinError,
         takeover::Takeover,
     },
+    metrics::Reports,
     model::owner::Owners,
     netlink::{self, NetlinkError},
 };
@@ -134,6 +137,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         journal: journal.clone(),
         reasons: outside,
     };
+    let (reports, asked_for) = mpsc::channel(16);
+    let serving = metrics::start(config_out.borrow().metrics.clone(), reports.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -142,14 +147,12 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         engine: watching.engine.clone(),
         networks: networks.problems.clone(),
         outside: outside_out,
+        metrics: serving.problems,
         records: records.handle(),
     };
-    let mut reloader = Reloader {
-        file: config_path.to_owned(),
-        config,
-        state: state_out.clone(),
-        journal: journal.clone(),
-    };
+    // A task of its own: the control loop does not wait while a report is put together.
+    let mut reporting = tokio::spawn(reporter.run(asked_for));
+    let mut reloader = Reloader::new(config_path, config, state_out.clone(), journal.clone());
     let early = reconcile::attach_early(
         config_out.clone(),
         path.clone(),
@@ -187,16 +190,26 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         }
         () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
+        _ = &mut reporting => Err(SuperviseError::Ended { what: "the reports" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out, shared) => Err(SuperviseError::Ended { what: "the control loop" }),
-        () = obey(&reporter, &mut reloader, questions, &mut signals) => Ok(()),
+        () = obey(&reports, &mut reloader, questions, &mut signals) => Ok(()),
     };
     notify::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
-    drop((reporter, reloader));
-    [watching.task, networks.task].iter().for_each(tokio::task::JoinHandle::abort);
+    drop(reloader);
+    end([watching.task, networks.task, serving.task, reporting]).await;
     records.stop().await;
     outcome
+}
+
+/// Ends tasks, and what they hold: a socket, the handle of the records.
+async fn end<const N: usize>(tasks: [JoinHandle<()>; N]) {
+    tasks.iter().for_each(JoinHandle::abort);
+    // One that was waited for before must not be again.
+    for task in tasks.into_iter().filter(|task| !task.is_finished()) {
+        let _ = task.await;
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -226,7 +239,7 @@ impl Signals {
 
 /// Does what the control socket and signals ask, until one of them asks for the end.
 async fn obey(
-    reporter: &Reporter,
+    reports: &Reports,
     reloader: &mut Reloader,
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -244,7 +257,7 @@ async fn obey(
         };
         // Whoever asked may have gone.
         match asked {
-            Asked::Status(reply) => drop(reply.send(reporter.report().await)),
+            Asked::Status(reply) => drop(reports.send(reply).await),
             Asked::Reload(reply) => drop(reply.send(reloader.reload().await)),
             Asked::Stop(reply) => {
                 let _ = reply.send(());

@@ -8,6 +8,7 @@ pub mod closing;
 pub mod container;
 pub mod dockerd;
 pub mod enforcer;
+pub mod exposition;
 pub mod guest;
 pub mod image;
 pub mod light;

@@ -13,6 +13,8 @@ mod flood;
 mod ipv6;
 #[path = "dockerd/lifecycle.rs"]
 mod lifecycle;
+#[path = "dockerd/metrics.rs"]
+mod metrics;
 #[path = "dockerd/outside.rs"]
 mod outside;
 #[path = "dockerd/passing.rs"]

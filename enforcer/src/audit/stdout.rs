@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
     },
     thread,
@@ -34,6 +35,19 @@ pub struct Draft {
 pub struct Queue {
     sender: SyncSender<Draft>,
     overflow: Arc<Mutex<Losses>>,
+    lost: Lost,
+}
+
+/// How many records the daemon lost itself, of all owners that ever were.
+#[derive(Clone, Debug, Default)]
+pub struct Lost(Arc<AtomicU64>);
+
+impl Lost {
+    /// How many by now.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The thread that writes; join it after the last [`Queue`] is dropped.
@@ -48,7 +62,7 @@ pub fn start(output: impl Write + Send + 'static) -> io::Result<(Queue, Writer)>
     let thread = thread::Builder::new()
         .name("records".to_owned())
         .spawn(move || write(&receiver, output))?;
-    Ok((Queue { sender, overflow: Arc::default() }, Writer { thread }))
+    Ok((Queue { sender, overflow: Arc::default(), lost: Lost::default() }, Writer { thread }))
 }
 
 impl Queue {
@@ -72,6 +86,13 @@ impl Queue {
     pub fn count(&self, key: LossKey) {
         let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
         *overflow.entry(key).or_default() += 1;
+        self.lost.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The sum of all that were ever counted, for whoever must not keep the queue open.
+    #[must_use]
+    pub fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     /// All that were counted, cumulative.
@@ -195,6 +216,9 @@ mod tests {
         }
         let lost = queue.losses()[&key];
         assert!(lost > 0 && lost <= 2 * QUEUE as u64, "{lost}");
+        // What an owner lost stays in the sum when the owner is forgotten.
+        queue.forget(key.counter.owner);
+        assert_eq!((queue.losses().len(), queue.lost().count()), (0, lost));
         drop(closed);
         drop(queue);
         writer.join();

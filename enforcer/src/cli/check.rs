@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{CheckArgs, Exit};
 use crate::config::{
-    ClosedBy, Config, GuestNetwork, HubPlace, HubRule,
+    ClosedBy, Config, GuestNetwork, HubPlace, HubRule, MetricsAt,
     file::{FileError, load},
 };
 
@@ -34,7 +34,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
 
 /// What would be policed, for people.
 fn summary(config: &Config) -> String {
-    let mut text = String::new();
+    let mut text =
+        config.metrics.as_ref().map_or_else(String::new, |at| format!("\nmetrics at {at}\n"));
     for (name, network) in &config.networks {
         // Writing to a string cannot fail.
         let _infallible = write_network(&mut text, name, network);
@@ -118,6 +119,10 @@ fn as_json(config: &Config) -> serde_json::Value {
                 ClosedBy::Nobody => "nobody",
             },
         },
+        "metrics": config.metrics.as_ref().map(|at| match at {
+            MetricsAt::Listen(address) => json!({"listen": address}),
+            MetricsAt::Socket(path) => json!({"socket": path}),
+        }),
         "networks": networks.collect::<serde_json::Map<_, _>>(),
     })
 }
@@ -167,6 +172,18 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn where_metrics_are_is_told() {
+        let parse = |text: &str| crate::config::parse(text, "f").expect("valid");
+        let config = parse(&format!("{EXAMPLE}\n[metrics]\nlisten = \"[::1]:9469\"\n"));
+        assert!(summary(&config).contains("metrics at http://[::1]:9469/metrics\n"));
+        assert_eq!(as_json(&config)["metrics"], json!({"listen": "[::1]:9469"}));
+        let config = parse(&format!("{EXAMPLE}\n[metrics]\nsocket = \"/run/m\"\n"));
+        assert_eq!(as_json(&config)["metrics"], json!({"socket": "/run/m"}));
+        let config = parse(EXAMPLE);
+        assert!(as_json(&config)["metrics"].is_null() && !summary(&config).contains("metrics"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, network, outside,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, metrics, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -35,6 +35,8 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
     let closed_by = closed_by(raw.daemon.closed_by.as_ref(), &mut problems);
     let outside = outside::outside(raw.outside, &mut problems);
+    let taken = metrics::Taken { run_dir: &run_dir, docker_socket: &docker_socket };
+    let metrics = metrics::metrics(raw.metrics.as_ref(), &taken, &mut problems);
     if raw.networks.is_empty() {
         problems.add(0..0, "no guest network: add a table such as [networks.tutorials]");
     }
@@ -58,6 +60,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         max_flows,
         closed_by,
         outside,
+        metrics,
         networks,
     };
     problems.finish(file, config)

@@ -13,6 +13,7 @@ pub(super) struct RawConfig {
     pub(super) docker: RawDocker,
     pub(super) daemon: RawDaemon,
     pub(super) outside: RawOutside,
+    pub(super) metrics: Option<Spanned<RawMetrics>>,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
 }
 
@@ -40,6 +41,14 @@ pub(super) struct RawDaemon {
 pub(super) struct RawOutside {
     pub(super) guest_labels: Option<Vec<Spanned<String>>>,
     pub(super) action: Option<Spanned<String>>,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawMetrics {
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) socket: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.

@@ -84,6 +84,51 @@ fn hub(lines: &str) -> String {
     format!("{LEAST}{net}{lines}\n")
 }
 
+/// Wraps lines into the table of metrics; they start on line 2.
+fn metrics(lines: &str) -> String {
+    format!("[metrics]\n{lines}\n{LEAST}")
+}
+
+#[test]
+fn metrics_are_served_on_loopback_or_a_socket_or_nowhere() {
+    let of = |text: &str| parse(text, "f").expect("valid").metrics;
+    assert_eq!(of(LEAST), None);
+    for listen in ["127.0.0.1:9469", "127.8.0.1:1", "[::1]:65535"] {
+        let at = listen.parse().expect("an address");
+        assert_eq!(of(&metrics(&format!("listen = \"{listen}\""))), Some(MetricsAt::Listen(at)));
+    }
+    let socket = "/run/enforcer/metrics.sock";
+    let at = Some(MetricsAt::Socket(socket.into()));
+    assert_eq!(of(&metrics(&format!("socket = \"{socket}\""))), at);
+}
+
+#[rustfmt::skip]
+fn bad_metrics() -> Vec<(String, usize, &'static str)> {
+    vec![
+        (format!("[metrics]\n{LEAST}"), 1, "exactly one of `listen` and `socket`"),
+        (metrics("listen = \"127.0.0.1:9469\"\nsocket = \"/m\""), 1, "exactly one of"),
+        (metrics("listne = \"127.0.0.1:9469\""), 2, "did you mean `listen`"),
+        (metrics("port = 9469"), 2, "known here: listen, socket"),
+        (metrics("listen = 9469"), 2, "expected a string"),
+        (metrics("listen = \"localhost:9469\""), 2, "write it as \"127.0.0.1:9469\""),
+        (metrics("listen = \"127.0.0.1\""), 2, "not an address with a port"),
+        (metrics("listen = \"127.0.0.1:0\""), 2, "choose one, such as 9469"),
+        (metrics("listen = \"0.0.0.0:9469\""), 2, "0.0.0.0 is not a loopback address"),
+        (metrics("listen = \"172.30.0.1:9469\""), 2, "not a loopback address"),
+        (metrics("listen = \"[::]:9469\""), 2, "not a loopback address"),
+        (metrics("listen = \"[::ffff:10.0.0.1]:9469\""), 2, "not a loopback address"),
+        (metrics("socket = \"metrics.sock\""), 2, "not an absolute path"),
+        (metrics("socket = \"unix:///run/m.sock\""), 2, "write the path"),
+        (metrics(&format!("socket = \"/{}\"", "d".repeat(104))), 2, "longer than the 107"),
+        (metrics("socket = \"/run/enforcer/\""), 2, "add the name of the socket"),
+        (metrics("socket = \"/run/..\""), 2, "add the name of the socket"),
+        (metrics("socket = \"/run/enforcer/control.sock\""), 2, "the daemon's own"),
+        (metrics("socket = \"/run//enforcer/lock\""), 2, "the daemon's own"),
+        (metrics("socket = \"/var/run/docker.sock\""), 2, "the engine's socket"),
+        (format!("[metric]\nlisten = \"127.0.0.1:9469\"\n{LEAST}"), 1, "did you mean `metrics`"),
+    ]
+}
+
 #[test]
 fn bad_files_are_refused_with_line_and_advice() {
     let twice = "[networks.b]\nbridge = \"br-lab\"";
@@ -167,7 +212,7 @@ fn bad_files_are_refused_with_line_and_advice() {
         (hub(same), 8, "listed twice"),
     ];
     let mut wrong = Vec::new();
-    for (text, line, words) in table {
+    for (text, line, words) in table.into_iter().chain(bad_metrics()) {
         let Err(error) = parse(&text, "f.toml") else {
             wrong.push(format!("accepted, though {words}:\n{text}"));
             continue;

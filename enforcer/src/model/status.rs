@@ -17,6 +17,9 @@ pub struct StatusReport {
     pub health: Health,
     /// The engine, in one line: its version, or why it cannot be asked.
     pub docker: String,
+    /// Whether it can be asked.
+    #[serde(default)]
+    pub docker_connected: bool,
     /// Ports of guest bridges that wait for their programs; denied until then.
     #[serde(default)]
     pub backlog: u32,
@@ -30,6 +33,9 @@ pub struct StatusReport {
     pub programs: Vec<ProgramStatus>,
     /// What was denied, and what became of the records of it.
     pub counters: Vec<CounterStatus>,
+    /// Records that this daemon lost itself: its queue was full, or they were not understood.
+    #[serde(default)]
+    pub queue_lost: u64,
 }
 
 /// What keeps guest bridges closed where no program sits.
@@ -152,6 +158,15 @@ pub struct ProgramStatus {
 pub struct CounterStatus {
     /// Container or network that it is about.
     pub endpoint: String,
+    /// Its id, which no other endpoint or network ever had or gets.
+    #[serde(default)]
+    pub id: u32,
+    /// Container; empty: a network's, or not known.
+    #[serde(default)]
+    pub container: String,
+    /// Guest network; empty: not known.
+    #[serde(default)]
+    pub network: String,
     /// Program that counted.
     pub hook: String,
     /// Reason of the denial, or `flow_opened`.

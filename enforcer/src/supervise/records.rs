@@ -18,8 +18,8 @@ use crate::{
         decode,
         enrich::Names,
         loss::{self, Ledger, LossKey},
-        record::{Body, Cause, Daemon},
-        stdout::{self, Draft, Queue, Writer},
+        record::{Body, Cause, Daemon, Subject},
+        stdout::{self, Draft, Lost, Queue, Writer},
     },
     kernel::{
         KernelError, canary,
@@ -49,6 +49,7 @@ pub(super) struct Records {
 pub(super) struct RecordsHandle {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
+    lost: Lost,
 }
 
 struct Shared {
@@ -89,7 +90,11 @@ impl Records {
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
-        RecordsHandle { shared: Arc::clone(&self.shared), writer: Arc::clone(&self.writer) }
+        RecordsHandle {
+            shared: Arc::clone(&self.shared),
+            writer: Arc::clone(&self.writer),
+            lost: self.queue.lost(),
+        }
     }
 
     /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
@@ -127,18 +132,18 @@ impl RecordsHandle {
         !self.writer.is_finished()
     }
 
+    /// Records that the daemon lost itself.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.count()
+    }
+
     /// The kernel's counters, and whose each is.
-    pub(super) fn counters(&self) -> Result<Vec<(String, CounterKey, Counter)>, KernelError> {
+    pub(super) fn counters(&self) -> Result<Vec<(Subject, CounterKey, Counter)>, KernelError> {
         // Names first: an owner that is forgotten in between would show up without its name.
         let names = lock(&self.shared.names);
         let counters = lock(&self.shared.counters).list()?;
-        let name = |key: &CounterKey| {
-            let subject = names.subject(key.owner);
-            let title =
-                if subject.container.is_empty() { subject.network } else { subject.container };
-            if title.is_empty() { format!("#{}", key.owner) } else { title }
-        };
-        Ok(counters.into_iter().map(|(key, counter)| (name(&key), key, counter)).collect())
+        let subject = |key: &CounterKey| names.subject(key.owner);
+        Ok(counters.into_iter().map(|(key, counter)| (subject(&key), key, counter)).collect())
     }
 }
 

@@ -1,7 +1,11 @@
 //! Reads the config file again. A file that is refused changes nothing; one that is accepted is
 //! taken as a whole, and the answer comes when the kernel holds it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -19,13 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Changes the config of the running daemon.
 pub(super) struct Reloader {
-    pub(super) file: PathBuf,
-    pub(super) config: watch::Sender<Arc<Config>>,
-    pub(super) state: watch::Receiver<Arc<State>>,
-    pub(super) journal: mpsc::UnboundedSender<Body>,
+    file: PathBuf,
+    config: watch::Sender<Arc<Config>>,
+    state: watch::Receiver<Arc<State>>,
+    journal: mpsc::UnboundedSender<Body>,
 }
 
 impl Reloader {
+    pub(super) fn new(
+        file: &Path,
+        config: watch::Sender<Arc<Config>>,
+        state: watch::Receiver<Arc<State>>,
+        journal: mpsc::UnboundedSender<Body>,
+    ) -> Self {
+        Self { file: file.to_owned(), config, state, journal }
+    }
+
     /// Reads, checks and takes the config; the error is for people, and then nothing has changed.
     pub(super) async fn reload(&mut self) -> Result<(), String> {
         let outcome = self.read();
@@ -77,6 +90,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[daemon] closed_by", old.closed_by != new.closed_by),
         ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
         ("[daemon] max_flows", old.max_flows != new.max_flows),
+        ("[metrics]", old.metrics != new.metrics),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
@@ -84,6 +98,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MetricsAt;
 
     #[test]
     fn what_needs_a_restart_is_named() {
@@ -91,5 +106,9 @@ mod tests {
         assert_eq!(fixed(&old, &old), Vec::<&str>::new());
         let new = Config { pin_dir: "/elsewhere".into(), max_flows: 7, ..Config::default() };
         assert_eq!(fixed(&old, &new), ["[daemon] pin_dir", "[daemon] max_flows"]);
+        let metrics = Some(MetricsAt::Socket("/run/enforcer/metrics.sock".into()));
+        let new = Config { metrics, ..Config::default() };
+        assert_eq!(fixed(&old, &new), ["[metrics]"]);
+        assert_eq!(fixed(&new, &old), ["[metrics]"]);
     }
 }

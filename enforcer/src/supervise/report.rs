@@ -4,13 +4,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_common::abi::{ABI_VERSION, counter::Usage, endpoint::Role, event::Hook};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::records::RecordsHandle;
 use crate::{
     audit::{
         enrich::{mac, role_name},
         loss::reason_name,
+        record::Subject,
     },
     config::Config,
     control::{path::PacketPath, reconcile::State},
@@ -36,11 +37,22 @@ pub(super) struct Reporter {
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) networks: watch::Receiver<Vec<String>>,
     pub(super) outside: watch::Receiver<Vec<String>>,
+    pub(super) metrics: watch::Receiver<Vec<String>>,
     pub(super) records: RecordsHandle,
 }
 
 impl Reporter {
-    pub(super) async fn report(&self) -> StatusReport {
+    /// Makes one report after the other, for whoever asks, until nobody can.
+    pub(super) async fn run(self, mut asked: mpsc::Receiver<oneshot::Sender<StatusReport>>) {
+        while let Some(reply) = asked.recv().await {
+            // Whoever asked may have gone: then nobody needs it.
+            if !reply.is_closed() {
+                let _ = reply.send(self.report().await);
+            }
+        }
+    }
+
+    async fn report(&self) -> StatusReport {
         let links = Arc::clone(&self.links.borrow());
         let state = Arc::clone(&self.state.borrow());
         let mut health = Grader::default();
@@ -58,15 +70,17 @@ impl Reporter {
         for failure in &state.failures {
             health.note(HealthState::Degraded, failure.clone());
         }
-        for problem in self.networks.borrow().iter().chain(self.outside.borrow().iter()) {
-            health.note(HealthState::Degraded, problem.clone());
+        for problems in [&self.networks, &self.outside, &self.metrics] {
+            for problem in problems.borrow().iter() {
+                health.note(HealthState::Degraded, problem.clone());
+            }
         }
         if !self.records.are_written() {
             health.note(HealthState::Degraded, "records cannot be written".to_owned());
         }
         self.probe(&observed, &mut health);
         let closure = self.closure(&mut health).await;
-        let docker = self.docker(&mut health);
+        let (docker, docker_connected) = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
         let programs = self.programs(&view);
         StatusReport {
@@ -77,9 +91,11 @@ impl Reporter {
             endpoints: self.endpoint_list(&view),
             counters: self.counter_list(&mut health),
             docker,
+            docker_connected,
             backlog: backlog(&view),
             closure,
             programs,
+            queue_lost: self.records.lost(),
             health: Health { state: health.state, reasons: health.reasons },
         }
     }
@@ -124,8 +140,10 @@ impl Reporter {
         ClosureStatus { wanted, closed: closed.is_some(), by: by.to_owned(), drops }
     }
 
-    fn docker(&self, health: &mut Grader) -> String {
-        match &*self.engine.borrow() {
+    /// The engine in one line, and whether it can be asked.
+    fn docker(&self, health: &mut Grader) -> (String, bool) {
+        let engine = self.engine.borrow();
+        let line = match &*engine {
             EngineState::Connected { version, api, userns_remap } => {
                 let remap = if *userns_remap { ", userns-remap" } else { "" };
                 format!("{version} (API {api}{remap})")
@@ -142,7 +160,8 @@ impl Reporter {
                 health.note(HealthState::Degraded, format!("Docker: {error}"));
                 format!("unreachable: {error}")
             }
-        }
+        };
+        (line, matches!(*engine, EngineState::Connected { .. }))
     }
 
     fn network_list(&self, view: &View<'_>, health: &mut Grader) -> Vec<NetworkStatus> {
@@ -244,8 +263,11 @@ impl Reporter {
             health.note(HealthState::Degraded, error.to_string());
             Vec::new()
         });
-        let counters = counters.into_iter().map(|(endpoint, key, counter)| CounterStatus {
-            endpoint,
+        let counters = counters.into_iter().map(|(subject, key, counter)| CounterStatus {
+            endpoint: title(&subject),
+            id: key.owner,
+            container: subject.container,
+            network: subject.network,
             hook: Hook::from_value(key.hook).map_or("", Hook::name).to_owned(),
             reason: reason_name(key.reason),
             events: counter.events,
@@ -257,6 +279,14 @@ impl Reporter {
         });
         counters.collect()
     }
+}
+
+/// What people call an endpoint or a network.
+fn title(subject: &Subject) -> String {
+    [&subject.container, &subject.network]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .map_or_else(|| format!("#{}", subject.endpoint), String::clone)
 }
 
 /// Ports that are not policed yet: they are denied until they are.

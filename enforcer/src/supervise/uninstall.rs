@@ -16,6 +16,7 @@ use crate::{
         pins::{PinError, Pins},
         sweep,
     },
+    metrics,
     model::link::{LinkKind, Links, PortSettings},
     netlink::{self, NetlinkError},
 };
@@ -126,6 +127,9 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     match fs::remove_file(config.run_dir.join("lock")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
+    }
+    if let Some(at) = &config.metrics {
+        metrics::remove_left_behind(at).await;
     }
     // Only now: nobody else could have taken the lock that was removed.
     drop(socket);
