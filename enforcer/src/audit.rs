@@ -6,3 +6,4 @@ pub mod enrich;
 pub mod loss;
 pub mod record;
 pub mod stdout;
+pub mod store;
