@@ -1,5 +1,6 @@
 //! The command line: one file for each verb.
 
+mod audit;
 mod check;
 mod close;
 mod lifecycle;
@@ -27,6 +28,8 @@ pub enum Exit {
     Degraded = 4,
     /// A guest could do what policy forbids, or nobody knows.
     NotEnforcing = 5,
+    /// Stored records were changed, removed, added or moved.
+    NotIntact = 6,
 }
 
 const LONG_ABOUT: &str = "\
@@ -41,6 +44,8 @@ Examples:
   enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
+  enforcer audit verify --key FILE      say whether somebody changed the stored records
+  enforcer audit query --to 192.0.2.7   say who reached an address
 
 Exit codes:
   0  done; for `status`: everything is enforced
@@ -49,6 +54,7 @@ Exit codes:
   3  this host lacks something that is needed; nothing was changed
   4  `status`: degraded; policy holds, but something is missing, the daemon for instance
   5  `status`: not enforcing
+  6  `audit verify`: not intact; stored records were changed, removed, added or moved
 
 ENFORCER_LOG sets what is logged to standard error: error, warn, info (default), debug.";
 
@@ -77,6 +83,8 @@ enum Command {
     Stop(DaemonArgs),
     /// End the daemon, open what it closed, and remove every trace of it from the kernel.
     Uninstall(UninstallArgs),
+    /// Verify the stored records, or find some of them.
+    Audit(audit::AuditArgs),
 }
 
 /// Arguments of `run`.
@@ -189,6 +197,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,
+        Command::Audit(args) => audit::audit(args),
     }
 }
 

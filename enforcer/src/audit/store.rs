@@ -36,6 +36,7 @@ mod lines;
 mod live;
 mod names;
 mod open;
+mod query;
 mod retain;
 mod scan;
 mod sign;
@@ -51,8 +52,10 @@ use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use entry::Entry;
 pub use error::StoreError;
 pub use open::{Recovery, Tampered};
+pub use query::{Effort, Peer, Query, QueryError, moment, parse_peer, query};
 pub use retain::Retention;
 pub use sign::PublicKey;
 pub use verify::{Problem, Report, VerifyError, verify};

@@ -139,7 +139,10 @@ pub(super) fn compress(disk: &dyn Disk, segment: u64, stop: &AtomicBool) -> io::
     }
     // The lines go only when they are known to be there twice.
     if expanded(disk, &(name.clone() + TEMPORARY))? != digest.finalize().as_slice() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not expand to what it was"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it does not expand to what it was",
+        ));
     }
     publish(disk, &name, sink)?;
     replace(disk, &names::index(segment), &index::encode(&builder.finish(), place))?;

@@ -64,7 +64,8 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Reads a line. A field of another type than it has here counts as missing.
-    pub(super) fn parse(line: &'a [u8]) -> Self {
+    #[must_use]
+    pub fn parse(line: &'a [u8]) -> Self {
         if let Ok(entry) = serde_json::from_slice(line) {
             return entry;
         }
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_record_of_another_shape_keeps_what_it_has() {
-        let line = br#"{"kind":"other","seq":7,"time":"t","reason":5,"source":{"a":1},"rule":null}"#;
+        let line =
+            br#"{"kind":"other","seq":7,"time":"t","reason":5,"source":{"a":1},"rule":null}"#;
         let entry = Entry::parse(line);
         assert_eq!((entry.kind.as_ref(), entry.seq, entry.time.as_ref()), ("other", 7, "t"));
         assert_eq!((entry.reason.as_ref(), entry.source.as_ref(), entry.rule), ("", "", None));

@@ -159,8 +159,7 @@ fn create(disk: &dyn Disk, now: u64) -> Result<Live, StoreError> {
     let key = secret.public();
     replace(disk, PUBLIC, format!("{key}\n").as_bytes()).map_err(io("write", PUBLIC))?;
     let nothing = Position { segment: 0, bytes: 0, lines: 0, seq: 0, chain: Chain::START };
-    let live =
-        Live::begin(disk, 1, &nothing, None, now).map_err(io("begin", names::plain(1)))?;
+    let live = Live::begin(disk, 1, &nothing, None, now).map_err(io("begin", names::plain(1)))?;
     let head = Head::new(live.at, serde_json::Value::Null);
     replace(disk, HEAD, &head.to_bytes(&live.secret)).map_err(io("write", HEAD))?;
     Ok(live)
@@ -203,9 +202,7 @@ fn examine(
         return without_head(disk, last, head_bytes.is_some(), behind);
     };
     let (at, number) = (head.at, head.at.segment);
-    let abandon = |at: Position, secret, why: &str| {
-        Ok(Found::Abandon(at, secret, why.to_owned()))
-    };
+    let abandon = |at: Position, secret, why: &str| Ok(Found::Abandon(at, secret, why.to_owned()));
     let Some(secret) = keys::load(disk, number)? else {
         return abandon(at, None, "the key that the head names is missing");
     };

@@ -207,7 +207,9 @@ pub(super) fn lines_of(disk: &dyn Disk, segment: u64) -> io::Result<Option<Box<d
 
 /// The signed end of a closed segment, as it is stored. Its signature is not looked at.
 pub(super) fn end_of(disk: &dyn Disk, segment: u64) -> io::Result<Option<(Vec<u8>, Closing)>> {
-    let Some(reader) = last_block(disk, segment)?.map_or_else(|| lines_of(disk, segment), |reader| Ok(Some(reader)))? else {
+    let Some(reader) = last_block(disk, segment)?
+        .map_or_else(|| lines_of(disk, segment), |reader| Ok(Some(reader)))?
+    else {
         return Ok(None);
     };
     let mut reader = BufReader::with_capacity(256 << 10, reader);

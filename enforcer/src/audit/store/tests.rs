@@ -4,6 +4,7 @@ mod crash;
 mod edits;
 mod failures;
 mod mem;
+mod query;
 mod rotation;
 
 use std::{

@@ -172,8 +172,7 @@ fn parse_public(bytes: &[u8]) -> Option<PublicKey> {
 
 impl Trail {
     fn new(root: Option<PublicKey>) -> Self {
-        let expected =
-            Expected { segment: 1, key: root, chain: Some(Chain::START), seq: Some(0) };
+        let expected = Expected { segment: 1, key: root, chain: Some(Chain::START), seq: Some(0) };
         Self {
             expected,
             problems: Vec::new(),
@@ -346,12 +345,16 @@ impl Trail {
         for (segment, (line, tombstone)) in tombstones.range(..first) {
             let head = closing(tombstone).map(|(closing, _)| String::from(closing.head));
             let recorded_head = self.retentions.get(segment);
-            if *segment > recorded || recorded_head.is_some_and(|known| Some(known) != head.as_ref())
+            if *segment > recorded
+                || recorded_head.is_some_and(|known| Some(known) != head.as_ref())
             {
                 self.problem(TOMBSTONES, *line, "no record says that this segment was deleted");
             }
         }
-        if report.torn.as_ref().is_some_and(|torn| self.problems.iter().any(|at| at.file == torn.file))
+        if report
+            .torn
+            .as_ref()
+            .is_some_and(|torn| self.problems.iter().any(|at| at.file == torn.file))
         {
             report.torn = None;
         }

@@ -133,8 +133,8 @@ impl Store {
         }
         let age = Duration::from_micros(time::number(now).saturating_sub(self.live.begun));
         let has_records = self.live.first.is_some();
-        let is_due = self.live.at.bytes >= self.settings.segment_bytes
-            || age >= self.settings.segment_age;
+        let is_due =
+            self.live.at.bytes >= self.settings.segment_bytes || age >= self.settings.segment_age;
         if !is_due || !has_records {
             return Ok(false);
         }
@@ -296,10 +296,9 @@ impl Store {
     fn miss(&mut self, from_seq: u64, to_seq: u64) {
         self.missing = Some(match self.missing {
             None => Gap { from_seq, to_seq },
-            Some(gap) => Gap {
-                from_seq: gap.from_seq.min(from_seq),
-                to_seq: gap.to_seq.max(to_seq),
-            },
+            Some(gap) => {
+                Gap { from_seq: gap.from_seq.min(from_seq), to_seq: gap.to_seq.max(to_seq) }
+            }
         });
     }
 }

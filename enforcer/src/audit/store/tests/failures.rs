@@ -13,9 +13,8 @@ use crate::audit::store::{Gap, Line, Settings, Store, StoreError};
 
 fn open() -> (Mem, Store) {
     let disk = Mem::default();
-    let (store, _) =
-        Store::open_on(Arc::new(disk.clone()), Settings::new(""), at(0), &mut |_| {})
-            .expect("opens");
+    let (store, _) = Store::open_on(Arc::new(disk.clone()), Settings::new(""), at(0), &mut |_| {})
+        .expect("opens");
     (disk, store)
 }
 
@@ -101,7 +100,10 @@ fn a3_numbers_that_are_missing_without_a_gap_record_are_found() {
     store.sync(&Value::Null).expect("syncs");
     let report = verified(&disk);
     assert_eq!(report.problems.len(), 1, "{report:?}");
-    assert_eq!((report.problems[0].file.as_str(), report.problems[0].line), ("0000000001.jsonl", 4));
+    assert_eq!(
+        (report.problems[0].file.as_str(), report.problems[0].line),
+        ("0000000001.jsonl", 4)
+    );
     store.append(&[gap(7, Gap { from_seq: 4, to_seq: 4 })]).expect("appends");
     store.sync(&Value::Null).expect("syncs");
     let report = verified(&disk);

@@ -21,9 +21,8 @@ fn a_store_is_made_of_files_that_only_its_owner_reads() {
     let inner = dir.file("audit");
     let settings = Settings::new(&inner);
     let (store, recovery) = Store::open(settings, at(0), &mut |_| {}).expect("opens");
-    let mode = |path: &std::path::Path| {
-        fs::metadata(path).expect("there").permissions().mode() & 0o777
-    };
+    let mode =
+        |path: &std::path::Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&inner), 0o700);
     for entry in fs::read_dir(&inner).expect("directory") {
         let path = entry.expect("entry").path();
@@ -160,7 +159,10 @@ fn a_torn_line_is_cut_and_told_apart_from_tampering() {
         assert_eq!(recovery.torn, tail.len() as u64);
         assert_eq!((recovery.recovered, recovery.last_seq), (2, 5));
         assert_eq!((recovery.tampered, recovery.counts), (None, json!(3)));
-        assert_eq!(behind, [&whole.split(|byte| *byte == b'\n').collect::<Vec<_>>()[4..6]].concat());
+        assert_eq!(
+            behind,
+            [&whole.split(|byte| *byte == b'\n').collect::<Vec<_>>()[4..6]].concat()
+        );
         drop(store);
         assert_eq!(fs::read(&path).expect("reads"), whole);
     }
@@ -185,7 +187,8 @@ fn a3_what_contradicts_the_head_is_left_and_a_new_segment_says_so() {
         ("a missing head", |dir| fs::remove_file(dir.file("head.json")).expect("there")),
         ("a changed head", |dir| {
             let path = dir.file("head.json");
-            let text = fs::read_to_string(&path).expect("reads").replace("\"seq\":30", "\"seq\":29");
+            let text =
+                fs::read_to_string(&path).expect("reads").replace("\"seq\":30", "\"seq\":29");
             fs::write(path, text).expect("writes");
         }),
         ("a missing key", |dir| fs::remove_file(dir.file(&names::key(3))).expect("there")),
@@ -204,8 +207,12 @@ fn a3_what_contradicts_the_head_is_left_and_a_new_segment_says_so() {
         assert_eq!(fs::read(dir.file(&names::plain(3))).ok(), left, "{what}");
         let report = report_by(&dir.0, key);
         assert!(!report.intact, "{what}");
-        assert!(report.problems.iter().all(|problem| !problem.file.starts_with("0000000004")
-            || what == "a missing segment" || what == "a missing key"), "{what}: {report:#?}");
+        assert!(
+            report.problems.iter().all(|problem| !problem.file.starts_with("0000000004")
+                || what == "a missing segment"
+                || what == "a missing key"),
+            "{what}: {report:#?}"
+        );
         let (_, recovery) = open(&dir);
         assert!(recovery.is_clean(), "{what}: {recovery:?}");
     }

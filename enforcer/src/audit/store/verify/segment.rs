@@ -115,7 +115,9 @@ pub(super) fn verify(
         let what = format!("it was found changed when the store was opened: {why}");
         visit.outcome.problem = Some((closing.lines + 1, what));
     }
-    visit.outcome.end = visit.end.or_else(|| abandoned.map(|(line, _)| line.clone()))
+    visit.outcome.end = visit
+        .end
+        .or_else(|| abandoned.map(|(line, _)| line.clone()))
         .map(|end| (expected.segment, end));
     Ok(visit.outcome)
 }
@@ -328,7 +330,10 @@ impl Visit<'_> {
 
     /// Whether a segment may end without an end of its own.
     const fn may_end(&self, step: Step) -> bool {
-        self.is_last && self.is_met && self.closing.is_none() && matches!(step, Step::End | Step::Torn)
+        self.is_last
+            && self.is_met
+            && self.closing.is_none()
+            && matches!(step, Step::End | Step::Torn)
     }
 
     fn too_short(&self) -> String {
