@@ -83,7 +83,7 @@ struct QueryArgs {
     /// The directory of the store.
     #[arg(long, default_value = DEFAULT_DIR)]
     dir: PathBuf,
-    /// Destination: 10.0.0.2, 10.0.0.2:80, fd00::1 or [fd00::1]:80.
+    /// Destination: 10.0.0.2 or 10.0.0.2:80; with a port, IPv6 goes in brackets.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = parse_peer)]
     to: Option<Peer>,
     /// Source, in the same way.
@@ -95,7 +95,7 @@ struct QueryArgs {
     /// Allowed or denied.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
-    /// Reason of a denial: policy, arp, no_flow, ...
+    /// Reason of a denial: policy, arp, unstamped, ...
     #[arg(long)]
     reason: Option<String>,
     /// What was open at this time.

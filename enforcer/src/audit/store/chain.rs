@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn f16_what_is_not_one_object_on_one_line_is_refused() {
-        let long = [b"{\"a\":\"".as_slice(), &[b'x'; MAX_LINE], b"\"}"].concat();
+        let long = [b"{\"a\":\"".as_slice(), &vec![b'x'; MAX_LINE], b"\"}"].concat();
         for wrong in [b"".as_slice(), b"{}", b"[1]", b"{\"a\":1", b"{\"a\":\n1}", &long] {
             assert!(refuse(wrong).is_some(), "{:?}", String::from_utf8_lossy(wrong));
         }

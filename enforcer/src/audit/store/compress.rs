@@ -123,7 +123,7 @@ pub(super) fn compress(disk: &dyn Disk, segment: u64, stop: &AtomicBool) -> io::
             return Ok(Outcome::Stopped);
         }
         let last = block.split(|byte| *byte == b'\n').rev().nth(1).unwrap_or_default();
-        has_end = matches!(lines::own(last), Some(Own::SegmentEnd(_)));
+        has_end = matches!(lines::own(last), Some(Own::End(_)));
         digest.update(&block);
         builder.block(&block, place);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());

@@ -114,8 +114,8 @@ pub(super) fn encode(blocks: &[Block], packed: u64) -> Vec<u8> {
             block.min_start.unwrap_or(u64::MAX),
             u64::try_from(block.unclosed.len()).unwrap_or(u64::MAX),
         ];
-        numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
-        block.unclosed.iter().for_each(|line| bytes.extend(line.to_le_bytes()));
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        bytes.extend(block.unclosed.iter().flat_map(|line| line.to_le_bytes()));
         bytes.extend(block.addresses.as_bytes());
     }
     let digest = Sha256::digest(&bytes);

@@ -16,14 +16,17 @@ const MARK: &[u8] = br#"{"kind":"segment_"#;
 
 /// A line of the store's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind")]
 pub(super) enum Own {
     /// The first line of a segment.
-    SegmentStart(Start),
+    #[serde(rename = "segment_start")]
+    Start(Start),
     /// The last line of a segment.
-    SegmentEnd(Closing),
+    #[serde(rename = "segment_end")]
+    End(Closing),
     /// The end of the segment before this one, which cannot be written to any more.
-    SegmentAbandoned(Closing),
+    #[serde(rename = "segment_abandoned")]
+    Abandoned(Closing),
 }
 
 /// How a segment begins.

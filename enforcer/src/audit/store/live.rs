@@ -60,7 +60,7 @@ impl Live {
         let secret = keys::prepare(disk, segment)?;
         let start = Start::new(segment, after, secret.public(), time::text(now));
         let mut bytes = Vec::new();
-        let mut chain = after.chain.splice(&object(&Own::SegmentStart(start)), &mut bytes);
+        let mut chain = after.chain.splice(&object(&Own::Start(start)), &mut bytes);
         if let Some(closing) = abandoned {
             chain = chain.splice(closing, &mut bytes);
         }
@@ -108,7 +108,7 @@ impl Live {
             closing.last_time.clone_from(&self.last_time);
         }
         self.buffer.clear();
-        let object = self.secret.sign(&object(&Own::SegmentEnd(closing)));
+        let object = self.secret.sign(&object(&Own::End(closing)));
         let chain = self.at.chain.splice(&object, &mut self.buffer);
         write_all(self.sink.as_mut(), &self.buffer)?;
         self.advance(chain, 1);
@@ -139,7 +139,7 @@ pub(super) fn abandonment(
     let mut closing = Closing::new(at, next.public(), time::text(now));
     closing.why = Some(why.to_owned());
     closing.tampered = tampered;
-    secret.sign(&object(&Own::SegmentAbandoned(closing)))
+    secret.sign(&object(&Own::Abandoned(closing)))
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -233,7 +233,7 @@ fn examine(
         (_, None) => abandon(scan.at, Some(secret), "a segment follows that it does not name"),
         (_, Some(end)) => {
             let next = match lines::own(end) {
-                Some(Own::SegmentEnd(closing)) if lines::is_signed(end, secret.public()) => {
+                Some(Own::End(closing)) if lines::is_signed(end, secret.public()) => {
                     closing.next_key
                 }
                 _ => return abandon(at, Some(secret), "its end is not signed with its key"),

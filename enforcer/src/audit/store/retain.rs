@@ -154,8 +154,8 @@ fn tombstoned(disk: &dyn Disk) -> Result<BTreeSet<u64>, StoreError> {
     let lines = bytes.split(|byte| *byte == b'\n').filter_map(lines::own);
     Ok(lines
         .filter_map(|line| match line {
-            Own::SegmentEnd(closing) | Own::SegmentAbandoned(closing) => Some(closing.segment),
-            Own::SegmentStart(_) => None,
+            Own::End(closing) | Own::Abandoned(closing) => Some(closing.segment),
+            Own::Start(_) => None,
         })
         .collect())
 }

@@ -137,12 +137,12 @@ impl Scan {
     fn take(&mut self, line: &[u8]) -> bool {
         if lines::is_own(line) {
             return match lines::own(line) {
-                Some(Own::SegmentStart(_)) => self.at.lines == 0,
-                Some(Own::SegmentAbandoned(_)) if self.at.lines == 1 => {
+                Some(Own::Start(_)) => self.at.lines == 0,
+                Some(Own::Abandoned(_)) if self.at.lines == 1 => {
                     self.abandoned = Some(line.to_owned());
                     true
                 }
-                Some(Own::SegmentEnd(_)) if self.at.lines > 0 => {
+                Some(Own::End(_)) if self.at.lines > 0 => {
                     self.end = Some(line.to_owned());
                     true
                 }
@@ -178,7 +178,7 @@ pub(super) fn abandonment(
     if walk.step()? != Step::Line {
         return Ok(None);
     }
-    let Some(Own::SegmentAbandoned(closing)) = lines::own(walk.line()) else { return Ok(None) };
+    let Some(Own::Abandoned(closing)) = lines::own(walk.line()) else { return Ok(None) };
     let fits = closing.segment == segment
         && closing.next_key == start.key
         && closing.head == start.before
@@ -220,7 +220,7 @@ pub(super) fn end_of(disk: &dyn Disk, segment: u64) -> io::Result<Option<(Vec<u8
     }
     last.pop();
     Ok(match lines::own(&last) {
-        Some(Own::SegmentEnd(closing)) => Some((last, closing)),
+        Some(Own::End(closing)) => Some((last, closing)),
         _ => None,
     })
 }

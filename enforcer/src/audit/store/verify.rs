@@ -370,16 +370,16 @@ impl Trail {
 /// A stored end of a segment, and the value of the chain that the next segment goes on from.
 fn closing(stored: &[u8]) -> Option<(Closing, Chain)> {
     match lines::own(stored)? {
-        Own::SegmentEnd(closing) => {
+        Own::End(closing) => {
             let after = closing.head.check(stored)?;
             Some((closing, after))
         }
         // Its line stands in the segment that follows.
-        Own::SegmentAbandoned(closing) => {
+        Own::Abandoned(closing) => {
             let after = closing.head;
             Some((closing, after))
         }
-        Own::SegmentStart(_) => None,
+        Own::Start(_) => None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Walk {
         let mut walk = Self::new(reader, Chain::START);
         walk.read()?;
         let whole = walk.line.strip_suffix(b"\n").and_then(lines::own);
-        let Some(Own::SegmentStart(start)) = whole else {
+        let Some(Own::Start(start)) = whole else {
             return Ok((walk, None, Step::Broken("the line does not begin a segment")));
         };
         walk.chain = start.before;

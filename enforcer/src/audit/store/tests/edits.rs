@@ -18,7 +18,8 @@ use crate::audit::store::{
     PublicKey, Settings, Store,
     chain::{self, Chain},
     lines::{self, Closing, Own, object},
-    names, scan,
+    names::{self, Name},
+    scan,
 };
 
 /// How a store came to be.
@@ -100,11 +101,11 @@ fn live(dir: &Dir, life: &Life) -> PublicKey {
 fn content(dir: &Dir) -> BTreeMap<String, Vec<u8>> {
     let names = dir.names().into_iter();
     names
-        .filter(|name| !name.ends_with(".idx") && !name.ends_with(".key"))
+        .filter(|name| !matches!(names::parse(name), Name::Index(_) | Name::Key(_)))
         .map(|name| {
             let bytes = fs::read(dir.file(&name)).expect("reads");
             let mut expanded = Vec::new();
-            if name.ends_with(".gz") {
+            if is_packed(&name) {
                 // What cannot be expanded is told from what can by its own bytes.
                 if MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut expanded).is_err() {
                     expanded = bytes;
@@ -117,8 +118,12 @@ fn content(dir: &Dir) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+fn is_packed(name: &str) -> bool {
+    matches!(names::parse(name), Name::Packed(_))
+}
+
 fn write(dir: &Dir, name: &str, lines: &[u8]) {
-    let bytes = if name.ends_with(".gz") {
+    let bytes = if is_packed(name) {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(lines).expect("compresses");
         encoder.finish().expect("compresses")
@@ -168,7 +173,7 @@ fn edits() -> impl Strategy<Value = Edit> {
     ]
 }
 
-fn edit(dir: &Dir, file: &Index, edit: &Edit) {
+fn edit(dir: &Dir, file: Index, edit: &Edit) {
     let all = content(dir);
     let names: Vec<_> = all.keys().cloned().collect();
     let name = file.get(&names).as_str();
@@ -194,11 +199,7 @@ fn edit(dir: &Dir, file: &Index, edit: &Edit) {
         }
         Edit::DeleteFile => return fs::remove_file(dir.file(name)).expect("there"),
         Edit::RenameFile(segment) => {
-            let to = if name.ends_with(".gz") {
-                names::packed(*segment)
-            } else {
-                names::plain(*segment)
-            };
+            let to = if is_packed(name) { names::packed(*segment) } else { names::plain(*segment) };
             return fs::rename(dir.file(name), dir.file(&to)).expect("renames");
         }
         Edit::ReplaceFile(other) => {
@@ -225,7 +226,7 @@ fn edit(dir: &Dir, file: &Index, edit: &Edit) {
             split.insert(to.index(split.len() + 1), from.get(&lines).to_vec());
         }
         Edit::Forge(place) => {
-            let Some(Own::SegmentStart(start)) = lines::own(split[0].trim_ascii_end()) else {
+            let Some(Own::Start(start)) = lines::own(split[0].trim_ascii_end()) else {
                 return;
             };
             let mut bodies: Vec<_> = split
@@ -259,7 +260,7 @@ proptest! {
         let untouched = report_by(&dir.0, key);
         prop_assert!(untouched.intact && untouched.torn.is_none(), "{:#?}", untouched);
         let before = content(&dir);
-        edit(&dir, &file, &what);
+        edit(&dir, file, &what);
         if content(&dir) != before {
             let found = report_by(&dir.0, key);
             prop_assert!(!found.intact, "{:?}\n{:#?}", dir.names(), found);
@@ -303,7 +304,7 @@ fn a3_who_takes_the_live_key_later_cannot_rewrite_what_was_closed() {
     };
     let mut second = split(&names::packed(2));
     let Some((_, end)) = scan::end_of(&disk, 2).expect("reads") else { panic!("an end") };
-    let Some(Own::SegmentStart(start)) = lines::own(&second[0]) else { panic!("a start") };
+    let Some(Own::Start(start)) = lines::own(&second[0]) else { panic!("a start") };
     let record = br#"{"v":1,"kind":"denied","seq":11,"time":"t"}"#;
     second.pop();
     second[1] = record.to_vec();
@@ -311,13 +312,13 @@ fn a3_who_takes_the_live_key_later_cannot_rewrite_what_was_closed() {
     let sha256 = Some(crate::audit::store::hex::encode(&Sha256::digest(&bytes)));
     let length = u64::try_from(bytes.len()).expect("small");
     let end = Closing { bytes: length, head, sha256, next_key: stolen.public(), ..end };
-    second.push(stolen.sign(&object(&Own::SegmentEnd(end))));
+    second.push(stolen.sign(&object(&Own::End(end))));
     let (bytes, after) = chained(start.before, &second);
     write(&dir, &names::packed(2), &bytes);
     let mut third = split(&names::plain(3));
-    let Some(Own::SegmentStart(mut start)) = lines::own(&third[0]) else { panic!("a start") };
+    let Some(Own::Start(mut start)) = lines::own(&third[0]) else { panic!("a start") };
     start.before = after;
-    third[0] = object(&Own::SegmentStart(start));
+    third[0] = object(&Own::Start(start));
     let (bytes, chain) = chained(after, &third);
     write(&dir, &names::plain(3), &bytes);
     let mut head = lines::Head::parse(&all["head.json"]).expect("a head");

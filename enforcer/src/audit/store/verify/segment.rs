@@ -281,8 +281,8 @@ impl Visit<'_> {
         (chain, lines, bytes, digest): (Chain, u64, u64, Sha256),
     ) -> Result<(), &'static str> {
         let closing = match lines::own(line) {
-            Some(Own::SegmentEnd(closing)) => closing,
-            Some(Own::SegmentAbandoned(closing)) if lines == 1 => {
+            Some(Own::End(closing)) => closing,
+            Some(Own::Abandoned(closing)) if lines == 1 => {
                 // Signed with the key of the segment before: looked at there.
                 return if closing.next_key == start.key && closing.head == start.before {
                     Ok(())
