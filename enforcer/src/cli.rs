@@ -217,4 +217,22 @@ mod tests {
         let error = Cli::try_parse_from(arguments).expect_err("refused");
         assert_eq!(error.exit_code(), Exit::Usage as i32);
     }
+
+    #[test]
+    fn bad_questions_to_the_audit_store_are_told_with_what_to_write() {
+        let cases = [
+            (["--to", "example.org"], "10.0.0.2:80"),
+            (["--at", "yesterday"], "2026-11-22T12:00:00Z"),
+            (["--since", "1w"], "15m"),
+            (["--verdict", "maybe"], "allow"),
+        ];
+        for (arguments, words) in cases {
+            let all = ["enforcer", "audit", "query"].into_iter().chain(arguments);
+            let error = Cli::try_parse_from(all).expect_err("refused");
+            assert_eq!(error.exit_code(), Exit::Usage as i32);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let both = ["enforcer", "audit", "query", "--at", "2h", "--since", "3h"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
 }

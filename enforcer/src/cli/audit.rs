@@ -294,6 +294,32 @@ mod tests {
     }
 
     #[test]
+    fn a3_the_exit_code_says_whether_the_store_is_intact() {
+        let dir = std::env::temp_dir().join(format!("enforcer-cli-audit-{}", std::process::id()));
+        let line = store::Line {
+            seq: 1,
+            time: "2026-11-22T12:00:00Z".into(),
+            json: br#"{"v":1,"seq":1,"time":"2026-11-22T12:00:00Z","kind":"daemon"}"#.into(),
+        };
+        let settings = store::Settings::new(&dir);
+        let (mut store, _) =
+            store::Store::open(settings, SystemTime::now(), &mut |_| {}).expect("opens");
+        store.append(&[line]).expect("appends");
+        store.close(&serde_json::Value::Null).expect("closes");
+        let key = Some(dir.join("audit.pub").display().to_string());
+        let args = VerifyArgs { dir: dir.clone(), key, json: true };
+        let intact = verify(&args).expect("can be read");
+        let segment = dir.join("0000000001.jsonl");
+        let text = fs::read_to_string(&segment).expect("reads").replace("daemon", "demon");
+        fs::write(&segment, text).expect("writes");
+        let edited = verify(&args).expect("can be read");
+        fs::remove_dir_all(&dir).expect("there");
+        let error = verify(&VerifyArgs { key: None, ..args }).expect_err("nothing is there");
+        assert_eq!((intact, edited), (Exit::Ok, Exit::NotIntact));
+        assert!(format!("{error:#}").contains("cannot read"), "{error:#}");
+    }
+
+    #[test]
     fn a_key_that_is_none_is_told_with_what_to_do() {
         let error = key("/nowhere/audit.pub").expect_err("no file");
         assert!(format!("{error:#}").contains("neither 64 lower-case hexadecimal digits nor"));

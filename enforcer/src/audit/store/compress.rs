@@ -24,6 +24,8 @@ use super::{
 
 /// Bytes of lines in one gzip member, about: what a reader has to expand to see one line.
 const BLOCK: usize = 256 << 10;
+/// Bytes that are read for one block at most: there is room for the longest line.
+const LONGEST: u64 = 2 << 20;
 
 /// The thread.
 #[derive(Debug)]
@@ -151,9 +153,11 @@ pub(super) fn compress(disk: &dyn Disk, segment: u64, stop: &AtomicBool) -> io::
     Ok(Outcome::Packed)
 }
 
-/// Whole lines of about [`BLOCK`] bytes; none at the end.
+/// Whole lines of about [`BLOCK`] bytes; none at the end. What no store writes, a line without an
+/// end, is cut into pieces: it may be as long as the disk.
 pub(super) fn block(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut block = Vec::with_capacity(BLOCK + 4096);
+    let mut reader = reader.take(LONGEST);
     while block.len() < BLOCK && reader.read_until(b'\n', &mut block)? > 0 {}
     Ok(Some(block).filter(|block| !block.is_empty()))
 }

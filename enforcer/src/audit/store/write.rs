@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// Ends the live segment and begins the next when it is long or old enough; true if it did.
-    /// `counts` as for [`Store::sync`].
+    /// `counts`, and errors, as for [`Store::sync`].
     pub fn rotate_if_due(&mut self, now: SystemTime, counts: &Value) -> Result<bool, StoreError> {
         if self.repair.is_some() {
             return Err(StoreError::Failed);
@@ -232,8 +232,13 @@ impl Store {
     /// Removes what a failed write left, or leaves the whole segment if that cannot be done.
     fn mend(&mut self, now: SystemTime) -> Result<(), StoreError> {
         if self.live.cut().is_err() {
-            // On a disk that is read-only for a while this fails too, and nothing is given up.
-            return self.begin(Some(self.durable), now);
+            // On a disk that is read-only for a while this fails too, and nothing is given up: but
+            // not once a segment is there that says where this one ends.
+            let begun = self.begin(Some(self.durable), now);
+            if begun.is_err() && self.has(self.live.at.segment + 1) {
+                self.repair = Some(Repair::Abandon(self.durable));
+            }
+            return begun;
         }
         if self.put_on_disk().is_err() {
             return self.begin(Some(self.durable), now);
@@ -272,13 +277,20 @@ impl Store {
                 Some(abandonment(&self.live.secret, &secret, &at, why, now))
             }
         };
-        if abandoned.is_some_and(|at| at.seq < self.live.at.seq) {
+        let live = Live::begin(disk, after.segment + 1, &after, statement.as_deref(), now)
+            .map_err(io("begin", next))?;
+        if after.seq < self.live.at.seq {
             self.miss(after.seq + 1, self.live.at.seq);
         }
-        self.live = Live::begin(disk, after.segment + 1, &after, statement.as_deref(), now)
-            .map_err(io("begin", next))?;
+        self.live = live;
         self.durable = self.live.at;
         Ok(())
+    }
+
+    /// Whether a segment is there, or nobody can tell.
+    fn has(&self, segment: u64) -> bool {
+        let name = names::plain(segment);
+        self.disk.list().map_or(true, |files| files.iter().any(|(file, _)| *file == name))
     }
 
     /// Hands closed segments to the worker, once the head does not name them any more.

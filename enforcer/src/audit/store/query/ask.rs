@@ -78,7 +78,7 @@ mod tests {
             ("15m", Some(999_100)),
             ("2h", Some(992_800)),
             ("3d", Some(740_800)),
-            ("12d", None),
+            ("12d", Some(0)),
             ("h", None),
             ("-1h", None),
             ("1w", None),

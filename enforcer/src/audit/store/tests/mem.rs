@@ -36,8 +36,8 @@ pub(super) enum Fault {
     None,
     /// Everything from this step on fails, and that step is half done.
     StopAt(u64),
-    /// This step fails and is half done; those after it succeed.
-    FailAt(u64),
+    /// So many steps from this one on fail and are half done; those after them succeed.
+    FailAt(u64, u64),
     /// Writing fails when files have so many bytes in all; removing goes on.
     Full(usize),
     /// Nothing can be changed.
@@ -112,7 +112,8 @@ impl State {
     fn step(&mut self) -> io::Result<bool> {
         self.steps += 1;
         match self.fault {
-            Fault::StopAt(step) | Fault::FailAt(step) if self.steps == step => Ok(true),
+            Fault::StopAt(step) if self.steps == step => Ok(true),
+            Fault::FailAt(step, count) if (step..step + count).contains(&self.steps) => Ok(true),
             Fault::StopAt(step) if self.steps > step => Err(io::ErrorKind::Other.into()),
             Fault::ReadOnly => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             _ => Ok(false),
