@@ -190,7 +190,8 @@ fn query(args: QueryArgs) -> anyhow::Result<Exit> {
     let limit = limit.unwrap_or(if json { 0 } else { ROWS });
     let mut out = BufWriter::new(io::stdout().lock());
     if json && limit == 0 {
-        store::query(&dir, &query, &mut |line, _| writes(&mut out, line))?;
+        let effort = store::query(&dir, &query, &mut |line, _| writes(&mut out, line))?;
+        tracing::debug!(?effort, "searched");
         return Ok(Exit::Ok);
     }
     let (mut lines, mut count) = (VecDeque::new(), 0u64);

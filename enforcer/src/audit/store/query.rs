@@ -167,15 +167,7 @@ impl<'a> Wanted<'a> {
 
 /// Whether `text` is in `line`.
 fn contains(line: &[u8], text: &[u8]) -> bool {
-    let Some((first, rest)) = text.split_first() else { return true };
-    let mut line = line;
-    while let Some(place) = line.iter().position(|byte| byte == first) {
-        line = line.get(place + 1..).unwrap_or_default();
-        if line.starts_with(rest) {
-            return true;
-        }
-    }
-    false
+    memchr::memmem::find(line, text).is_some()
 }
 
 /// A query on its way.

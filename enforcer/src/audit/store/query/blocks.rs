@@ -51,7 +51,7 @@ impl Segment {
 
     /// The lines of a block.
     pub(super) fn read(&self, disk: &dyn Disk, block: &Block) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(300 << 10);
         if self.is_packed {
             let reader = disk.read(&names::packed(self.number), block.packed)?;
             GzDecoder::new(BufReader::new(reader)).read_to_end(&mut bytes)?;

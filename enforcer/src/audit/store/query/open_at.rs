@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{AROUND, Search, blocks::Segment, records};
+use super::{AROUND, Search, blocks::Segment, contains};
 use crate::audit::store::{disk::Disk, entry::Entry, index::Block, time::SECOND};
 
 /// Clocks may have been set between the two records of a flow, microseconds.
@@ -26,12 +26,13 @@ pub(super) fn search(
         search.effort.blocks += segment.len();
         let begins = segment.blocks.iter().map(|block| block.time.0).min().unwrap_or(u64::MAX);
         for block in &segment.blocks {
-            if !is_wanted(block, begins, at) || !search.wanted.may_be_in(block) {
+            let has = Has::of(block, begins, at);
+            if has == Has::default() || !search.wanted.may_be_in(block) {
                 continue;
             }
             search.effort.read += 1;
             let bytes = segment.read(disk, block)?;
-            if !visit(search, &bytes, block, at, &mut open) {
+            if !visit(search, &bytes, (block, has), at, &mut open) {
                 return Ok(());
             }
         }
@@ -46,23 +47,49 @@ pub(super) fn search(
     Ok(())
 }
 
-/// Whether a block may tell of a flow that was open at `at`, or of a denial around it; `begins` is
-/// the first time of its segment.
-fn is_wanted(block: &Block, begins: u64, at: u64) -> bool {
-    let (first, last) = block.time;
-    let is_around = first <= at + AROUND && last + AROUND >= at;
-    let opens = first <= at && !block.unclosed.is_empty();
-    let closes = block.min_start.is_some_and(|start| {
-        // Closed after the moment and opened before it, or opened in a segment before this one.
-        (last >= at && start <= at) || start <= begins.saturating_add(SLACK)
-    });
-    is_around || opens || closes
+/// What a block may have that matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Has {
+    /// Denials around the moment.
+    denials: bool,
+    /// Flows that were opened before the moment and stay open in its segment.
+    opened: bool,
+    /// Flows that close: after the moment and opened before it, or opened in an earlier segment.
+    closed: bool,
+}
+
+impl Has {
+    /// `begins` is the first time of the block's segment.
+    fn of(block: &Block, begins: u64, at: u64) -> Self {
+        let (first, last) = block.time;
+        Self {
+            denials: first <= at + AROUND && last + AROUND >= at,
+            opened: first <= at && !block.unclosed.is_empty(),
+            closed: block.min_start.is_some_and(|start| {
+                (last >= at && start <= at) || start <= begins.saturating_add(SLACK)
+            }),
+        }
+    }
+
+    /// Whether a line is worth reading. Most of a block is not.
+    fn wants(self, line: &[u8], is_unclosed: bool) -> bool {
+        is_unclosed
+            || (self.closed && contains(line, b"flow_closed"))
+            || (self.denials && contains(line, b"denied"))
+    }
 }
 
 /// Takes the lines of a block; false: it is enough.
-fn visit(search: &mut Search<'_>, bytes: &[u8], block: &Block, at: u64, open: &mut Open) -> bool {
+fn visit(
+    search: &mut Search<'_>,
+    bytes: &[u8],
+    (block, has): (&Block, Has),
+    at: u64,
+    open: &mut Open,
+) -> bool {
     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(0u32..) {
-        if records(line).next().is_none() || !search.wanted.may_be(line) {
+        let is_unclosed = has.opened && block.unclosed.binary_search(&number).is_ok();
+        if !has.wants(line, is_unclosed) || !search.wanted.may_be(line) {
             continue;
         }
         let entry = Entry::parse(line);
@@ -77,10 +104,8 @@ fn visit(search: &mut Search<'_>, bytes: &[u8], block: &Block, at: u64, open: &m
                 open.remove(&entry.flow());
                 start <= at && at <= time
             }
-            "flow_opened" => {
-                if time <= at && block.unclosed.binary_search(&number).is_ok() {
-                    open.insert(entry.flow(), (time, line.to_owned()));
-                }
+            "flow_opened" if is_unclosed && time <= at => {
+                open.insert(entry.flow(), (time, line.to_owned()));
                 false
             }
             _ => false,
