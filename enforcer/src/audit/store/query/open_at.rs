@@ -66,7 +66,8 @@ impl Has {
             denials: first <= at + AROUND && last + AROUND >= at,
             opened: first <= at && !block.unclosed.is_empty(),
             closed: block.min_start.is_some_and(|start| {
-                (last >= at && start <= at) || start <= begins.saturating_add(SLACK)
+                start <= at.saturating_add(SLACK)
+                    && (last >= at || start <= begins.saturating_add(SLACK))
             }),
         }
     }
