@@ -1,6 +1,6 @@
 //! A crash at every step of everything that the store does.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -260,7 +260,8 @@ fn a3_secrets_leave_the_disk_when_their_segment_has_ended() {
 
 #[test]
 fn only_what_a_sync_promised_outlives_a_power_cut_without_it() {
-    for (fsync, kept) in [(Fsync::Batch, 3), (Fsync::Never, 0)] {
+    let (soon, late) = (Fsync::Interval(Duration::ZERO), Fsync::Interval(Duration::MAX));
+    for (fsync, kept) in [(Fsync::Batch, 3), (soon, 3), (late, 0), (Fsync::Never, 0)] {
         let disk = Mem::default();
         let settings = Settings { fsync, ..Settings::new("") };
         let (mut store, _) =
@@ -268,7 +269,7 @@ fn only_what_a_sync_promised_outlives_a_power_cut_without_it() {
         // The first sync names the segment, whatever the policy.
         store.sync(&counts(0)).expect("syncs");
         store.append(&lines(1..=3)).expect("appends");
-        assert_eq!(store.sync(&counts(3)).expect("syncs"), fsync == Fsync::Batch);
+        assert_eq!(store.sync(&counts(3)).expect("syncs"), kept == 3, "{fsync:?}");
         let lost = disk.after(Cut::Power);
         let (_, recovery, _) = reopen(&lost).expect("opens");
         assert_eq!((recovery.last_seq, recovery.is_clean()), (kept, true), "{fsync:?}");
