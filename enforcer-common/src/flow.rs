@@ -17,7 +17,7 @@ pub use state::{FlowState, Phase, QuotaClass};
 pub use tcp::track;
 
 use crate::{
-    abi::{flow::FlowRecord, policy::Quotas, verdict::DropReason},
+    abi::{event::EndCause, flow::FlowRecord, policy::Quotas, verdict::DropReason},
     decide::{Opener, Origin},
     packet::{Packet, Payload, TCP, UDP},
 };
@@ -154,6 +154,17 @@ pub fn remaining_ns(flow: &FlowRecord, state: FlowState, protocol: u8, now_ns: u
     // Another CPU's clock reading may be a tick ahead of ours.
     let idle = now_ns.saturating_sub(flow.last_seen_ns);
     timeout_ns(state, protocol).saturating_sub(idle)
+}
+
+/// Why a flow that is over in this state ended, if time ended it.
+#[must_use]
+#[inline(always)]
+pub const fn end_cause(state: FlowState) -> EndCause {
+    match state.phase() {
+        Phase::Closing => EndCause::Closed,
+        Phase::HalfOpen | Phase::Replied => EndCause::Unanswered,
+        Phase::Established | Phase::Dead => EndCause::Idle,
+    }
 }
 
 /// The limit that the quotas set for a class of flows.

@@ -49,6 +49,8 @@ pub struct Scratch {
     pub flow: FlowRecord,
     /// A check on its way into a queue.
     pub check: Check,
+    /// What a new counter begins with. Never written.
+    pub zero: Counter,
 }
 
 /// One for each CPU. Written and read by one run of a program.

@@ -1,8 +1,13 @@
-//! The audit path: ring, decode, enrich, queue, sink. Loss rides the same stream, so that what is
+//! The audit path: ring, decode, enrich, queue, stream, sinks. Loss rides the same stream, so that what is
 //! missing is always a number in it.
 
+pub mod account;
 pub mod decode;
 pub mod enrich;
+pub mod follow;
 pub mod loss;
+pub mod queue;
 pub mod record;
-pub mod stdout;
+pub mod sink;
+pub mod store;
+pub mod stream;

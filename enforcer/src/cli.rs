@@ -1,7 +1,9 @@
 //! The command line: one file for each verb.
 
+mod audit;
 mod check;
 mod close;
+mod events;
 mod lifecycle;
 mod run;
 mod status;
@@ -27,6 +29,8 @@ pub enum Exit {
     Degraded = 4,
     /// A guest could do what policy forbids, or nobody knows.
     NotEnforcing = 5,
+    /// Stored records were changed, removed, added or moved.
+    NotIntact = 6,
 }
 
 const LONG_ABOUT: &str = "\
@@ -41,6 +45,9 @@ Examples:
   enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
+  enforcer events --follow              show what happens, as it happens
+  enforcer audit verify --key FILE      say whether somebody changed the stored records
+  enforcer audit query --to 192.0.2.7   say who reached an address
 
 Exit codes:
   0  done; for `status`: everything is enforced
@@ -49,6 +56,7 @@ Exit codes:
   3  this host lacks something that is needed; nothing was changed
   4  `status`: degraded; policy holds, but something is missing, the daemon for instance
   5  `status`: not enforcing
+  6  `audit verify`: not intact; stored records were changed, removed, added or moved
 
 ENFORCER_LOG sets what is logged to standard error: error, warn, info (default), debug.";
 
@@ -71,12 +79,16 @@ enum Command {
     Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
     Status(StatusArgs),
+    /// Show audit records that the daemon has in memory, and those to come.
+    Events(EventsArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
     Reload(DaemonArgs),
     /// End the daemon. Guests stay policed, and new ones stay closed.
     Stop(DaemonArgs),
     /// End the daemon, open what it closed, and remove every trace of it from the kernel.
     Uninstall(UninstallArgs),
+    /// Verify the stored records, or find some of them.
+    Audit(audit::AuditArgs),
 }
 
 /// Arguments of `run`.
@@ -147,6 +159,68 @@ struct StatusArgs {
     run_dir: Option<PathBuf>,
 }
 
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer events --follow
+  enforcer events --guest jupyter-ann --verdict deny
+  enforcer events --json --from 1200 --follow | my-collector
+
+The daemon has the latest 16384 records in memory; --from goes on where a reader was, and a `gap` says
+what is missing. Filters apply to what is shown.")]
+struct EventsArgs {
+    /// Go on as records are made.
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin with the record of this number.
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<u64>,
+    /// Only those at or after this moment, RFC 3339 in UTC: 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<String>,
+    /// Only those of this container.
+    #[arg(long, value_name = "NAME")]
+    guest: Option<String>,
+    /// Only those with this verdict.
+    #[arg(long, value_parser = ["allow", "deny"])]
+    verdict: Option<String>,
+    /// Only those with this reason.
+    #[arg(long)]
+    reason: Option<String>,
+    /// Only those of this kind: `denied`, `flow_opened`, `flow_closed`, `loss`, `repair`, …
+    #[arg(long)]
+    kind: Option<String>,
+    /// Write JSON, one record a line, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Ask the daemon of this config file.
+    #[arg(long, value_name = "FILE", conflicts_with = "run_dir")]
+    config: Option<PathBuf>,
+    /// Ask the daemon of this run directory [default: /run/enforcer].
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+/// A moment as records have it: what is left out of it counts from its beginning.
+fn parse_since(text: &str) -> Result<String, String> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let moment = text.strip_suffix('Z').unwrap_or(text);
+    let fits = |(at, byte): (usize, u8)| match SHAPE.get(at) {
+        Some(b'0') => byte.is_ascii_digit(),
+        Some(other) => byte == *other,
+        None if at == SHAPE.len() => byte == b'.',
+        None => byte.is_ascii_digit(),
+    };
+    if moment.len() < "0000-00-00".len() || !moment.bytes().enumerate().all(fits) {
+        return Err(
+            "write it in UTC, as 2026-01-31T12:00:00Z or a part of that from 2026-01-31 on"
+                .to_owned(),
+        );
+    }
+    Ok(moment.to_owned())
+}
+
 /// Arguments of `reload` and `stop`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -186,9 +260,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args),
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Events(args) => events::events(&args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,
+        Command::Audit(args) => audit::audit(args),
     }
 }
 
@@ -203,9 +279,41 @@ mod tests {
     }
 
     #[test]
+    fn moments_are_taken_from_the_day_on_and_nothing_else() {
+        for good in
+            ["2026-01-31", "2026-01-31T12", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z"]
+        {
+            assert_eq!(parse_since(good).as_deref(), Ok(good.trim_end_matches('Z')));
+        }
+        for bad in
+            ["", "2026", "2026-01-31 12:00", "12:00", "2026-01-31T12:00:00+01:00", "yesterday"]
+        {
+            assert!(parse_since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_config_and_a_run_directory_exclude_each_other() {
         let arguments = ["enforcer", "status", "--config", "a", "--run-dir", "b"];
         let error = Cli::try_parse_from(arguments).expect_err("refused");
         assert_eq!(error.exit_code(), Exit::Usage as i32);
+    }
+
+    #[test]
+    fn bad_questions_to_the_audit_store_are_told_with_what_to_write() {
+        let cases = [
+            (["--to", "example.org"], "10.0.0.2:80"),
+            (["--at", "yesterday"], "2026-11-22T12:00:00Z"),
+            (["--since", "1w"], "15m"),
+            (["--verdict", "maybe"], "allow"),
+        ];
+        for (arguments, words) in cases {
+            let all = ["enforcer", "audit", "query"].into_iter().chain(arguments);
+            let error = Cli::try_parse_from(all).expect_err("refused");
+            assert_eq!(error.exit_code(), Exit::Usage as i32);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        let both = ["enforcer", "audit", "query", "--at", "2h", "--since", "3h"];
+        assert!(Cli::try_parse_from(both).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `text -> raw (serde shape) -> parse + check (meaning) -> Config`; every problem has a line.
 
+mod audit;
 mod check;
 pub mod file;
 mod metrics;
@@ -24,6 +25,7 @@ use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 use crate::model::closure::{By, Closure, stamps};
 
 pub use self::{
+    audit::Audit,
     metrics::MetricsAt,
     outside::{GuestLabel, Outside, OutsideAction},
     parse::parse,
@@ -71,6 +73,8 @@ pub struct Config {
     pub max_flows: u32,
     /// What keeps guest bridges closed where no program sits.
     pub closed_by: ClosedBy,
+    /// Where audit records go.
+    pub audit: Audit,
     /// What becomes of guests that step outside their policy.
     pub outside: Outside,
     /// Where metrics are served; `None`: nowhere.
@@ -88,6 +92,7 @@ impl Default for Config {
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
+            audit: Audit::default(),
             outside: Outside::default(),
             metrics: None,
             networks: BTreeMap::new(),

@@ -21,8 +21,9 @@ pub use self::{
     serve::serve,
 };
 
-/// The reason of counters that count no denial.
+/// The reasons of counters that count no denial.
 const FLOW_OPENED: &str = "flow_opened";
+const FLOW_CLOSED: &str = "flow_closed";
 
 /// A report as text; `took` is the time that it took to measure it.
 #[must_use]
@@ -168,13 +169,19 @@ fn counters(report: &StatusReport, out: &mut Exposition) {
             }
         }
     };
-    let denied = |reason: &str| reason != FLOW_OPENED;
+    let denied = |reason: &str| reason != FLOW_OPENED && reason != FLOW_CLOSED;
     write("enforcer_denied_events_total", "Frames denied.", denied, |count| count.events);
     let help = "Packets denied, as on the wire: a super-packet is many.";
     write("enforcer_denied_packets_total", help, denied, |count| count.packets);
     write("enforcer_denied_bytes_total", "Bytes denied.", denied, |count| count.bytes);
     let help = "Flows that policy let open; their reason is flow_opened.";
     write("enforcer_opened_flows_total", help, |reason| reason == FLOW_OPENED, |c| c.events);
+    let closed = |reason: &str| reason == FLOW_CLOSED;
+    write("enforcer_closed_flows_total", "Flows that ended.", closed, |count| count.events);
+    let help = "Packets of flows that ended, in both directions.";
+    write("enforcer_closed_flows_packets_total", help, closed, |count| count.packets);
+    let help = "Bytes of flows that ended, in both directions.";
+    write("enforcer_closed_flows_bytes_total", help, closed, |count| count.bytes);
     let help = "Records that the kernel wrote for the daemon.";
     write("enforcer_records_written_total", help, |_| true, |count| count.recorded);
     let help = "Records left out because of the rate for each guest and reason.";

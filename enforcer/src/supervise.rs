@@ -8,6 +8,7 @@ pub mod loading;
 mod metrics;
 mod networks;
 mod notify;
+mod outputs;
 mod outside;
 mod records;
 mod reload;
@@ -119,7 +120,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
     let (journal, journal_out) = mpsc::unbounded_channel();
-    let records = Records::start(loaded.ring, loaded.counters, owners_out, journal_out)?;
+    let (outputs, following) = outputs::open(&config.borrow(), &takeover, &journal)?;
+    let records = Records::start(outputs, loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
     let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
     let links = netlink::links::follow().await?;
@@ -190,6 +192,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         }
         () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
+        () = following => Err(SuperviseError::Ended { what: "the events socket" }),
         _ = &mut reporting => Err(SuperviseError::Ended { what: "the reports" }),
         () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
         () = announce(state_out, shared) => Err(SuperviseError::Ended { what: "the control loop" }),

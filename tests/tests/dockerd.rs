@@ -11,6 +11,8 @@ mod engine;
 mod flood;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
+#[path = "dockerd/kept.rs"]
+mod kept;
 #[path = "dockerd/lifecycle.rs"]
 mod lifecycle;
 #[path = "dockerd/metrics.rs"]
@@ -25,6 +27,8 @@ mod ports;
 mod promises;
 #[path = "dockerd/races.rs"]
 mod races;
+#[path = "dockerd/records.rs"]
+mod records;
 #[path = "dockerd/rows.rs"]
 mod rows;
 #[path = "dockerd/second_network.rs"]

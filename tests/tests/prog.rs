@@ -1,6 +1,8 @@
 //! The real eBPF object, run frame by frame with `BPF_PROG_TEST_RUN` in a network namespace of the
 //! test's own. Nothing is attached and no frame leaves. Needs root; without it, it says so and passes.
 
+#[path = "prog/ends.rs"]
+mod ends;
 #[path = "prog/flood.rs"]
 mod flood;
 #[path = "prog/flows.rs"]

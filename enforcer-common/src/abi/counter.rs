@@ -8,9 +8,9 @@ use super::{layout::layout, pod};
 pub struct CounterKey {
     /// [`super::endpoint::Endpoint::id`] or [`super::endpoint::Network::id`].
     pub owner: u32,
-    /// A [`super::verdict::DropReason`], or [`FLOW_OPENED`].
+    /// A [`super::verdict::DropReason`], [`FLOW_OPENED`] or [`FLOW_CLOSED`].
     pub reason: u16,
-    /// A [`super::event::Hook`].
+    /// A [`super::event::Hook`]; 0 for [`FLOW_CLOSED`], which is no program's.
     pub hook: u8,
     /// Padding, 0.
     pub reserved: u8,
@@ -18,6 +18,8 @@ pub struct CounterKey {
 
 /// [`CounterKey::reason`] of flows opened; reasons of denials start at 1.
 pub const FLOW_OPENED: u16 = 0;
+/// [`CounterKey::reason`] of flows that ended.
+pub const FLOW_CLOSED: u16 = u16::MAX;
 
 /// Value of map `COUNTERS`, one for each CPU.
 ///
@@ -25,11 +27,12 @@ pub const FLOW_OPENED: u16 = 0;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
-    /// Frames (super-packets count once) denied, or flows opened.
+    /// Frames (super-packets count once) denied, or flows opened or closed.
     pub events: u64,
-    /// Packets as on the wire: a GSO super-packet counts its segments.
+    /// Packets as on the wire: a GSO super-packet counts its segments. Of closed flows: all of both
+    /// directions.
     pub packets: u64,
-    /// Bytes of these frames.
+    /// Bytes of these.
     pub bytes: u64,
     /// Records written to the ring.
     pub recorded: u64,

@@ -15,6 +15,8 @@ pub enum EventKind {
     FlowOpened = 1,
     /// A frame was denied.
     Denied = 2,
+    /// A flow ended: a [`FlowEnd`], not an [`Event`].
+    FlowClosed = 3,
 }
 
 impl EventKind {
@@ -24,6 +26,7 @@ impl EventKind {
         match value {
             1 => Some(Self::FlowOpened),
             2 => Some(Self::Denied),
+            3 => Some(Self::FlowClosed),
             _ => None,
         }
     }
@@ -117,5 +120,114 @@ pub struct Event {
     pub hook: u8,
 }
 
-const _: () = assert!(size_of::<Event>() == 88);
-pod!(Event);
+/// Why a flow ended. Value of [`FlowEnd::cause`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// Both ends closed it, or one reset it.
+    Closed = 1,
+    /// Nothing was said for too long.
+    Idle = 2,
+    /// A newer policy denies it.
+    Policy = 3,
+    /// Its ends used the same ports for another flow.
+    Reopened = 4,
+    /// Its endpoint is gone.
+    Gone = 5,
+    /// The kernel had no room to go on with it.
+    NoRoom = 6,
+    /// Its opener had no answer.
+    Unanswered = 7,
+}
+
+impl EndCause {
+    /// Every cause, in order of value.
+    pub const ALL: [Self; 7] = [
+        Self::Closed,
+        Self::Idle,
+        Self::Policy,
+        Self::Reopened,
+        Self::Gone,
+        Self::NoRoom,
+        Self::Unanswered,
+    ];
+
+    /// The word for it in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::Policy => "policy",
+            Self::Reopened => "reopened",
+            Self::Gone => "gone",
+            Self::NoRoom => "no_room",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    /// The cause with this ABI value, if there is one.
+    #[must_use]
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Closed),
+            2 => Some(Self::Idle),
+            3 => Some(Self::Policy),
+            4 => Some(Self::Reopened),
+            5 => Some(Self::Gone),
+            6 => Some(Self::NoRoom),
+            7 => Some(Self::Unanswered),
+            _ => None,
+        }
+    }
+}
+
+/// The end of a flow, and what it carried.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowEnd {
+    /// [`EVENT_ABI`].
+    pub abi: u16,
+    /// [`EventKind::FlowClosed`].
+    pub kind: u16,
+    /// Endpoint that it belonged to: an id, not an ifindex.
+    pub owner: u32,
+    /// When its end was noticed, monotonic ns (coarse clock, about 4 ms): up to 20 s after its last
+    /// packet and its linger, 5 minutes where its endpoint is gone.
+    pub time_ns: u64,
+    /// First packet, monotonic ns.
+    pub opened_ns: u64,
+    /// Last packet that kept it alive, monotonic ns.
+    pub last_seen_ns: u64,
+    /// Packets the endpoint sent, GSO segments counted.
+    pub packets_out: u64,
+    /// Bytes the endpoint sent, Ethernet headers included.
+    pub bytes_out: u64,
+    /// Packets the endpoint was sent.
+    pub packets_in: u64,
+    /// Bytes the endpoint was sent.
+    pub bytes_in: u64,
+    /// Rule that allowed it, 0: none needed.
+    pub rule: u32,
+    /// Who opened it: a [`crate::decide::Opener`].
+    pub opener: u32,
+    /// The endpoint's address; IPv4 in the first four bytes.
+    pub local: [u8; 16],
+    /// The peer's address; IPv4 in the first four bytes.
+    pub remote: [u8; 16],
+    /// The endpoint's port, host order; for ICMP echo the identifier.
+    pub local_port: u16,
+    /// The peer's port, host order; for ICMP echo the identifier.
+    pub remote_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`crate::packet::Family`].
+    pub family: u8,
+    /// An [`EndCause`].
+    pub cause: u8,
+    /// Padding, 0.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<Event>() == 88 && size_of::<FlowEnd>() == 112);
+pod!(Event, FlowEnd);

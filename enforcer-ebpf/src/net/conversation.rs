@@ -4,6 +4,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use enforcer_common::{
     abi::{
         endpoint::Endpoint,
+        event::EndCause,
         flow::{FlowKey, FlowRecord},
         policy::Policy,
         verdict::DropReason,
@@ -80,7 +81,7 @@ fn converse(
                     found.account(frame, payload, from_endpoint, false, now);
                     return Ok(());
                 }
-                found.end();
+                found.end(EndCause::Reopened);
                 return open(frame, policy, &Opening { key, sender, rule: allowed.rule, now });
             }
         }
@@ -132,7 +133,7 @@ fn redecide(found: &Found<'_>, endpoint: &Endpoint, policy: &Policy) -> Result<(
             Ok(())
         }
         Err(reason) => {
-            found.end();
+            found.end(EndCause::Policy);
             Err(reason)
         }
     }

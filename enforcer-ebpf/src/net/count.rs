@@ -11,7 +11,7 @@ use enforcer_common::{
 use super::Frame;
 use crate::{
     atomic,
-    maps::{COUNTERS, UNCOUNTED},
+    maps::{COUNTERS, SCRATCH, UNCOUNTED},
 };
 
 const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
@@ -20,7 +20,13 @@ const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
 #[inline(always)]
 pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
     let key = CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
-    let Some(counter) = entry(&key) else {
+    one(&key, u64::from(frame.skb.segments()), u64::from(frame.skb.len()))
+}
+
+/// Counts one event of so many packets and bytes.
+#[inline(always)]
+pub fn one(key: &CounterKey, packets: u64, bytes: u64) -> Option<&'static mut Counter> {
+    let Some(counter) = entry(key) else {
         if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {
             // SAFETY: this CPU's own slot; programs do not preempt one another on a CPU.
             unsafe { *uncounted += 1 };
@@ -28,8 +34,8 @@ pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
         return None;
     };
     counter.events += 1;
-    counter.packets += u64::from(frame.skb.segments());
-    counter.bytes += u64::from(frame.skb.len());
+    counter.packets += packets;
+    counter.bytes += bytes;
     Some(counter)
 }
 
@@ -78,8 +84,10 @@ fn entry(key: &CounterKey) -> Option<&'static mut Counter> {
         // SAFETY: this CPU's own value; programs do not preempt one another on a CPU.
         return Some(unsafe { &mut *counter });
     }
+    let scratch = SCRATCH.get_ptr_mut(0)?;
     // Lost when another CPU was faster: then the lookup below finds its entry.
-    let _exists = COUNTERS.insert(key, Counter::default(), 1);
+    // SAFETY: this CPU's own slot, and nobody writes this part of it.
+    let _exists = COUNTERS.insert(key, unsafe { &(*scratch).zero }, 1);
     // SAFETY: as above.
     COUNTERS.get_ptr_mut(key).map(|counter| unsafe { &mut *counter })
 }

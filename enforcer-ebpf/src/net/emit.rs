@@ -1,13 +1,16 @@
 //! Records: reserve first, then say it was recorded; what is not written is counted.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::bpf_ringbuf_query,
+    helpers::generated::{bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit},
 };
 use enforcer_common::{
     abi::{
-        counter::FLOW_OPENED,
-        event::{EVENT_ABI, EventKind},
+        counter::{CounterKey, FLOW_CLOSED, FLOW_OPENED},
+        event::{EVENT_ABI, EventKind, FlowEnd},
+        flow::{FlowKey, FlowRecord},
         verdict::DropReason,
     },
     packet::Bytes as _,
@@ -73,13 +76,70 @@ fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool)
         (*event).hook = frame.hook as u8;
     }
     counter.recorded += 1;
-    // SAFETY: the map is a ring buffer; the helper only reads its state.
-    let waiting = unsafe {
-        bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA))
+    slot.submit(wakeup());
+}
+
+/// The end of a flow that nobody else ends. Its owner has a quota of these records of its own.
+/// Not inlined: flows end in many places.
+#[inline(never)]
+pub fn closed(key: &FlowKey, flow: *const FlowRecord, cause: u8) {
+    // SAFETY: the entry is valid for this run; other CPUs may still count a packet that passed.
+    let flow = unsafe { &*flow };
+    let counted = CounterKey { owner: key.endpoint, reason: FLOW_CLOSED, hook: 0, reserved: 0 };
+    let packets = flow.packets_out + flow.packets_in;
+    let Some(counter) = count::one(&counted, packets, flow.bytes_out + flow.bytes_in) else {
+        return;
     };
-    slot.submit(u64::from(if waiting > WAKE_AT_BYTES {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    }));
+    let now = now_ns();
+    if !count::take_token(counter, now) {
+        counter.suppressed += 1;
+        return;
+    }
+    // The ring's own type is `Event`; its records may have any length.
+    // SAFETY: the map is a ring buffer, and the length is a constant, as the verifier wants it.
+    let slot = unsafe { bpf_ringbuf_reserve(ring(), size_of::<FlowEnd>() as u64, 0) };
+    if slot.is_null() {
+        counter.lost += 1;
+        return;
+    }
+    let end = slot.cast::<FlowEnd>();
+    // SAFETY: the slot is as long as a `FlowEnd` and 8-byte aligned; every byte of it is written.
+    unsafe {
+        (*end).abi = EVENT_ABI;
+        (*end).kind = EventKind::FlowClosed as u16;
+        (*end).owner = key.endpoint;
+        (*end).time_ns = now;
+        (*end).opened_ns = flow.opened_ns;
+        (*end).last_seen_ns = flow.last_seen_ns;
+        (*end).packets_out = flow.packets_out;
+        (*end).bytes_out = flow.bytes_out;
+        (*end).packets_in = flow.packets_in;
+        (*end).bytes_in = flow.bytes_in;
+        (*end).rule = flow.rule;
+        (*end).opener = flow.opener;
+        (*end).local = key.local;
+        (*end).remote = key.remote;
+        (*end).local_port = key.local_port;
+        (*end).remote_port = key.remote_port;
+        (*end).protocol = key.protocol;
+        (*end).family = key.family;
+        (*end).cause = cause;
+        (*end).reserved = 0;
+    }
+    counter.recorded += 1;
+    // SAFETY: reserved above, and given back once.
+    unsafe { bpf_ringbuf_submit(slot, wakeup()) };
+}
+
+#[inline(always)]
+fn ring() -> *mut c_void {
+    (&raw const EVENTS).cast_mut().cast()
+}
+
+/// Whether the reader is woken for this record.
+#[inline(always)]
+fn wakeup() -> u64 {
+    // SAFETY: the map is a ring buffer; the helper only reads its state.
+    let waiting = unsafe { bpf_ringbuf_query(ring(), u64::from(BPF_RB_AVAIL_DATA)) };
+    u64::from(if waiting > WAKE_AT_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
 }

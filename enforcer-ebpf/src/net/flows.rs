@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use enforcer_common::{
     abi::{
+        event::EndCause,
         flow::{Check, FlowKey, FlowRecord},
         policy::Policy,
         verdict::DropReason,
@@ -12,7 +13,7 @@ use enforcer_common::{
     packet::{Bytes as _, Packet, Payload, TCP},
 };
 
-use super::{Frame, conversation::Opening, reap};
+use super::{Frame, conversation::Opening, emit, reap};
 use crate::{
     atomic,
     maps::{FLOWS, SCRATCH, USAGE},
@@ -75,7 +76,7 @@ impl<'a> Found<'a> {
             return None;
         }
         if flow::is_expired(found.record(), found.state, key.protocol, now) {
-            found.end();
+            found.end(flow::end_cause(found.state));
             return None;
         }
         Some(found)
@@ -138,7 +139,7 @@ impl<'a> Found<'a> {
                 return Err(reason);
             }
             // Too many linger: this one is forgotten at once.
-            self.end();
+            self.end(EndCause::Closed);
             return Ok(());
         }
         if !swap_state(self.flow, self.state, next) {
@@ -169,14 +170,26 @@ impl<'a> Found<'a> {
 
     /// Ends the flow now.
     #[inline(always)]
-    pub fn end(&self) {
-        end(self.key, self.flow, self.state);
+    pub fn end(&self, cause: EndCause) {
+        end(self.key, self.flow, self.state, cause);
     }
 }
 
-/// Ends a flow; of several that try, one gives its quota back.
+/// Ends a flow; of several that try, one gives its quota back and records the end.
 #[inline(always)]
-pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState) {
+pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState, cause: EndCause) {
+    if swap_state(flow, state, FlowState::DEAD) {
+        emit::closed(key, flow, cause as u8);
+        release(key.endpoint, state.quota_class(), state.is_outbound());
+        // Fails only when the entry is gone already.
+        let _gone = FLOWS.remove(key);
+    }
+}
+
+/// Takes a flow out of the table without a word: one that was never opened, or one that another table
+/// knows to be over. Test runs may not record: a frame may interrupt them.
+#[inline(always)]
+pub fn take_out(key: &FlowKey, flow: *mut FlowRecord, state: FlowState) {
     if swap_state(flow, state, FlowState::DEAD) {
         release(key.endpoint, state.quota_class(), state.is_outbound());
         // Fails only when the entry is gone already.
@@ -256,7 +269,7 @@ impl LetIn<'_> {
         reap::ensure_ticking();
         if reap::schedule(self.key, flow, self.left_ns, self.now, check).is_err() {
             // Nobody would reap it.
-            end(self.key, flow, self.state);
+            take_out(self.key, flow, self.state);
             return Err(DropReason::FlowTableFull);
         }
         Ok(true)

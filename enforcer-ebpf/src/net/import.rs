@@ -20,7 +20,7 @@ use enforcer_common::{
 use super::{
     conversation::now_ns,
     count,
-    flows::{LetIn, end, load_state, release, reserve, swap_state},
+    flows::{LetIn, load_state, release, reserve, swap_state, take_out},
     policy, reap,
 };
 use crate::{
@@ -121,7 +121,7 @@ fn import(import: &mut Import, check: &mut Check, now: u64) -> Outcome {
             return Outcome::Newer;
         }
         // The other table has a later flow under this key, so this one was over.
-        end(key, known, load_state(known));
+        take_out(key, known, load_state(known));
     }
     let state = FlowState::from_word(record.state);
     let left_ns = flow::remaining_ns(record, state, key.protocol, now);

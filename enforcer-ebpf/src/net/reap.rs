@@ -13,6 +13,7 @@ use aya_ebpf::{
 use enforcer_common::{
     abi::{
         counter::CHECKS_PER_ENDPOINT,
+        event::EndCause,
         flow::{Check, FlowKey, FlowRecord},
     },
     flow,
@@ -198,7 +199,14 @@ fn look_at(check: &mut Check, now: u64) {
     // The flows of an endpoint that is gone go with it: nobody's quota counts them any more.
     let orphan = USAGE.get_ptr_mut(key.endpoint).is_none();
     // A flow that nobody would look at again must not stay.
-    if orphan || left == 0 || schedule(&key, flow, left, now, check).is_err() {
-        end(&key, flow, state);
-    }
+    let cause = if orphan {
+        EndCause::Gone
+    } else if left == 0 {
+        flow::end_cause(state)
+    } else if schedule(&key, flow, left, now, check).is_err() {
+        EndCause::NoRoom
+    } else {
+        return;
+    };
+    end(&key, flow, state, cause);
 }

@@ -2,21 +2,65 @@
 //! is counted, never a guess.
 
 use enforcer_common::abi::{
-    event::{EVENT_ABI, Event, EventKind, Hook},
+    counter::{CounterKey, FLOW_CLOSED},
+    event::{EVENT_ABI, EndCause, Event, EventKind, FlowEnd, Hook},
     verdict::DropReason,
 };
 
 /// An event, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decoded {
-    /// What happened.
-    pub kind: EventKind,
+pub enum Decoded {
+    /// A frame opened a flow, or was denied.
+    Judged(Judged),
+    /// A flow ended.
+    Ended(Ended),
+}
+
+/// A frame and its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
     /// The program that decided.
     pub hook: Hook,
-    /// Why, if denied.
+    /// Why, if denied; otherwise the frame opened a flow.
     pub reason: Option<DropReason>,
     /// All fields.
     pub event: Event,
+}
+
+/// The end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub cause: EndCause,
+    /// All fields.
+    pub end: FlowEnd,
+}
+
+impl Decoded {
+    /// What the kernel counted it under.
+    #[must_use]
+    pub const fn counter(&self) -> CounterKey {
+        match self {
+            Self::Judged(Judged { event, .. }) => CounterKey {
+                owner: event.owner,
+                reason: event.reason,
+                hook: event.hook,
+                reserved: 0,
+            },
+            Self::Ended(Ended { end, .. }) => {
+                CounterKey { owner: end.owner, reason: FLOW_CLOSED, hook: 0, reserved: 0 }
+            }
+        }
+    }
+
+    /// When it happened, monotonic ns.
+    #[must_use]
+    pub const fn time_ns(&self) -> u64 {
+        match self {
+            Self::Judged(Judged { event, .. }) => event.time_ns,
+            Self::Ended(Ended { end, .. }) => end.time_ns,
+        }
+    }
 }
 
 /// Bytes that are no event of this version.
@@ -37,29 +81,43 @@ pub enum DecodeError {
     /// Not known, or missing from a denial.
     #[error("an event with reason {0}")]
     Reason(u16),
+    /// Not known.
+    #[error("a flow's end with cause {0}")]
+    Cause(u8),
 }
 
 /// Decodes one event.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    let event = read(bytes).ok_or(DecodeError::Length(bytes.len()))?;
-    if event.abi != EVENT_ABI {
-        return Err(DecodeError::Version(event.abi));
+    let mut fields = Fields(bytes);
+    let length = DecodeError::Length(bytes.len());
+    let abi = u16::from_ne_bytes(fields.next().ok_or(length)?);
+    if abi != EVENT_ABI {
+        return Err(DecodeError::Version(abi));
     }
-    let kind = EventKind::from_value(event.kind).ok_or(DecodeError::Kind(event.kind))?;
+    let kind = u16::from_ne_bytes(fields.next().ok_or(length)?);
+    match EventKind::from_value(kind).ok_or(DecodeError::Kind(kind))? {
+        EventKind::Denied => judged(read_event(bytes).ok_or(length)?, true),
+        EventKind::FlowOpened => judged(read_event(bytes).ok_or(length)?, false),
+        EventKind::FlowClosed => {
+            let end = read_end(bytes).ok_or(length)?;
+            let cause = EndCause::from_value(end.cause).ok_or(DecodeError::Cause(end.cause))?;
+            Ok(Decoded::Ended(Ended { cause, end }))
+        }
+    }
+}
+
+fn judged(event: Event, denied: bool) -> Result<Decoded, DecodeError> {
     let hook = Hook::from_value(event.hook).ok_or(DecodeError::Hook(event.hook))?;
     let reason = DropReason::from_value(event.reason);
-    let fits = match kind {
-        EventKind::Denied => reason.is_some(),
-        EventKind::FlowOpened => event.reason == 0,
-    };
+    let fits = if denied { reason.is_some() } else { event.reason == 0 };
     if !fits {
         return Err(DecodeError::Reason(event.reason));
     }
-    Ok(Decoded { kind, hook, reason, event })
+    Ok(Decoded::Judged(Judged { hook, reason, event }))
 }
 
 /// Reads the fields in the order of [`Event`], which has no padding.
-fn read(bytes: &[u8]) -> Option<Event> {
+fn read_event(bytes: &[u8]) -> Option<Event> {
     if bytes.len() != size_of::<Event>() {
         return None;
     }
@@ -85,6 +143,36 @@ fn read(bytes: &[u8]) -> Option<Event> {
         family: u8::from_ne_bytes(fields.next()?),
         tcp_flags: u8::from_ne_bytes(fields.next()?),
         hook: u8::from_ne_bytes(fields.next()?),
+    })
+}
+
+/// Reads the fields in the order of [`FlowEnd`], which has no padding.
+fn read_end(bytes: &[u8]) -> Option<FlowEnd> {
+    if bytes.len() != size_of::<FlowEnd>() {
+        return None;
+    }
+    let mut fields = Fields(bytes);
+    Some(FlowEnd {
+        abi: u16::from_ne_bytes(fields.next()?),
+        kind: u16::from_ne_bytes(fields.next()?),
+        owner: u32::from_ne_bytes(fields.next()?),
+        time_ns: u64::from_ne_bytes(fields.next()?),
+        opened_ns: u64::from_ne_bytes(fields.next()?),
+        last_seen_ns: u64::from_ne_bytes(fields.next()?),
+        packets_out: u64::from_ne_bytes(fields.next()?),
+        bytes_out: u64::from_ne_bytes(fields.next()?),
+        packets_in: u64::from_ne_bytes(fields.next()?),
+        bytes_in: u64::from_ne_bytes(fields.next()?),
+        rule: u32::from_ne_bytes(fields.next()?),
+        opener: u32::from_ne_bytes(fields.next()?),
+        local: fields.next()?,
+        remote: fields.next()?,
+        local_port: u16::from_ne_bytes(fields.next()?),
+        remote_port: u16::from_ne_bytes(fields.next()?),
+        protocol: u8::from_ne_bytes(fields.next()?),
+        family: u8::from_ne_bytes(fields.next()?),
+        cause: u8::from_ne_bytes(fields.next()?),
+        reserved: u8::from_ne_bytes(fields.next()?),
     })
 }
 
@@ -146,9 +234,67 @@ mod tests {
             tcp_flags: 2,
             hook: 1,
         };
-        assert_eq!(decoded.event, expected);
-        assert_eq!(decoded.reason, Some(DropReason::Policy));
-        assert_eq!((decoded.kind, decoded.hook), (EventKind::Denied, Hook::FromGuest));
+        let reason = Some(DropReason::Policy);
+        assert_eq!(
+            decoded,
+            Decoded::Judged(Judged { hook: Hook::FromGuest, reason, event: expected })
+        );
+        assert_eq!((decoded.counter().owner, decoded.counter().reason), (7, 22));
+    }
+
+    /// The end of a flow, by hand.
+    fn end(cause: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for half in [EVENT_ABI, 3] {
+            bytes.extend(half.to_ne_bytes());
+        }
+        bytes.extend(7u32.to_ne_bytes());
+        for long in 1u64..=7 {
+            bytes.extend(long.to_ne_bytes());
+        }
+        for word in [42u32, 5] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend([[1u8; 16], [2; 16]].concat());
+        for half in [8888u16, 50_000] {
+            bytes.extend(half.to_ne_bytes());
+        }
+        bytes.extend([6, 4, cause, 0]);
+        bytes
+    }
+
+    #[test]
+    fn the_end_of_a_flow_is_read_field_by_field() {
+        let decoded = decode(&end(2)).expect("decodes");
+        let expected = FlowEnd {
+            abi: EVENT_ABI,
+            kind: 3,
+            owner: 7,
+            time_ns: 1,
+            opened_ns: 2,
+            last_seen_ns: 3,
+            packets_out: 4,
+            bytes_out: 5,
+            packets_in: 6,
+            bytes_in: 7,
+            rule: 42,
+            opener: 5,
+            local: [1; 16],
+            remote: [2; 16],
+            local_port: 8888,
+            remote_port: 50_000,
+            protocol: 6,
+            family: 4,
+            cause: 2,
+            reserved: 0,
+        };
+        assert_eq!(decoded, Decoded::Ended(Ended { cause: EndCause::Idle, end: expected }));
+        assert_eq!((decoded.counter().owner, decoded.counter().reason), (7, FLOW_CLOSED));
+        for cause in EndCause::ALL {
+            assert!(
+                matches!(decode(&end(cause as u8)), Ok(Decoded::Ended(ended)) if ended.cause == cause)
+            );
+        }
     }
 
     #[test]
@@ -164,6 +310,8 @@ mod tests {
             (bytes(EVENT_ABI, 2, 999, 1), DecodeError::Reason(999)),
             (bytes(EVENT_ABI, 2, 0, 1), DecodeError::Reason(0)),
             (bytes(EVENT_ABI, 1, 22, 1), DecodeError::Reason(22)),
+            (bytes(EVENT_ABI, 3, 0, 1), DecodeError::Length(88)),
+            (end(0), DecodeError::Cause(0)),
         ];
         for (bytes, error) in cases {
             assert_eq!(decode(&bytes), Err(error));

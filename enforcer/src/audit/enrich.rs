@@ -3,24 +3,25 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
 
 use enforcer_common::{
-    abi::{endpoint::Role, event::EventKind},
+    abi::endpoint::Role,
+    decide::{Opener, Origin},
     packet,
 };
 
 use super::{
-    decode::Decoded,
-    record::{Body, Subject, Traffic, text},
+    decode::{Decoded, Ended, Judged},
+    record::{Body, Clock, FlowClosed, Subject, Traffic, text},
 };
 use crate::model::owner::{Owner, Owners};
 
-/// How long an owner is known after it is gone.
-pub const MEMORY: Duration = Duration::from_mins(1);
+/// How long an owner is known after it is gone: the kernel looks at its last flows within 5 minutes.
+pub const MEMORY: Duration = Duration::from_mins(6);
 
 /// The owners that are, and those that were a moment ago.
 #[derive(Debug, Default)]
@@ -81,20 +82,23 @@ impl Names {
 
     /// The record of an event.
     #[must_use]
-    pub fn enrich(&self, decoded: &Decoded) -> Body {
-        let event = &decoded.event;
+    pub fn enrich(&self, decoded: &Decoded, clock: Clock) -> Body {
+        match decoded {
+            Decoded::Judged(judged) => self.judged(judged),
+            Decoded::Ended(ended) => Body::FlowClosed(Box::new(self.ended(ended, clock))),
+        }
+    }
+
+    fn judged(&self, judged: &Judged) -> Body {
+        let event = &judged.event;
         let is_ip = event.family != 0;
         let has_ports = is_ip
             && matches!(event.protocol, packet::TCP | packet::UDP | packet::ICMP | packet::ICMPV6);
         let traffic = Box::new(Traffic {
             subject: self.subject(event.owner),
-            hook: decoded.hook.name().to_owned(),
-            verdict: match decoded.kind {
-                EventKind::FlowOpened => "allow",
-                EventKind::Denied => "deny",
-            }
-            .to_owned(),
-            reason: decoded.reason.map(|reason| reason.name().to_owned()),
+            hook: judged.hook.name().to_owned(),
+            verdict: if judged.reason.is_some() { "deny" } else { "allow" }.to_owned(),
+            reason: judged.reason.map(|reason| reason.name().to_owned()),
             rule: Some(event.rule).filter(|rule| *rule != 0),
             ingress_ifindex: event.ingress_ifindex,
             frame_len: event.frame_len,
@@ -108,10 +112,44 @@ impl Names {
             destination_port: has_ports.then_some(event.destination_port),
             tcp_flags: (is_ip && event.protocol == packet::TCP).then_some(event.tcp_flags),
         });
-        match decoded.kind {
-            EventKind::FlowOpened => Body::FlowOpened(traffic),
-            EventKind::Denied => Body::Denied(traffic),
+        if judged.reason.is_some() { Body::Denied(traffic) } else { Body::FlowOpened(traffic) }
+    }
+
+    fn ended(&self, ended: &Ended, clock: Clock) -> FlowClosed {
+        let end = &ended.end;
+        let opener = Opener::from_value(end.opener);
+        let local = (ip(end.local, end.family).to_string(), end.local_port);
+        let remote = (ip(end.remote, end.family).to_string(), end.remote_port);
+        let (from, to) = if opener == Opener::Endpoint { (local, remote) } else { (remote, local) };
+        FlowClosed {
+            subject: self.subject(end.owner),
+            cause: ended.cause.name().to_owned(),
+            opener: opener_name(opener).to_owned(),
+            rule: Some(end.rule).filter(|rule| *rule != 0),
+            source: from.0,
+            destination: to.0,
+            protocol: end.protocol,
+            source_port: from.1,
+            destination_port: to.1,
+            start: clock.rfc3339(end.opened_ns),
+            end: clock.rfc3339(end.last_seen_ns),
+            duration_ms: end.last_seen_ns.saturating_sub(end.opened_ns) / 1_000_000,
+            packets_out: end.packets_out,
+            packets_in: end.packets_in,
+            bytes_out: end.bytes_out,
+            bytes_in: end.bytes_in,
         }
+    }
+}
+
+/// The word for who opened a flow.
+const fn opener_name(opener: Opener) -> &'static str {
+    match opener {
+        Opener::Endpoint => "guest",
+        Opener::Peer(Origin::Host) => "host",
+        Opener::Peer(Origin::Hub) => "hub",
+        Opener::Peer(Origin::Guest) => "other_guest",
+        Opener::Peer(Origin::Beyond) => "beyond",
     }
 }
 
@@ -134,25 +172,36 @@ pub fn mac(mac: [u8; 6]) -> String {
 
 fn address(bytes: [u8; 16], family: packet::Family, ethertype: u16) -> Option<String> {
     const ARP: u16 = 0x0806;
-    let [a, b, c, d, ..] = bytes;
     match family {
-        packet::IPV4 => Some(Ipv4Addr::new(a, b, c, d).to_string()),
-        packet::IPV6 => Some(Ipv6Addr::from(bytes).to_string()),
-        _ if ethertype == ARP && bytes != [0; 16] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+        packet::IPV4 | packet::IPV6 => Some(ip(bytes, family).to_string()),
+        _ if ethertype == ARP && bytes != [0; 16] => Some(ip(bytes, packet::IPV4).to_string()),
         _ => None,
+    }
+}
+
+/// IPv4 is in the first four bytes.
+fn ip(bytes: [u8; 16], family: packet::Family) -> IpAddr {
+    let [a, b, c, d, ..] = bytes;
+    if family == packet::IPV6 {
+        Ipv6Addr::from(bytes).into()
+    } else {
+        Ipv4Addr::new(a, b, c, d).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use enforcer_common::abi::{
-        event::{Event, Hook},
+        event::{EndCause, Event, FlowEnd, Hook},
         verdict::DropReason,
     };
 
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const CLOCK: Clock = Clock { wall: SystemTime::UNIX_EPOCH, mono_ns: 0 };
 
     fn owner(name: &str) -> Owner {
         Owner {
@@ -166,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_is_known_for_a_minute_after_it_is_gone() {
+    fn an_owner_is_known_for_a_while_after_it_is_gone() {
         let mut names = Names::default();
         names.update(&Arc::new([(7, owner("ann"))].into()), 0);
         names.update(&Arc::new([(8, owner("ben"))].into()), 10 * SECOND);
@@ -174,8 +223,8 @@ mod tests {
             (names.subject(7).container, names.subject(8).container),
             ("ann".into(), "ben".into())
         );
-        assert_eq!(names.forget(69 * SECOND), [] as [u32; 0]);
-        assert_eq!(names.forget(71 * SECOND), [7]);
+        assert_eq!(names.forget(369 * SECOND), [] as [u32; 0]);
+        assert_eq!(names.forget(371 * SECOND), [7]);
         assert_eq!(names.subject(7).role, "unknown");
     }
 
@@ -200,14 +249,43 @@ mod tests {
                 source_port: 5,
                 ..Event::default()
             };
-            let decoded = Decoded {
-                kind: EventKind::Denied,
-                hook: Hook::FromGuest,
-                reason: Some(DropReason::Policy),
-                event,
-            };
-            let Body::Denied(traffic) = Names::default().enrich(&decoded) else { panic!("kind") };
+            let reason = Some(DropReason::Policy);
+            let decoded = Decoded::Judged(Judged { hook: Hook::FromGuest, reason, event });
+            let body = Names::default().enrich(&decoded, CLOCK);
+            let Body::Denied(traffic) = body else { panic!("{body:?}") };
             assert_eq!((traffic.source.as_deref(), traffic.source_port), (source, port));
+        }
+    }
+    #[test]
+    fn a2_the_end_of_a_flow_is_told_from_its_opener_s_side() {
+        let mut end = FlowEnd {
+            owner: 7,
+            opened_ns: 5 * SECOND,
+            last_seen_ns: 7 * SECOND,
+            time_ns: 20 * SECOND,
+            packets_out: 4,
+            bytes_in: 9,
+            local_port: 8888,
+            remote_port: 50_000,
+            protocol: packet::TCP,
+            family: packet::IPV4,
+            ..FlowEnd::default()
+        };
+        end.local[..4].copy_from_slice(&[10, 0, 0, 2]);
+        end.remote[..4].copy_from_slice(&[192, 0, 2, 1]);
+        for (opener, name, source, destination) in [
+            (Opener::Endpoint, "guest", ("10.0.0.2", 8888), ("192.0.2.1", 50_000)),
+            (Opener::Peer(Origin::Beyond), "beyond", ("192.0.2.1", 50_000), ("10.0.0.2", 8888)),
+        ] {
+            let ended =
+                Ended { cause: EndCause::Closed, end: FlowEnd { opener: opener.value(), ..end } };
+            let body = Names::default().enrich(&Decoded::Ended(ended), CLOCK);
+            let Body::FlowClosed(closed) = body else { panic!("{body:?}") };
+            assert_eq!((closed.opener.as_str(), closed.cause.as_str()), (name, "closed"));
+            assert_eq!((closed.source.as_str(), closed.source_port), source);
+            assert_eq!((closed.destination.as_str(), closed.destination_port), destination);
+            assert_eq!(closed.start, "1970-01-01T00:00:05.000000Z");
+            assert_eq!((closed.duration_ms, closed.packets_out, closed.bytes_in), (2000, 4, 9));
         }
     }
 }

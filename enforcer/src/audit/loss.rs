@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_common::abi::{
-    counter::{Counter, CounterKey, FLOW_OPENED, Told},
+    counter::{Counter, CounterKey, FLOW_CLOSED, FLOW_OPENED, Told},
     event::Hook,
     verdict::DropReason,
 };
@@ -116,7 +116,21 @@ pub fn reason_name(reason: u16) -> String {
     match DropReason::from_value(reason) {
         Some(reason) => reason.name().to_owned(),
         None if reason == FLOW_OPENED => "flow_opened".to_owned(),
+        None if reason == FLOW_CLOSED => "flow_closed".to_owned(),
         None => format!("reason_{reason}"),
+    }
+}
+
+/// The value of a counter's reason by its word.
+#[must_use]
+pub fn reason_value(word: &str) -> Option<u16> {
+    match word {
+        "flow_opened" => Some(FLOW_OPENED),
+        "flow_closed" => Some(FLOW_CLOSED),
+        _ => match DropReason::ALL.iter().find(|reason| reason.name() == word) {
+            Some(reason) => Some(*reason as u16),
+            None => word.strip_prefix("reason_")?.parse().ok(),
+        },
     }
 }
 
@@ -165,6 +179,12 @@ mod tests {
     fn reasons_have_the_names_of_denials() {
         assert_eq!(reason_name(22), "policy");
         assert_eq!(reason_name(0), "flow_opened");
+        assert_eq!(reason_name(FLOW_CLOSED), "flow_closed");
         assert_eq!(reason_name(999), "reason_999");
+        let known = DropReason::ALL.iter().map(|reason| *reason as u16);
+        for value in known.chain([FLOW_OPENED, FLOW_CLOSED, 999]) {
+            assert_eq!(reason_value(&reason_name(value)), Some(value));
+        }
+        assert_eq!(reason_value("nonsense"), None);
     }
 }

@@ -1,9 +1,14 @@
 //! The records: what an operator and their tools read, one JSON object a line. Versioned; fields are
 //! added, never renamed.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
+
+use super::store::Retention;
 
 /// Version of the records.
 pub const VERSION: u32 = 1;
@@ -16,7 +21,7 @@ const MAX_TEXT: usize = 128;
 pub struct Record {
     /// [`VERSION`].
     pub v: u32,
-    /// Position in the stream, from 1; no number is left out.
+    /// Position in the stream, from 1; a number that is left out is in a `gap`.
     pub seq: u64,
     /// When it happened, RFC 3339, UTC.
     pub time: String,
@@ -33,16 +38,24 @@ pub struct Record {
 pub enum Body {
     /// A flow was opened.
     FlowOpened(Box<Traffic>),
+    /// A flow ended.
+    FlowClosed(Box<FlowClosed>),
     /// A frame was denied.
     Denied(Box<Traffic>),
     /// Records that were not written.
     Loss(Loss),
+    /// Records that were made and that the sink in which this stands did not get.
+    Gap(Gap),
     /// A guest outside its policy, or a port that belongs to no container.
     Outside(Outside),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
     /// What an earlier daemon, or nobody, left in the kernel.
     Takeover(Takeover),
+    /// How the files of the records were found.
+    Stored(Stored),
+    /// A file of records that is deleted, as the config has it.
+    Retention(Retention),
     /// The config file was read again.
     Config(ConfigChange),
     /// The daemon itself.
@@ -69,6 +82,26 @@ pub struct Takeover {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
     /// Why they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What was found where records are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// `made`: it is new, and `key` is where its trust begins; `recovered`: so many records stand
+    /// behind the last promise; `torn`: so many bytes of an unfinished line were cut; `tampered`:
+    /// somebody changed it, and a new file was begun.
+    pub event: String,
+    /// The directory.
+    pub dir: String,
+    /// How many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// The first public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -167,6 +200,62 @@ pub struct Traffic {
     pub tcp_flags: Option<u8>,
 }
 
+impl fmt::Display for Traffic {
+    /// From, to, and by which protocol.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |f: &mut fmt::Formatter<'_>, ip: &Option<String>, mac: &str, port| {
+            f.write_str(ip.as_deref().unwrap_or(mac))?;
+            if let Some(port) = port { write!(f, " port {port}") } else { Ok(()) }
+        };
+        side(f, &self.source, &self.source_mac, self.source_port)?;
+        f.write_str(" > ")?;
+        side(f, &self.destination, &self.destination_mac, self.destination_port)?;
+        match self.protocol {
+            Some(protocol) => write!(f, " protocol {protocol}"),
+            None => write!(f, " ethertype {}", self.ethertype),
+        }
+    }
+}
+
+/// A flow that ended, and what it carried. Source is the side that opened it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowClosed {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// `closed`, `idle`, `unanswered`, `policy`, `reopened`, `gone` or `no_room`.
+    pub cause: String,
+    /// Who opened it: `guest` for the endpoint itself, else `host`, `hub` or `beyond`.
+    pub opener: String,
+    /// Number of the rule that allowed; none was needed: absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// Source IP address.
+    pub source: String,
+    /// Destination IP address.
+    pub destination: String,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Source port; for ICMP echo the identifier.
+    pub source_port: u16,
+    /// Destination port; for ICMP echo the identifier.
+    pub destination_port: u16,
+    /// First packet, RFC 3339, UTC.
+    pub start: String,
+    /// Last packet that kept it alive, RFC 3339, UTC.
+    pub end: String,
+    /// From the first to that last packet, ms.
+    pub duration_ms: u64,
+    /// Packets that the endpoint sent, segments of an aggregate counted.
+    pub packets_out: u64,
+    /// Packets that the endpoint was sent.
+    pub packets_in: u64,
+    /// Bytes that the endpoint sent, Ethernet headers included.
+    pub bytes_out: u64,
+    /// Bytes that the endpoint was sent.
+    pub bytes_in: u64,
+}
+
 /// How many records of one kind are missing, and why, since the last such record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
@@ -176,7 +265,7 @@ pub struct Loss {
     /// Program that counted; empty: not a program's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hook: String,
-    /// Reason of the denials, or `flow_opened`.
+    /// Reason of the denials, `flow_opened` or `flow_closed`.
     pub reason: String,
     /// Why they are missing.
     pub cause: Cause,
@@ -198,6 +287,19 @@ pub enum Cause {
     Uncounted,
     /// The event was of a version or kind that this daemon does not know.
     Decode,
+    /// An earlier daemon read them and ended before it wrote them.
+    Killed,
+}
+
+/// A hole in one sink's copy of the stream. The record has the number of the last one missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Number of the first that is missing.
+    pub from_seq: u64,
+    /// Number of the last.
+    pub to_seq: u64,
+    /// How many.
+    pub count: u64,
 }
 
 /// A way past policy, and what was done about it.

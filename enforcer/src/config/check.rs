@@ -89,6 +89,14 @@ pub(super) fn socket_path(path: &str, suffix: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// An absolute path.
+pub(super) fn absolute_path(path: &str) -> Result<(), String> {
+    if path.starts_with('/') && !path.contains('\0') {
+        return Ok(());
+    }
+    Err(format!("\"{path}\" is not an absolute path; start it with '/'"))
+}
+
 /// An IPv4 subnet that Docker can hand out to guests.
 pub(super) fn subnet4(text: &str) -> Result<(Ipv4Addr, u8), String> {
     let (address, prefix) = split_prefix::<Ipv4Addr>(text, "172.30.0.0/24")?;

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, check, metrics, network, outside,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, audit, check, metrics, network, outside,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -34,6 +34,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let pin_dir = path(raw.daemon.pin_dir.as_ref(), DEFAULT_PIN_DIR, "", &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
     let closed_by = closed_by(raw.daemon.closed_by.as_ref(), &mut problems);
+    let audit = audit::audit(&raw.audit, &mut problems);
     let outside = outside::outside(raw.outside, &mut problems);
     let taken = metrics::Taken { run_dir: &run_dir, docker_socket: &docker_socket };
     let metrics = metrics::metrics(raw.metrics.as_ref(), &taken, &mut problems);
@@ -59,6 +60,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         mark_mask,
         max_flows,
         closed_by,
+        audit,
         outside,
         metrics,
         networks,

@@ -12,6 +12,7 @@ use toml::Spanned;
 pub(super) struct RawConfig {
     pub(super) docker: RawDocker,
     pub(super) daemon: RawDaemon,
+    pub(super) audit: RawAudit,
     pub(super) outside: RawOutside,
     pub(super) metrics: Option<Spanned<RawMetrics>>,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
@@ -33,6 +34,20 @@ pub(super) struct RawDaemon {
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
     pub(super) closed_by: Option<Spanned<String>>,
+}
+
+/// `[audit]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAudit {
+    pub(super) dir: Option<Spanned<String>>,
+    pub(super) fsync: Option<Spanned<String>>,
+    pub(super) segment_mib: Option<Spanned<i64>>,
+    pub(super) segment_hours: Option<Spanned<i64>>,
+    pub(super) keep_mib: Option<Spanned<i64>>,
+    pub(super) keep_days: Option<Spanned<i64>>,
+    pub(super) stdout: Option<bool>,
+    pub(super) journald: Option<bool>,
 }
 
 /// `[outside]`.

@@ -228,3 +228,41 @@ fn bad_files_are_refused_with_line_and_advice() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n---\n"));
 }
+
+#[test]
+fn bad_tables_about_records_are_refused() {
+    for (text, line, named) in [
+        (format!("[audit]\ndir = \"audit\"\n{LEAST}"), 2, "not an absolute path"),
+        (format!("[audit]\nkeep_days = 9\n{LEAST}"), 2, "say where with `dir`"),
+        (format!("[audit]\nfsync = \"5s\"\n{LEAST}"), 2, "say where with `dir`"),
+        (format!("[audit]\ndir = \"/a\"\nfsync = \"1s\"\n{LEAST}"), 3, "none of \"always\""),
+        (format!("[audit]\ndir = \"/a\"\nkeep_mib = 1\n{LEAST}"), 3, "not one of 2 to"),
+        (format!("[audit]\ndir = \"/a\"\nsegment_hours = 0\n{LEAST}"), 3, "not one of 1 to"),
+        (format!("[audit]\nstdot = true\n{LEAST}"), 2, "did you mean `stdout`"),
+    ] {
+        let error = parse(&text, "f").expect_err(&text);
+        let found = error.problems.iter().any(|p| p.line == line && p.message.contains(named));
+        assert!(found, "{text}: {error}");
+    }
+}
+
+#[test]
+fn files_of_records_are_kept_as_the_config_says() {
+    use std::time::Duration;
+
+    use crate::audit::store::Fsync;
+
+    let none = parse(LEAST, "f").expect("valid").audit;
+    assert_eq!((none.files, none.stdout, none.journald), (None, true, false));
+    let text = format!(
+        "[audit]\ndir = \"/a\"\nfsync = \"5s\"\nsegment_mib = 2\nsegment_hours = 3\nkeep_mib = 4\n\
+         keep_days = 5\njournald = true\n{LEAST}"
+    );
+    let audit = parse(&text, "f").expect("valid").audit;
+    assert_eq!((audit.stdout, audit.journald), (false, true));
+    let files = audit.files.expect("files");
+    assert_eq!((files.segment_bytes, files.keep_bytes), (2 << 20, Some(4 << 20)));
+    assert_eq!(files.segment_age, Duration::from_hours(3));
+    assert_eq!(files.keep_for, Some(Duration::from_hours(120)));
+    assert_eq!(files.fsync, Fsync::Interval(Duration::from_secs(5)));
+}

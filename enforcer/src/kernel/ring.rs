@@ -4,10 +4,10 @@ use std::{
     os::fd::AsFd,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -28,7 +28,29 @@ pub struct EventRing {
 /// A running reader; dropping it stops it after a last look.
 pub struct Reader {
     stop: Arc<AtomicBool>,
+    emptied: Emptied,
     thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Counts how often the ring was read until it was empty.
+#[derive(Clone, Debug, Default)]
+pub struct Emptied(Arc<AtomicU64>);
+
+impl Emptied {
+    /// Waits until all that is in the ring now has been read; false: not within a second.
+    #[must_use]
+    pub fn wait(&self) -> bool {
+        // The look that is under way may have passed what came in meanwhile; the next one does not.
+        let enough = self.0.load(Ordering::Acquire) + 2;
+        let begun = Instant::now();
+        while self.0.load(Ordering::Acquire) < enough {
+            if begun.elapsed() > Duration::from_secs(1) {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
 }
 
 impl EventRing {
@@ -36,11 +58,19 @@ impl EventRing {
         typed(ebpf, "EVENTS").map(|ring| Self { ring })
     }
 
-    /// Starts reading. `sink` gets each event's bytes and must not block.
-    pub fn read(mut self, mut sink: impl FnMut(&[u8]) + Send + 'static) -> std::io::Result<Reader> {
+    /// Starts reading once `begin` says so. `sink` gets each event's bytes and must not block.
+    pub fn read(
+        mut self,
+        begin: impl Fn() -> bool + Send + 'static,
+        mut sink: impl FnMut(&[u8]) + Send + 'static,
+    ) -> std::io::Result<Reader> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let (stopped, emptied) = (Arc::clone(&stop), Emptied::default());
+        let count = emptied.clone();
         let thread = thread::Builder::new().name("events".to_owned()).spawn(move || {
+            while !begin() && !stopped.load(Ordering::Acquire) {
+                thread::sleep(POLL);
+            }
             loop {
                 let last = stopped.load(Ordering::Acquire);
                 while let Some(item) = self.ring.next() {
@@ -49,13 +79,22 @@ impl EventRing {
                         break;
                     }
                 }
+                count.0.fetch_add(1, Ordering::Release);
                 if last {
                     return;
                 }
                 sys::wait_readable(self.ring.as_fd(), POLL);
             }
         })?;
-        Ok(Reader { stop, thread: Some(thread) })
+        Ok(Reader { stop, emptied, thread: Some(thread) })
+    }
+}
+
+impl Reader {
+    /// How often the ring was empty.
+    #[must_use]
+    pub fn emptied(&self) -> Emptied {
+        self.emptied.clone()
     }
 }
 

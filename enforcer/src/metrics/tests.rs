@@ -63,6 +63,7 @@ fn report() -> StatusReport {
             counter("lab", 8, "policy"),
             counter("lab", 7, "policy"),
             counter("class", 9, "flow_opened"),
+            counter("class", 9, "flow_closed"),
         ],
         queue_lost: 11,
         ..StatusReport::default()
@@ -116,12 +117,16 @@ fn each_number_of_the_report_is_on_the_page() {
     };
     let denied = [about("lab", 7, "policy"), about("lab", 8, "policy")];
     let opened = [about("class", 9, "flow_opened")];
-    let all = [&opened[..], &denied[..]].concat();
+    let closed = [about("class", 9, "flow_closed")];
+    let all = [&closed[..], &opened[..], &denied[..]].concat();
     for (name, about, value) in [
         ("enforcer_denied_events_total", &denied[..], 10),
         ("enforcer_denied_packets_total", &denied[..], 20),
         ("enforcer_denied_bytes_total", &denied[..], 3000),
         ("enforcer_opened_flows_total", &opened[..], 10),
+        ("enforcer_closed_flows_total", &closed[..], 10),
+        ("enforcer_closed_flows_packets_total", &closed[..], 20),
+        ("enforcer_closed_flows_bytes_total", &closed[..], 3000),
         ("enforcer_records_written_total", &all[..], 7),
         ("enforcer_records_suppressed_total", &all[..], 2),
         ("enforcer_records_lost_total", &all[..], 1),

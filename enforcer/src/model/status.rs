@@ -169,7 +169,7 @@ pub struct CounterStatus {
     pub network: String,
     /// Program that counted.
     pub hook: String,
-    /// Reason of the denial, or `flow_opened`.
+    /// Reason of the denial, `flow_opened` or `flow_closed`.
     pub reason: String,
     /// Frames denied, or flows opened.
     pub events: u64,

@@ -1,8 +1,10 @@
-//! Puts the audit path together: ring, decode, enrich, queue; and the look at what was lost.
+//! Puts the audit path together: ring, decode, enrich, queue, stream, sinks; and the look at what was
+//! lost.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use enforcer_common::abi::counter::{Counter, CounterKey};
@@ -12,32 +14,37 @@ use tokio::{
     time::timeout,
 };
 
-use super::{SuperviseError, now, start};
+use super::{SuperviseError, now, outputs::Outputs, start};
 use crate::{
     audit::{
+        account::{Accounts, Missing},
         decode,
         enrich::Names,
         loss::{self, Ledger, LossKey},
-        record::{Body, Cause, Daemon, Subject},
-        stdout::{self, Draft, Lost, Queue, Writer},
+        queue::{Account, Draft, Lost, Queue},
+        record::{Body, Cause, Clock, Daemon, Subject},
+        stream::{Sinks, Stream},
     },
     kernel::{
         KernelError, canary,
         maps::CounterMap,
-        ring::{EventRing, Reader},
+        ring::{Emptied, EventRing, Reader},
     },
     model::owner::Owners,
 };
 
 /// How often losses are told.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Longest wait for a reader of the stream when the daemon stops.
+/// Longest wait for the names of those who are here already, when the daemon starts. What they did
+/// waits in the kernel meanwhile.
+const INTRODUCTION: Duration = Duration::from_secs(3);
+/// Longest wait for the sinks when the daemon stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The running audit path.
 pub(super) struct Records {
     reader: Reader,
-    writer: Arc<Writer>,
+    stream: Stream,
     ticker: JoinHandle<()>,
     journal: JoinHandle<()>,
     shared: Arc<Shared>,
@@ -48,7 +55,7 @@ pub(super) struct Records {
 #[derive(Clone)]
 pub(super) struct RecordsHandle {
     shared: Arc<Shared>,
-    writer: Arc<Writer>,
+    sinks: Sinks,
     lost: Lost,
 }
 
@@ -57,6 +64,10 @@ struct Shared {
     names: Mutex<Names>,
     ledger: Mutex<Ledger>,
     owners: watch::Receiver<Arc<Owners>>,
+    begun: Instant,
+    missing: Mutex<Missing>,
+    /// Kept by the sink that outlives the daemon, if there is one.
+    accounts: Option<Arc<Mutex<Accounts>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,56 +76,78 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Records {
     pub(super) fn start(
+        outputs: Outputs,
         ring: EventRing,
         counters: CounterMap,
         owners: watch::Receiver<Arc<Owners>>,
         journal: mpsc::UnboundedReceiver<Body>,
     ) -> Result<Self, SuperviseError> {
-        let (queue, writer) = stdout::start(std::io::stdout()).map_err(start("the writer"))?;
-        let ledger = Ledger::new(loss::told(&counters.told().unwrap_or_default()));
+        let Outputs { sinks, first, accounts, words } = outputs;
+        let (queue, stream) = Stream::start(sinks, first).map_err(start("the stream"))?;
+        // Without a sink that remembers, the kernel does; then nobody knows what was written.
+        let (told, missing) = if let Some(accounts) = &accounts {
+            let accounts = lock(accounts);
+            let counted = counters.list().unwrap_or_default();
+            let missing = Missing::new(&accounts, counted.into_iter().map(|(key, _)| key));
+            (accounts.told_of_kernel(), missing)
+        } else {
+            let nothing = Missing::new(&Accounts::default(), std::iter::empty());
+            (loss::told(&counters.told().unwrap_or_default()), nothing)
+        };
         let shared = Arc::new(Shared {
             counters: Mutex::new(counters),
             names: Mutex::default(),
-            ledger: Mutex::new(ledger),
+            ledger: Mutex::new(Ledger::new(told)),
             owners,
+            begun: Instant::now(),
+            missing: Mutex::new(missing),
+            accounts,
         });
-        // An empty queue holds it.
-        let _ = queue.try_send(daemon("start"));
+        // An empty queue holds them.
+        for body in words.into_iter().chain([daemon("start")]) {
+            let _ = queue.try_send(draft(now(), body, Account::Nothing));
+        }
         let reader = {
             let (shared, queue) = (Arc::clone(&shared), queue.clone());
-            ring.read(move |bytes| shared.take(bytes, &queue)).map_err(start("the reader"))?
+            let introduced = Arc::clone(&shared);
+            ring.read(move || introduced.is_introduced(), move |bytes| shared.take(bytes, &queue))
+                .map_err(start("the reader"))?
         };
-        let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone()));
+        let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone(), reader.emptied()));
         let journal = tokio::spawn(write_down(journal, queue.clone()));
-        Ok(Self { reader, writer: Arc::new(writer), ticker, journal, shared, queue })
+        Ok(Self { reader, stream, ticker, journal, shared, queue })
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
         RecordsHandle {
             shared: Arc::clone(&self.shared),
-            writer: Arc::clone(&self.writer),
+            sinks: self.stream.sinks(),
             lost: self.queue.lost(),
         }
     }
 
-    /// Reads and writes what is left. Gives up on a reader of the stream that does not read.
+    /// Reads and writes what is left. Gives up on sinks that take nothing.
     pub(super) async fn stop(self) {
-        let Self { reader, writer, ticker, journal, shared, queue } = self;
+        let Self { reader, stream, ticker, journal, shared, queue } = self;
         ticker.abort();
         let _ = ticker.await;
-        // Its senders are gone: it ends when it has taken what is left.
-        let _ = timeout(LAST_WORDS, journal).await;
+        // Its senders are gone: it ends when it has taken what is left. It must not outlive this: as
+        // long as it may speak, the stream goes on.
+        let ending = journal.abort_handle();
+        if timeout(LAST_WORDS, journal).await.is_err() {
+            ending.abort();
+        }
         let rest = tokio::task::spawn_blocking(move || {
             drop(reader);
             shared.tell_losses(&queue);
-            let _ = queue.try_send(daemon("stop"));
+            let _ = queue.try_send(draft(now(), daemon("stop"), Account::Nothing));
             drop(queue);
-            while !writer.is_finished() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            stream.finish(LAST_WORDS)
         });
-        if timeout(LAST_WORDS, rest).await.is_err() {
-            tracing::warn!("nobody reads the records: the last ones are lost");
+        match rest.await {
+            Ok(late) if late.is_empty() => {}
+            Ok(late) => tracing::warn!(?late, "sinks that did not take the last records"),
+            Err(error) => tracing::warn!(%error, "the last records may be lost"),
         }
     }
 }
@@ -127,9 +160,13 @@ impl RecordsHandle {
         }
     }
 
-    /// Whether records can be written.
-    pub(super) fn are_written(&self) -> bool {
-        !self.writer.is_finished()
+    /// Sinks that do not take records, and why.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let failing = self.sinks.iter().filter_map(|(name, progress)| {
+            let failing = lock(progress).failing.clone()?;
+            Some(format!("records are not written to {name}: {failing}"))
+        });
+        failing.collect()
     }
 
     /// Records that the daemon lost itself.
@@ -148,28 +185,30 @@ impl RecordsHandle {
 }
 
 impl Shared {
+    /// Whether everybody has a name, or it is time to do without.
+    fn is_introduced(&self) -> bool {
+        let owners = self.owners.borrow();
+        let named = owners.values().all(|owner| owner.role.is_none() || !owner.name.is_empty());
+        (named && !owners.is_empty()) || self.begun.elapsed() > INTRODUCTION
+    }
+
     /// One event. Runs on the ring's thread: nothing here waits.
     fn take(&self, bytes: &[u8], queue: &Queue) {
         match decode::decode(bytes) {
             // The self-probe is no guest: nothing happened.
-            Ok(decoded) if decoded.event.owner == canary::OWNER => {}
+            Ok(decoded) if decoded.counter().owner == canary::OWNER => {}
             Ok(decoded) => {
                 let now = now();
+                lock(&self.missing).see(decoded.counter());
                 let mut names = lock(&self.names);
                 names.update(&self.owners.borrow(), now.mono_ns);
-                let event = &decoded.event;
                 let draft = Draft {
-                    time: now.rfc3339(event.time_ns),
-                    mono_ns: event.time_ns,
-                    body: names.enrich(&decoded),
+                    time: now.rfc3339(decoded.time_ns()),
+                    mono_ns: decoded.time_ns(),
+                    body: names.enrich(&decoded, now),
+                    account: Account::Event(decoded.counter()),
                 };
-                let counter = CounterKey {
-                    owner: event.owner,
-                    reason: event.reason,
-                    hook: event.hook,
-                    reserved: 0,
-                };
-                queue.send(draft, LossKey { counter, cause: Cause::Queue });
+                queue.send(draft, LossKey { counter: decoded.counter(), cause: Cause::Queue });
             }
             Err(_not_understood) => {
                 queue.count(LossKey { counter: CounterKey::default(), cause: Cause::Decode });
@@ -181,6 +220,24 @@ impl Shared {
     fn remember(&self, key: CounterKey, ledger: &Ledger) {
         if let Err(error) = lock(&self.counters).tell(&key, &loss::to_keep(key, ledger)) {
             tracing::warn!(error = &error as &dyn std::error::Error, "losses may be told twice");
+        }
+    }
+
+    /// Queues a record of what an earlier daemon read and did not write, as soon as that is certain.
+    fn tell_missing(&self, queue: &Queue, emptied: &Emptied) {
+        let before = lock(&self.missing).seen();
+        if lock(&self.missing).is_settled() {
+            return;
+        }
+        let Ok(counters) = lock(&self.counters).list() else { return };
+        if !emptied.wait() {
+            return;
+        }
+        let recorded: BTreeMap<_, _> =
+            counters.into_iter().map(|(key, counter)| (key, counter.recorded)).collect();
+        let found = lock(&self.missing).settle(&before, &recorded);
+        for (counter, count) in found {
+            queue.count_many(LossKey { counter, cause: Cause::Killed }, count);
         }
     }
 
@@ -208,8 +265,7 @@ impl Shared {
         let mut ledger = lock(&self.ledger);
         for (key, count) in ledger.untold(&losses) {
             let body = Body::Loss(loss::record(&names, key, count));
-            let time = now.rfc3339(now.mono_ns);
-            if queue.try_send(Draft { time, mono_ns: now.mono_ns, body }) {
+            if queue.try_send(draft(now, body, Account::Loss(key, count))) {
                 ledger.tell(key, count);
                 self.remember(key.counter, &ledger);
             }
@@ -222,37 +278,49 @@ impl Shared {
             }
             queue.forget(owner);
             ledger.forget(owner);
+            if let Some(accounts) = &self.accounts {
+                lock(accounts).retain(|kept| kept != owner);
+            }
         }
     }
 }
 
-async fn tick(shared: Arc<Shared>, queue: Queue) {
+async fn tick(shared: Arc<Shared>, queue: Queue, emptied: Emptied) {
     let mut timer = tokio::time::interval(PERIOD);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         timer.tick().await;
-        let (shared, queue) = (Arc::clone(&shared), queue.clone());
+        let (shared, queue, emptied) = (Arc::clone(&shared), queue.clone(), emptied.clone());
         // Thousands of counters take a while to read.
-        let _ = tokio::task::spawn_blocking(move || shared.tell_losses(&queue)).await;
+        if !shared.is_introduced() {
+            continue;
+        }
+        let looking = tokio::task::spawn_blocking(move || {
+            shared.tell_missing(&queue, &emptied);
+            shared.tell_losses(&queue);
+        });
+        let _ = looking.await;
     }
 }
 
 /// Records of what the daemon itself saw and did.
 async fn write_down(mut journal: mpsc::UnboundedReceiver<Body>, queue: Queue) {
     while let Some(body) = journal.recv().await {
-        let now = now();
-        let draft = Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body };
         let counter = CounterKey::default();
-        queue.send(draft, LossKey { counter, cause: Cause::Queue });
+        let key = LossKey { counter, cause: Cause::Queue };
+        let account = Account::of(&body);
+        queue.send(draft(now(), body, account), key);
     }
 }
 
-fn daemon(event: &str) -> Draft {
-    let now = now();
-    let daemon = Daemon {
+fn draft(now: Clock, body: Body, account: Account) -> Draft {
+    Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body, account }
+}
+
+fn daemon(event: &str) -> Body {
+    Body::Daemon(Daemon {
         event: event.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-    };
-    Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body: Body::Daemon(daemon) }
+    })
 }

@@ -75,8 +75,8 @@ impl Reporter {
                 health.note(HealthState::Degraded, problem.clone());
             }
         }
-        if !self.records.are_written() {
-            health.note(HealthState::Degraded, "records cannot be written".to_owned());
+        for problem in self.records.problems() {
+            health.note(HealthState::Degraded, problem);
         }
         self.probe(&observed, &mut health);
         let closure = self.closure(&mut health).await;

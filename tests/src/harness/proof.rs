@@ -26,6 +26,9 @@ const ACCEPTED_MS: u64 = 3000;
 const BR_NETFILTER: [&str; 2] =
     ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
+/// Counters that rise when nobody attacks.
+pub const NO_DENIALS: [&str; 3] = ["flow_opened", "flow_closed", "not_addressed"];
+
 /// What was seen of one attack.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
@@ -52,7 +55,7 @@ impl Observation {
     /// nobody attacks.
     #[must_use]
     pub fn reasons(&self) -> String {
-        let noise = |reason: &&String| ["flow_opened", "not_addressed"].contains(&reason.as_str());
+        let noise = |reason: &&String| NO_DENIALS.contains(&reason.as_str());
         let reasons: Vec<_> =
             self.counted.keys().filter(|reason| !noise(reason)).cloned().collect();
         reasons.join(" ")

@@ -11,9 +11,9 @@ use aya::{
 use enforcer::kernel::import::{self, Importer};
 use enforcer_common::{
     abi::{
-        counter::{Counter, CounterKey, Usage},
+        counter::{Counter, CounterKey, FLOW_CLOSED, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network, Role},
-        event::{Event, Hook},
+        event::{Event, FlowEnd, Hook},
         flow::FlowRecord,
         policy::{Policy, PublishedKey, Quotas, Rule, RuleKey},
         verdict::DropReason,
@@ -87,6 +87,8 @@ pub struct Rig {
     pub ebpf: Ebpf,
     /// Takes flows of another table.
     pub importer: Importer,
+    /// Ends of flows that were in the ring beside the events.
+    pub ends: Vec<FlowEnd>,
 }
 
 /// Whether the test can run; says why not.
@@ -139,7 +141,7 @@ impl Rig {
             program.load().context(name)?;
         }
         let importer = Importer::new(&ebpf)?;
-        Ok(Self { ebpf, importer })
+        Ok(Self { ebpf, importer, ends: Vec::new() })
     }
 
     fn fill(&mut self) -> Result<()> {
@@ -287,11 +289,23 @@ impl Rig {
         Ok(all.iter().find(|(other, _)| *other == key).map(|(_, sum)| *sum).unwrap_or_default())
     }
 
-    /// Takes what is in the ring.
+    /// The counter of an endpoint's flows that ended.
+    pub fn closed(&self, owner: u32) -> Result<Counter> {
+        let key = CounterKey { owner, reason: FLOW_CLOSED, hook: 0, reserved: 0 };
+        let all = self.counters()?;
+        Ok(all.iter().find(|(other, _)| *other == key).map(|(_, sum)| *sum).unwrap_or_default())
+    }
+
+    /// Takes what is in the ring; ends of flows are kept in [`Rig::ends`].
     pub fn events(&mut self) -> Result<Vec<Event>> {
         let mut ring = RingBuf::try_from(self.ebpf.map_mut("EVENTS").context("EVENTS")?)?;
         let mut events = Vec::new();
         while let Some(item) = ring.next() {
+            if item.len() == size_of::<FlowEnd>() {
+                // SAFETY: as long as a flow's end, which is plain integers.
+                self.ends.push(unsafe { item.as_ptr().cast::<FlowEnd>().read_unaligned() });
+                continue;
+            }
             ensure!(item.len() == size_of::<Event>(), "an event of {} bytes", item.len());
             // SAFETY: as long as an event, which is plain integers.
             events.push(unsafe { item.as_ptr().cast::<Event>().read_unaligned() });

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use enforcer::{
     audit::{
-        decode::{Decoded, decode},
+        decode::{Decoded, Judged, decode},
         record::Body,
     },
     closure::Table,
@@ -79,10 +79,11 @@ impl Daemon {
         let (loaded, takeover) = runtime.block_on(loading::load(&config, features.clone()))?;
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
-        let reader = loaded.ring.read(move |bytes| match decode(bytes) {
+        let take = move |bytes: &[u8]| match decode(bytes) {
             Ok(event) => seen.lock().unwrap_or_else(PoisonError::into_inner).push(event),
             Err(error) => println!("not an event: {error}"),
-        })?;
+        };
+        let reader = loaded.ring.read(|| true, take)?;
         let requests = netlink::connect()?;
         let (closure, closes) = runtime.block_on(closing::close(&config))?;
         let path =
@@ -172,11 +173,13 @@ impl Daemon {
     pub(super) fn records(&self, ifindex: u32, reason: DropReason) -> Result<usize> {
         let owner = self.id(ifindex)?;
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let matching = events.iter().filter(|decoded| {
-            decoded.reason == Some(reason)
-                && decoded.event.owner == owner
-                && decoded.event.ifindex == ifindex
-        });
+        let is = |judged: &Judged| {
+            judged.reason == Some(reason)
+                && judged.event.owner == owner
+                && judged.event.ifindex == ifindex
+        };
+        let matching =
+            events.iter().filter(|event| matches!(event, Decoded::Judged(judged) if is(judged)));
         Ok(matching.count())
     }
 

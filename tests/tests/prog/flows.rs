@@ -9,7 +9,7 @@ use anyhow::Result;
 use enforcer_common::abi::{
     counter::{CHECKS_PER_ENDPOINT, FLOW_OPENED, Usage},
     endpoint::Endpoint,
-    event::Hook,
+    event::{EndCause, Hook},
     policy::{Policy, Quotas, Rule, RuleKey},
     verdict::DropReason,
 };
@@ -124,6 +124,10 @@ fn n7_the_kernel_reaps_what_is_over() -> Result<()> {
     assert_eq!(rig.usage(A_ID)?, Usage::default());
     assert!(start.elapsed() < Duration::from_millis(20_600), "{:?}", start.elapsed());
     assert_eq!(rig.checks(A_ID)?, 0);
+    // Each end is counted and recorded.
+    rig.events()?;
+    assert_eq!((rig.closed(A_ID)?.events, rig.ends.len()), (50, 50));
+    assert!(rig.ends.iter().all(|end| end.cause == EndCause::Closed as u8), "{:?}", rig.ends);
     Ok(())
 }
 
@@ -142,6 +146,8 @@ fn f06_flows_of_an_endpoint_that_is_gone_end_at_their_next_check() -> Result<()>
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(rig.flows()?.len(), 0, "after {:?}", start.elapsed());
+    rig.events()?;
+    assert!(matches!(rig.ends[..], [end] if end.cause == EndCause::Gone as u8), "{:?}", rig.ends);
     Ok(())
 }
 

@@ -1,0 +1,214 @@
+//! Audit path 5: a sink takes the stream's lines on a thread of its own, behind a queue of its own. A
+//! sink that is slow or fails makes neither the stream nor another sink wait; what it missed is a
+//! record in it once it goes on.
+
+pub mod files;
+pub mod journal;
+pub mod stdout;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::stream::{Line, gap};
+
+/// Lines that wait for one sink at most: 8 MiB and more.
+const QUEUE: usize = 16_384;
+/// Lines that are handed over at once.
+const BATCH: usize = 1024;
+/// How often a sink is told to make things durable, and how often one that failed is tried again.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Where lines go.
+pub trait Sink: Send + 'static {
+    /// Its name in logs and in status.
+    fn name(&self) -> &'static str;
+
+    /// Takes these lines. On an error it has taken none of them: they are offered again.
+    fn take(&mut self, lines: &[Arc<Line>]) -> io::Result<()>;
+
+    /// Called at least every half a second: what was taken is to get where it is safe.
+    fn settle(&mut self) -> io::Result<()>;
+
+    /// Called once, when nothing more comes.
+    fn end(&mut self) -> io::Result<()> {
+        self.settle()
+    }
+}
+
+/// How a sink does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Number of the last line it took.
+    pub seq: u64,
+    /// Lines it took.
+    pub taken: u64,
+    /// Lines it missed, in all.
+    pub missed: u64,
+    /// Why it does not go on.
+    pub failing: Option<String>,
+}
+
+/// A sink at work.
+#[derive(Debug)]
+pub struct Running {
+    /// Its name.
+    pub name: &'static str,
+    sender: Option<SyncSender<Arc<Line>>>,
+    progress: Arc<Mutex<Progress>>,
+    hurry: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts its thread.
+    pub fn start(sink: impl Sink) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let (progress, hurry) = (Arc::<Mutex<Progress>>::default(), Arc::<AtomicBool>::default());
+        let name = sink.name();
+        let mut runner =
+            Runner { sink, progress: Arc::clone(&progress), hurry: Arc::clone(&hurry), next: None };
+        let thread = thread::Builder::new()
+            .name(format!("sink-{name}"))
+            .spawn(move || runner.run(&receiver))?;
+        Ok(Self { name, sender: Some(sender), progress, hurry, thread })
+    }
+
+    /// Hands over a line, unless its queue is full: then it misses the line. Never waits.
+    pub fn offer(&self, line: &Arc<Line>) {
+        let Some(sender) = &self.sender else { return };
+        match sender.try_send(Arc::clone(line)) {
+            // It sees for itself what is missing in between.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// How it does; shared with whoever asks.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Mutex<Progress>> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Lets it take what waits, for so long at most; whether it did.
+    #[must_use]
+    pub fn finish(mut self, patience: Duration) -> bool {
+        drop(self.sender.take());
+        let until = Instant::now() + patience;
+        while !self.thread.is_finished() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.hurry.store(true, Ordering::Relaxed);
+        self.thread.is_finished()
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn take(&mut self, lines: &[Arc<Line>]) -> io::Result<()> {
+        (**self).take(lines)
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        (**self).settle()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        (**self).end()
+    }
+}
+
+struct Runner<S> {
+    sink: S,
+    progress: Arc<Mutex<Progress>>,
+    hurry: Arc<AtomicBool>,
+    next: Option<u64>,
+}
+
+impl<S: Sink> Runner<S> {
+    fn run(&mut self, receiver: &Receiver<Arc<Line>>) {
+        let mut settled = Instant::now();
+        loop {
+            let first = receiver.recv_timeout(SETTLE);
+            let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let mut batch: Vec<_> = first.into_iter().collect();
+            batch.extend(receiver.try_iter().take(BATCH.saturating_sub(batch.len())));
+            if !batch.is_empty() {
+                self.deliver(&batch);
+            }
+            if ended {
+                let outcome = self.sink.end();
+                self.note(outcome.err());
+                return;
+            }
+            if settled.elapsed() >= SETTLE || batch.is_empty() {
+                let outcome = self.sink.settle();
+                self.note(outcome.err());
+                settled = Instant::now();
+            }
+        }
+    }
+
+    /// Hands lines over until they are taken, with a word for those that are missing.
+    fn deliver(&mut self, lines: &[Arc<Line>]) {
+        let mut batch = Vec::with_capacity(lines.len() + 1);
+        let mut missed = 0;
+        let mut next = self.next;
+        for line in lines {
+            if let Some(expected) = next.filter(|expected| *expected < line.seq) {
+                batch.push(Arc::new(gap(expected, line)));
+                missed += line.seq - expected;
+            }
+            next = Some(line.seq + 1);
+            batch.push(Arc::clone(line));
+        }
+        loop {
+            match self.sink.take(&batch) {
+                Ok(()) => break,
+                Err(error) => self.note(Some(error)),
+            }
+            if self.hurry.load(Ordering::Relaxed) {
+                // The daemon is at its end, and nobody waits any longer.
+                return;
+            }
+            thread::sleep(SETTLE);
+        }
+        self.next = next;
+        let mut progress = lock(&self.progress);
+        progress.seq = next.map_or(progress.seq, |next| next - 1);
+        progress.taken += lines.len() as u64;
+        progress.missed += missed;
+        drop(progress);
+        self.note(None);
+    }
+
+    fn note(&self, error: Option<io::Error>) {
+        let mut progress = lock(&self.progress);
+        let failing = error.map(|error| error.to_string());
+        if progress.failing != failing {
+            let name = self.sink.name();
+            if let Some(error) = &failing {
+                tracing::error!(sink = name, error, "records are not taken");
+            } else {
+                tracing::info!(sink = name, "records are taken again");
+            }
+            progress.failing = failing;
+        }
+    }
+}
+
+fn lock(progress: &Mutex<Progress>) -> std::sync::MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! systemd's journal: each record an entry with fields, in its native protocol (systemd,
+//! `docs/JOURNAL_NATIVE_PROTOCOL.md`): one datagram, `FIELD=value` a line.
+
+use std::{
+    fmt::Write as _, io, os::unix::net::UnixDatagram, path::PathBuf, sync::Arc, time::Duration,
+};
+
+use serde_json::{Map, Value};
+
+use super::Sink;
+use crate::audit::stream::Line;
+
+/// Where the journal listens.
+pub const SOCKET: &str = "/run/systemd/journal/socket";
+/// Longest wait for a journal that does not read; then it is tried again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    socket: Option<UnixDatagram>,
+    /// Number of the last record that was sent.
+    sent: Option<u64>,
+}
+
+impl Journal {
+    /// Sends to the socket at `path`.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path, socket: None, sent: None }
+    }
+
+    fn send(&mut self, entry: &[u8]) -> io::Result<()> {
+        let socket = if let Some(socket) = self.socket.take() {
+            socket
+        } else {
+            let socket = UnixDatagram::unbound()?;
+            socket.set_write_timeout(Some(PATIENCE))?;
+            // By name each time a new journal may be there.
+            socket.connect(&self.path)?;
+            socket
+        };
+        socket.send(entry)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+}
+
+impl Sink for Journal {
+    fn name(&self) -> &'static str {
+        "journald"
+    }
+
+    fn take(&mut self, lines: &[Arc<Line>]) -> io::Result<()> {
+        for line in lines {
+            // What was sent before an error is offered again.
+            if self.sent.is_some_and(|sent| line.seq <= sent) {
+                continue;
+            }
+            self.send(entry(line).as_bytes())?;
+            self.sent = Some(line.seq);
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The entry of a record.
+fn entry(line: &Line) -> String {
+    let fields: Map<String, Value> = serde_json::from_str(&line.text).unwrap_or_default();
+    let text = |key: &str| fields.get(key).map(plain).unwrap_or_default();
+    let mut entry = String::new();
+    // Severity as in RFC 5424: a denial is a notice, a loss or what is outside a warning.
+    let priority = match text("kind").as_str() {
+        "loss" | "gap" | "outside" | "repair" => 4,
+        "denied" => 5,
+        _ => 6,
+    };
+    field(&mut entry, "MESSAGE", &message(&text));
+    field(&mut entry, "PRIORITY", &priority.to_string());
+    field(&mut entry, "SYSLOG_IDENTIFIER", "enforcer");
+    for (key, value) in &fields {
+        field(&mut entry, &format!("ENFORCER_{}", key.to_ascii_uppercase()), &plain(value));
+    }
+    entry
+}
+
+/// One line for people.
+fn message(text: &impl Fn(&str) -> String) -> String {
+    let kind = text("kind");
+    let mut words = kind.clone();
+    for key in ["container", "network", "event", "what", "why", "to", "reason", "cause", "count"] {
+        let value = text(key);
+        if !value.is_empty() {
+            let _ = write!(words, " {key}={value}");
+        }
+    }
+    let (source, destination) = (text("source"), text("destination"));
+    if !destination.is_empty() {
+        let (from, to) = (text("source_port"), text("destination_port"));
+        let _ =
+            write!(words, " {source} {from} > {destination} {to} protocol {}", text("protocol"));
+    }
+    words
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A value with a line feed would begin another field: it becomes a blank, as every control
+/// character does.
+fn field(entry: &mut String, name: &str, value: &str) {
+    let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Writing to a string cannot fail.
+    let _ = writeln!(entry, "{name}={value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::queue::Account;
+
+    fn line(seq: u64, container: &str) -> Arc<Line> {
+        let text = serde_json::json!({
+            "v": 1, "seq": seq, "kind": "denied", "container": container, "reason": "policy",
+            "source": "10.0.0.2", "destination": "192.0.2.1", "destination_port": 25, "protocol": 6,
+        });
+        let time = "t".to_owned();
+        Arc::new(Line { seq, time, mono_ns: 1, account: Account::Nothing, text: text.to_string() })
+    }
+
+    fn receive(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 4096];
+        let length = socket.recv(&mut bytes).expect("an entry");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[test]
+    fn f16_f18_entries_have_fields_and_a_journal_that_was_away_gets_them() {
+        let dir = std::env::temp_dir().join(format!("enforcer-journal-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let path = dir.join("socket");
+        let mut sink = Journal::new(path.clone());
+        let lines = [line(1, "ann\nPRIORITY=0\u{1b}[2J"), line(2, "ben")];
+        assert!(sink.take(&lines).is_err(), "nobody listens");
+
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        assert!(sink.take(&lines).is_ok());
+        let first = receive(&socket);
+        assert_eq!(
+            first.lines().filter(|line| line.starts_with("PRIORITY=")).count(),
+            1,
+            "{first}"
+        );
+        for wanted in [
+            "PRIORITY=5",
+            "SYSLOG_IDENTIFIER=enforcer",
+            "ENFORCER_SEQ=1",
+            "ENFORCER_CONTAINER=ann PRIORITY=0 [2J",
+            "ENFORCER_DESTINATION_PORT=25",
+        ] {
+            assert!(first.lines().any(|line| line == wanted), "{wanted}: {first}");
+        }
+        assert!(receive(&socket).contains("ENFORCER_SEQ=2"));
+
+        // The journal restarts: its socket is another one. What was sent is not sent again.
+        drop(socket);
+        std::fs::remove_file(&path).expect("removed");
+        assert!(sink.take(&[line(3, "cat")]).is_err(), "nobody listens any more");
+        let socket = UnixDatagram::bind(&path).expect("bound");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
+        assert!(sink.take(&[line(2, "ben"), line(3, "cat")]).is_ok());
+        assert!(receive(&socket).contains("ENFORCER_SEQ=3"));
+        std::fs::remove_dir_all(&dir).expect("removed");
+    }
+}

@@ -1,0 +1,204 @@
+//! Deletes the oldest segments, in the open. A crash may come between any two of these steps, and
+//! the next call goes on with the first that is missing:
+//!
+//! 1. the segment's signed end is put into `tombstones.jsonl`: the chain of keys stays whole
+//! 2. a record of kind `retention` is in the stream, and promised
+//! 3. the files go
+//!
+//! A tombstone of a segment that is still there is a deletion not yet done; one of a segment that
+//! is gone and that no record speaks of is somebody else's work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Store, StoreError,
+    chain::Chain,
+    disk::{Disk, read_whole, write_all},
+    error::io,
+    lines::{self, Closing, Own},
+    names::{self, Name, TOMBSTONES},
+    scan, time,
+};
+
+/// A segment that is deleted: the fields of the record of kind `retention` about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Its number; those before it are deleted too.
+    pub segment: u64,
+    /// Number of its lines.
+    pub lines: u64,
+    /// Bytes of its lines.
+    pub bytes: u64,
+    /// Sequence number of its first record.
+    pub first_seq: u64,
+    /// Sequence number of its last record.
+    pub last_seq: u64,
+    /// When it ended, RFC 3339.
+    pub ended: String,
+    /// Value of the chain at its last line.
+    pub head: String,
+    /// `age` or `size`.
+    pub because: String,
+}
+
+/// A segment that may be deleted.
+#[derive(Debug)]
+struct Condemned {
+    tombstone: Vec<u8>,
+    retention: Retention,
+}
+
+impl Store {
+    /// Step 1 for segments that are more or older than the settings keep. The caller puts a record
+    /// of kind `retention` about each into the stream, and calls [`Store::bury`] once those are
+    /// promised. Segments that are condemned and not buried are returned again.
+    pub fn condemn(&mut self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
+        if !self.is_well() {
+            return Err(StoreError::Failed);
+        }
+        let condemned = self.condemned(now)?;
+        if condemned.is_empty() {
+            return Ok(Vec::new());
+        }
+        let known = tombstoned(self.disk.as_ref())?;
+        let mut tombstones = Vec::new();
+        for condemned in condemned.iter().filter(|one| !known.contains(&one.retention.segment)) {
+            tombstones.extend_from_slice(&condemned.tombstone);
+            tombstones.push(b'\n');
+        }
+        add_tombstones(self.disk.as_ref(), &tombstones)?;
+        Ok(condemned.into_iter().map(|one| one.retention).collect())
+    }
+
+    /// Step 3: deletes condemned segments, whose records are promised.
+    pub fn bury(&mut self, segments: &[u64]) -> Result<(), StoreError> {
+        segments.iter().try_for_each(|segment| remove(self.disk.as_ref(), *segment))
+    }
+
+    /// All steps at once.
+    #[cfg(test)]
+    pub(super) fn retain(
+        &mut self,
+        now: SystemTime,
+        counts: &serde_json::Value,
+        record: &mut dyn FnMut(&Retention) -> super::Line<'static>,
+    ) -> Result<usize, StoreError> {
+        let condemned = self.condemn(now)?;
+        if condemned.is_empty() {
+            return Ok(0);
+        }
+        let lines: Vec<_> = condemned.iter().map(record).collect();
+        self.append(&lines)?;
+        self.promise(counts)?;
+        let segments: Vec<_> = condemned.iter().map(|one| one.segment).collect();
+        self.bury(&segments)?;
+        Ok(condemned.len())
+    }
+
+    /// The oldest segments, as many as have to go, while they are neither live nor being compressed.
+    fn condemned(&self, now: SystemTime) -> Result<Vec<Condemned>, StoreError> {
+        let sizes = sizes(self.disk.as_ref())?;
+        let mut total: u64 = sizes.values().sum();
+        let mut condemned = Vec::new();
+        for (segment, size) in sizes {
+            if segment >= self.live.at.segment || self.worker.has(segment) {
+                break;
+            }
+            let by_size = self.settings.keep_bytes.is_some_and(|keep| total > keep);
+            if !by_size && self.settings.keep_for.is_none() {
+                break;
+            }
+            let file = names::plain(segment);
+            let (tombstone, closing) = scan::closing_of(self.disk.as_ref(), segment)
+                .map_err(io("read", file.clone()))?
+                .ok_or(StoreError::Unclosed(file))?;
+            let by_age = self.settings.keep_for.is_some_and(|keep| age(&closing, now) > keep);
+            if !by_size && !by_age {
+                break;
+            }
+            let retention = retention(closing, if by_age { "age" } else { "size" });
+            condemned.push(Condemned { tombstone, retention });
+            total -= size;
+        }
+        Ok(condemned)
+    }
+}
+
+fn age(closing: &Closing, now: SystemTime) -> Duration {
+    // Without a time it is never too old.
+    let ended = time::micros(&closing.time).unwrap_or(u64::MAX);
+    Duration::from_micros(time::number(now).saturating_sub(ended))
+}
+
+fn retention(closing: Closing, because: &str) -> Retention {
+    Retention {
+        segment: closing.segment,
+        lines: closing.lines,
+        bytes: closing.bytes,
+        first_seq: closing.first_seq,
+        last_seq: closing.last_seq,
+        ended: closing.time,
+        head: Chain::into(closing.head),
+        because: because.to_owned(),
+    }
+}
+
+/// Bytes of each segment in all its forms, with its index.
+fn sizes(disk: &dyn Disk) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut sizes = BTreeMap::new();
+    for (name, size) in disk.list().map_err(io("list", "the store"))? {
+        if let Name::Plain(segment) | Name::Packed(segment) | Name::Index(segment) =
+            names::parse(&name)
+        {
+            *sizes.entry(segment).or_default() += size;
+        }
+    }
+    Ok(sizes)
+}
+
+/// Segments that have a tombstone.
+fn tombstoned(disk: &dyn Disk) -> Result<BTreeSet<u64>, StoreError> {
+    let bytes = read_whole(disk, TOMBSTONES).map_err(io("read", TOMBSTONES))?.unwrap_or_default();
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(lines::own);
+    Ok(lines
+        .filter_map(|line| match line {
+            Own::End(closing) | Own::Abandoned(closing) => Some(closing.segment),
+            Own::Start(_) => None,
+        })
+        .collect())
+}
+
+/// Adds tombstones, all or none.
+fn add_tombstones(disk: &dyn Disk, lines: &[u8]) -> Result<(), StoreError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let before = read_whole(disk, TOMBSTONES).map_err(io("read", TOMBSTONES))?.unwrap_or_default();
+    let before = u64::try_from(before.len()).unwrap_or(u64::MAX);
+    let mut sink = disk.append(TOMBSTONES).map_err(io("open", TOMBSTONES))?;
+    let written = write_all(sink.as_mut(), lines).and_then(|()| sink.sync());
+    if let Err(source) = written {
+        // When this fails too, the next start cuts it.
+        let _ = sink.set_len(before);
+        return Err(io("write", TOMBSTONES)(source));
+    }
+    disk.sync_names().map_err(io("sync", TOMBSTONES))
+}
+
+/// Removes all files of a segment.
+fn remove(disk: &dyn Disk, segment: u64) -> Result<(), StoreError> {
+    for name in [names::index(segment), names::plain(segment), names::packed(segment)] {
+        match disk.remove(&name) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("remove", name)(source));
+            }
+            _ => {}
+        }
+    }
+    disk.sync_names().map_err(io("sync", "the store"))
+}

@@ -1,0 +1,97 @@
+//! Audit path 4: the one stream. A thread numbers the records, writes each down once, and hands the
+//! line to every sink.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, mpsc::Receiver},
+    thread,
+    time::Duration,
+};
+
+use super::{
+    queue::{Account, Draft, Queue, queue},
+    record::{Body, Gap, Record, VERSION},
+    sink::{Progress, Running},
+};
+
+/// A record with its place in the stream, as every sink gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number.
+    pub seq: u64,
+    /// When, RFC 3339.
+    pub time: String,
+    /// When, monotonic ns.
+    pub mono_ns: u64,
+    /// What it accounts for.
+    pub account: Account,
+    /// One JSON object, without a line feed.
+    pub text: String,
+}
+
+/// The sinks' names and how they do.
+pub type Sinks = Vec<(&'static str, Arc<Mutex<Progress>>)>;
+
+/// The thread of the stream.
+#[derive(Debug)]
+pub struct Stream {
+    thread: thread::JoinHandle<Vec<Running>>,
+    sinks: Sinks,
+}
+
+impl Stream {
+    /// Starts it; the first record gets the number `first`.
+    pub fn start(sinks: Vec<Running>, first: u64) -> io::Result<(Queue, Self)> {
+        let (queue, receiver) = queue();
+        let progress = sinks.iter().map(|sink| (sink.name, sink.progress())).collect();
+        let thread = thread::Builder::new()
+            .name("stream".to_owned())
+            .spawn(move || number(&receiver, sinks, first))?;
+        Ok((queue, Self { thread, sinks: progress }))
+    }
+
+    /// How the sinks do.
+    #[must_use]
+    pub fn sinks(&self) -> Sinks {
+        self.sinks.clone()
+    }
+
+    /// After the last [`Queue`] is gone: waits until the sinks have taken everything, for so long at
+    /// most; the names of those that have not.
+    #[must_use]
+    pub fn finish(self, patience: Duration) -> Vec<&'static str> {
+        // A panic of its own was reported when it happened.
+        let sinks = self.thread.join().unwrap_or_default();
+        let late = sinks.into_iter().map(|sink| (sink.name, sink.finish(patience)));
+        late.filter(|(_, done)| !done).map(|(name, _)| name).collect()
+    }
+}
+
+fn number(receiver: &Receiver<Draft>, sinks: Vec<Running>, first: u64) -> Vec<Running> {
+    for (seq, draft) in (first..).zip(receiver) {
+        let line = Arc::new(line(seq, draft));
+        for sink in &sinks {
+            sink.offer(&line);
+        }
+    }
+    sinks
+}
+
+fn line(seq: u64, draft: Draft) -> Line {
+    let Draft { time, mono_ns, body, account } = draft;
+    let record = Record { v: VERSION, seq, time, mono_ns, body };
+    // Strings, numbers and no map with other keys: that cannot fail.
+    let text = serde_json::to_string(&record).unwrap_or_default();
+    Line { seq, time: record.time, mono_ns, account, text }
+}
+
+/// The record that stands for those from `from` to the one before `next`; it has the last one's
+/// number.
+#[must_use]
+pub fn gap(from: u64, next: &Line) -> Line {
+    let to = next.seq - 1;
+    let body = Body::Gap(Gap { from_seq: from, to_seq: to, count: next.seq - from });
+    let draft =
+        Draft { time: next.time.clone(), mono_ns: next.mono_ns, body, account: Account::Nothing };
+    line(to, draft)
+}

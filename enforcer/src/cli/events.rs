@@ -1,0 +1,167 @@
+//! `enforcer events`: the stream as the daemon has it in memory, and as it goes on.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::UnixStream,
+};
+
+use super::{EventsArgs, Exit};
+use crate::{
+    audit::{
+        follow::{self, Wish},
+        record::{Body, Record},
+    },
+    config::{DEFAULT_RUN_DIR, file::load},
+};
+
+/// Shows records.
+pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
+    let run_dir = match (&args.config, &args.run_dir) {
+        (Some(config), _) => match load(config) {
+            Ok(config) => config.run_dir,
+            Err(error) => {
+                eprintln!("{error}");
+                return Ok(Exit::Usage);
+            }
+        },
+        (None, Some(run_dir)) => run_dir.clone(),
+        (None, None) => PathBuf::from(DEFAULT_RUN_DIR),
+    };
+    let path = follow::path(&run_dir);
+    let wish = Wish { from: args.from, follow: args.follow };
+    let stream = match ask(&path, wish).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            eprintln!(
+                "enforcer: nobody tells events at {}: {error}; is the daemon running?",
+                path.display()
+            );
+            return Ok(Exit::Error);
+        }
+    };
+    let mut lines = BufReader::new(stream).lines();
+    let mut output = io::stdout().lock();
+    let wide = !args.json && output.is_terminal();
+    if !args.json {
+        writeln!(output, "{HEAD}")?;
+    }
+    while let Some(line) = lines.next_line().await? {
+        let record: Record = serde_json::from_str(&line)
+            .with_context(|| format!("not a record of this version: {line}"))?;
+        if !args.wants(&record) {
+            continue;
+        }
+        let written = if args.json {
+            writeln!(output, "{line}")
+        } else {
+            writeln!(output, "{}", row(&record, wide))
+        };
+        match written.and_then(|()| output.flush()) {
+            // `head` has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            outcome => outcome?,
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(path).await?;
+    let mut question = serde_json::to_vec(&wish)?;
+    question.push(b'\n');
+    stream.write_all(&question).await?;
+    Ok(stream)
+}
+
+const HEAD: &str = "time                         kind         guest            what";
+
+impl EventsArgs {
+    fn wants(&self, record: &Record) -> bool {
+        let value = serde_json::to_value(&record.body).unwrap_or_default();
+        let is = |key: &str, wanted: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| value[key].as_str() == Some(wanted))
+        };
+        is("container", &self.guest)
+            && is("verdict", &self.verdict)
+            && is("reason", &self.reason)
+            && is("kind", &self.kind)
+            // Both are RFC 3339 in UTC with the same digits, so their order is that of the text.
+            && self.since.as_ref().is_none_or(|since| record.time.as_str() >= since.as_str())
+    }
+}
+
+/// A record as people read it. Names come from elsewhere: nothing of them reaches a terminal raw.
+fn row(record: &Record, wide: bool) -> String {
+    let (kind, guest, what) = cells(&record.body);
+    let text = format!("{:<28} {kind:<12} {guest:<16} {what}", record.time);
+    let plain = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    // Other programs get whole lines.
+    if wide { plain.take(200).collect() } else { plain.collect() }
+}
+
+fn cells(body: &Body) -> (&'static str, &str, String) {
+    match body {
+        Body::FlowOpened(t) => ("flow_opened", &t.subject.container, t.to_string()),
+        Body::Denied(t) => {
+            let reason = t.reason.as_deref().unwrap_or_default();
+            ("denied", &t.subject.container, format!("{t}: {reason}"))
+        }
+        Body::FlowClosed(f) => {
+            let what = format!(
+                "{} port {} > {} port {} protocol {}: {}, {} ms, {} packets out, {} in, {} bytes out, {} in",
+                f.source,
+                f.source_port,
+                f.destination,
+                f.destination_port,
+                f.protocol,
+                f.cause,
+                f.duration_ms,
+                f.packets_out,
+                f.packets_in,
+                f.bytes_out,
+                f.bytes_in
+            );
+            ("flow_closed", &f.subject.container, what)
+        }
+        Body::Loss(l) => {
+            let cause = serde_json::to_value(l.cause).unwrap_or_default();
+            let cause = cause.as_str().unwrap_or_default().to_owned();
+            (
+                "loss",
+                &l.subject.container,
+                format!("{} of {} not written: {cause}", l.count, l.reason),
+            )
+        }
+        Body::Gap(g) => {
+            ("gap", "", format!("records {} to {} are missing here", g.from_seq, g.to_seq))
+        }
+        Body::Outside(o) => {
+            ("outside", &o.container, format!("{} {}: {} {}", o.why, o.to, o.action, o.outcome))
+        }
+        Body::Repair(r) => (
+            "repair",
+            "",
+            format!("{} {}: missing for {} ms at most", r.what, r.interface, r.gap_ms),
+        ),
+        Body::Takeover(t) => ("takeover", "", t.event.clone()),
+        Body::Stored(s) => {
+            let why = s.why.as_deref().unwrap_or_default();
+            ("stored", "", format!("{} {} {why}", s.event, s.dir))
+        }
+        Body::Retention(r) => {
+            ("retention", "", format!("records {} to {} are deleted", r.first_seq, r.last_seq))
+        }
+        Body::Config(c) => (
+            "config",
+            "",
+            format!("{} {} {}", c.event, c.file, c.why.as_deref().unwrap_or_default()),
+        ),
+        Body::Daemon(d) => ("daemon", "", format!("{} {} pid {}", d.event, d.version, d.pid)),
+    }
+}

@@ -1,0 +1,101 @@
+//! Opens the sinks that the config names.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::mpsc;
+
+use super::{SuperviseError, start};
+use crate::{
+    audit::{
+        account::Accounts,
+        follow::{self, Feed, Followers},
+        record::Body,
+        sink::{
+            Running, Sink,
+            files::{Counting, Files},
+            journal::{self, Journal},
+            stdout::Lines,
+        },
+        stream::Line,
+    },
+    config::Config,
+    kernel::takeover::Takeover,
+};
+
+/// Where records go.
+pub(super) struct Outputs {
+    /// The sinks.
+    pub(super) sinks: Vec<Running>,
+    /// Number of the first record.
+    pub(super) first: u64,
+    /// What is accounted for, kept by a sink that outlives the daemon.
+    pub(super) accounts: Option<Arc<Mutex<Accounts>>>,
+    /// What there is to say about the sinks themselves.
+    pub(super) words: Vec<Body>,
+}
+
+/// Opens them, and gives what serves those who read along. Files that cannot be opened end nothing:
+/// guests are policed, and status says it.
+pub(super) fn open(
+    config: &Config,
+    takeover: &Takeover,
+    journal: &mpsc::UnboundedSender<Body>,
+) -> Result<(Outputs, impl Future<Output = ()> + use<>), SuperviseError> {
+    let running = |sink| Running::start(sink).map_err(start("a sink of records"));
+    let followers = Followers::default();
+    let listener = follow::listen(&config.run_dir).map_err(start("the events socket"))?;
+    let config = &config.audit;
+    let mut outputs = Outputs {
+        sinks: vec![running(Box::new(Feed(followers.clone())) as Box<dyn Sink>)?],
+        first: 1,
+        accounts: None,
+        words: Vec::new(),
+    };
+    if let Some(settings) = &config.files {
+        let anew = matches!(takeover, Takeover::Fresh | Takeover::Rebuilt { .. });
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let counting = Counting { boot: boot.trim().to_owned(), anew };
+        match Files::open(settings.clone(), counting, journal) {
+            Ok(opened) => {
+                outputs.first = opened.next;
+                outputs.accounts = Some(opened.accounts);
+                outputs.words = opened.words;
+                outputs.sinks.push(running(Box::new(opened.files))?);
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "records are not kept");
+                outputs.sinks.push(running(Box::new(Unopened(error.to_string())))?);
+            }
+        }
+    }
+    if config.stdout {
+        outputs.sinks.push(running(Box::new(Lines::new("standard output", io::stdout())))?);
+    }
+    if config.journald {
+        let journal = Journal::new(PathBuf::from(journal::SOCKET));
+        outputs.sinks.push(running(Box::new(journal))?);
+    }
+    Ok((outputs, followers.serve(listener)))
+}
+
+/// Files that could not be opened. Which number follows the last one in them is not known, so they
+/// are opened by the next daemon only.
+struct Unopened(String);
+
+impl Sink for Unopened {
+    fn name(&self) -> &'static str {
+        "files"
+    }
+
+    fn take(&mut self, _: &[Arc<Line>]) -> io::Result<()> {
+        self.settle()
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Err(io::Error::other(format!("{}; mend that, then restart enforcer", self.0)))
+    }
+}
