@@ -116,18 +116,18 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         .read(|line| tracing::debug!(target: "bpf", line))
         .map_err(start("the log reader"))?;
 
-    let docker_socket = config.docker_socket.clone();
     let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
     let (journal, journal_out) = mpsc::unbounded_channel();
-    let (outputs, following) = outputs::open(&config.borrow(), &takeover, &journal)?;
+    let (outputs, following) =
+        outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
     let records = Records::start(outputs, loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
     let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
-    let watching = docker::watch(docker_socket, Arc::clone(&poke));
+    let watching = docker::watch(config.borrow().docker_socket.clone(), Arc::clone(&poke));
     let networks = networks::ensure(config_out.clone(), watching.engine.clone());
     let (state, state_out) = watch::channel(Arc::<State>::default());
     let (outside, outside_out) = watch::channel(Vec::new());

@@ -85,9 +85,9 @@ fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool)
 pub fn closed(key: &FlowKey, flow: *const FlowRecord, cause: u8) {
     // SAFETY: the entry is valid for this run; other CPUs may still count a packet that passed.
     let flow = unsafe { &*flow };
-    let counted = CounterKey { owner: key.endpoint, reason: FLOW_CLOSED, hook: 0, reserved: 0 };
+    let about = CounterKey { owner: key.endpoint, reason: FLOW_CLOSED, hook: 0, reserved: 0 };
     let packets = flow.packets_out + flow.packets_in;
-    let Some(counter) = count::one(&counted, packets, flow.bytes_out + flow.bytes_in) else {
+    let Some(counter) = count::one(&about, packets, flow.bytes_out + flow.bytes_in) else {
         return;
     };
     let now = now_ns();

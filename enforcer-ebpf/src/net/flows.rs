@@ -70,16 +70,30 @@ impl<'a> Found<'a> {
     /// The flow, unless it is over. One that is over but not reaped yet is ended here.
     #[inline(always)]
     pub fn live(key: &'a FlowKey, now: u64) -> Option<Self> {
-        let flow = FLOWS.get_ptr_mut(key)?;
-        let found = Self { key, state: load_state(flow), flow };
-        if found.state.phase() == Phase::Dead {
-            return None;
-        }
-        if flow::is_expired(found.record(), found.state, key.protocol, now) {
+        let found = Self::known(key)?;
+        if found.is_over(now) {
             found.end(flow::end_cause(found.state));
             return None;
         }
         Some(found)
+    }
+
+    /// Whether there is such a flow and it is not over; nothing is changed.
+    #[inline(always)]
+    pub fn is_live(key: &'a FlowKey, now: u64) -> bool {
+        Self::known(key).is_some_and(|found| !found.is_over(now))
+    }
+
+    #[inline(always)]
+    fn known(key: &'a FlowKey) -> Option<Self> {
+        let flow = FLOWS.get_ptr_mut(key)?;
+        let found = Self { key, state: load_state(flow), flow };
+        if found.state.phase() == Phase::Dead { None } else { Some(found) }
+    }
+
+    #[inline(always)]
+    fn is_over(&self, now: u64) -> bool {
+        flow::is_expired(self.record(), self.state, self.key.protocol, now)
     }
 
     /// What is remembered of the flow.
@@ -123,8 +137,9 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Moves the flow to another state, within the quotas.
-    #[inline(always)]
+    /// Moves the flow to another state, within the quotas. A BPF function of its own, for a stack of
+    /// its own.
+    #[inline(never)]
     pub fn advance(&self, next: FlowState, policy: &Policy, now: u64) -> Result<(), DropReason> {
         if next == self.state {
             return Ok(());
@@ -178,7 +193,8 @@ impl<'a> Found<'a> {
 /// Ends a flow; of several that try, one gives its quota back and records the end.
 #[inline(always)]
 pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState, cause: EndCause) {
-    if swap_state(flow, state, FlowState::DEAD) {
+    // Who found it dead did not end it, and leaves it to who did.
+    if state != FlowState::DEAD && swap_state(flow, state, FlowState::DEAD) {
         emit::closed(key, flow, cause as u8);
         release(key.endpoint, state.quota_class(), state.is_outbound());
         // Fails only when the entry is gone already.

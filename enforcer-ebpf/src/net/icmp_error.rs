@@ -52,8 +52,5 @@ pub fn to_endpoint(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropRea
 
 #[inline(always)]
 fn belongs(key: &FlowKey) -> Result<(), DropReason> {
-    match Found::live(key, now_ns()) {
-        Some(_) => Ok(()),
-        None => Err(DropReason::IcmpNoFlow),
-    }
+    if Found::is_live(key, now_ns()) { Ok(()) } else { Err(DropReason::IcmpNoFlow) }
 }

@@ -80,7 +80,7 @@ impl Accounts {
     pub fn recorded(&self) -> BTreeMap<CounterKey, u64> {
         let sum = |row: &Row| {
             let on_the_way = |(cause, count): (&Cause, &u64)| match cause {
-                Cause::Queue | Cause::Killed => *count,
+                Cause::Queue | Cause::Killed | Cause::Sink => *count,
                 Cause::RateLimit | Cause::Ring | Cause::Uncounted | Cause::Decode => 0,
             };
             row.written + row.lost.iter().map(on_the_way).sum::<u64>()
@@ -140,9 +140,9 @@ impl Missing {
         self.seen.clone()
     }
 
-    /// Settles those counters of which nothing was read since `before`: from then on until the
-    /// kernel said `recorded`, and on until the ring was empty once more. What it says is all that
-    /// there was, so the difference is missing. Returns those that miss something.
+    /// Compares what was read with what the kernel said it had `recorded` before the ring was
+    /// emptied once more. What it recorded and nobody has is missing; that is returned. Counters of
+    /// which nothing was read since `before`, which is older, are settled: there is no more to it.
     pub fn settle(
         &mut self,
         before: &BTreeMap<CounterKey, u64>,
@@ -152,14 +152,13 @@ impl Missing {
         self.open.retain(|counter, accounted| {
             let count = |of: &BTreeMap<CounterKey, u64>| of.get(counter).copied().unwrap_or(0);
             let seen = count(&self.seen);
-            if count(before) != seen {
-                return true;
-            }
+            // Certain in any case: all that was recorded by then has been read by now.
             let missing = count(recorded).saturating_sub(*accounted + seen);
             if missing > 0 {
                 found.push((*counter, missing));
+                *accounted += missing;
             }
-            false
+            count(before) != seen
         });
         found
     }
@@ -209,11 +208,11 @@ mod tests {
         let recorded = BTreeMap::from([(A, 20), (B, 0)]);
         let before = missing.seen();
         missing.see(A);
-        assert_eq!(missing.settle(&before, &recorded), [], "A is not calm");
-        assert!(!missing.is_settled());
+        assert_eq!(missing.settle(&before, &recorded), [(A, 5)], "what is certain");
+        assert!(!missing.is_settled(), "A is not calm");
         let recorded = BTreeMap::from([(A, 21), (B, 0)]);
         let before = missing.seen();
-        assert_eq!(missing.settle(&before, &recorded), [(A, 6)]);
+        assert_eq!(missing.settle(&before, &recorded), [(A, 1)]);
         assert!(missing.is_settled());
         missing.see(A);
         assert_eq!(missing.seen(), BTreeMap::from([(A, 5)]), "it is no matter any more");

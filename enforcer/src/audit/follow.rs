@@ -118,7 +118,9 @@ impl Followers {
     /// What is in memory from a number on, and what comes.
     fn subscribe(&self, from: Option<u64>) -> (Vec<Arc<Line>>, broadcast::Receiver<Arc<Line>>) {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = from.unwrap_or(0);
+        let next = memory.back().map_or(1, |line| line.seq + 1);
+        // Somebody who is ahead of the stream heard another one: it begins anew for them.
+        let from = from.filter(|from| *from <= next).unwrap_or(0);
         let past = memory.iter().filter(|line| line.seq >= from).cloned().collect();
         (past, self.live.subscribe())
     }

@@ -11,7 +11,7 @@ use enforcer_common::abi::{
 
 use super::{
     enrich::Names,
-    record::{Cause, Loss},
+    record::{Cause, Loss, Subject},
 };
 
 /// What a number of missing records is about.
@@ -101,8 +101,14 @@ pub fn to_keep(key: CounterKey, ledger: &Ledger) -> Told {
 /// The record of a loss.
 #[must_use]
 pub fn record(names: &Names, key: LossKey, count: u64) -> Loss {
+    of(names.subject(key.counter.owner), key, count)
+}
+
+/// The record of a loss of somebody who is known already.
+#[must_use]
+pub fn of(subject: Subject, key: LossKey, count: u64) -> Loss {
     Loss {
-        subject: names.subject(key.counter.owner),
+        subject,
         hook: Hook::from_value(key.counter.hook).map_or("", Hook::name).to_owned(),
         reason: reason_name(key.counter.reason),
         cause: key.cause,

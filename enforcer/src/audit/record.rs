@@ -32,6 +32,19 @@ pub struct Record {
     pub body: Body,
 }
 
+impl Body {
+    /// Whom it is about, if it is about somebody.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::FlowOpened(traffic) | Self::Denied(traffic) => Some(&traffic.subject),
+            Self::FlowClosed(closed) => Some(&closed.subject),
+            Self::Loss(loss) => Some(&loss.subject),
+            _ => None,
+        }
+    }
+}
+
 /// What a record tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -289,6 +302,8 @@ pub enum Cause {
     Decode,
     /// An earlier daemon read them and ended before it wrote them.
     Killed,
+    /// The sink in which this stands was too slow, or failed for too long.
+    Sink,
 }
 
 /// A hole in one sink's copy of the stream. The record has the number of the last one missing.

@@ -4,6 +4,7 @@
 
 pub mod files;
 pub mod journal;
+mod missed;
 pub mod stdout;
 
 use std::{
@@ -17,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::stream::{Line, gap};
+use self::missed::Missed;
+use super::stream::Line;
 
 /// Lines that wait for one sink at most: 8 MiB and more.
 const QUEUE: usize = 16_384;
@@ -64,6 +66,9 @@ pub struct Running {
     sender: Option<SyncSender<Arc<Line>>>,
     progress: Arc<Mutex<Progress>>,
     hurry: Arc<AtomicBool>,
+    missed: Missed,
+    /// It missed the line before.
+    misses: bool,
     thread: thread::JoinHandle<()>,
 }
 
@@ -73,20 +78,30 @@ impl Running {
         let (sender, receiver) = sync_channel(QUEUE);
         let (progress, hurry) = (Arc::<Mutex<Progress>>::default(), Arc::<AtomicBool>::default());
         let name = sink.name();
-        let mut runner =
-            Runner { sink, progress: Arc::clone(&progress), hurry: Arc::clone(&hurry), next: None };
+        let missed = Missed::default();
+        let mut runner = Runner {
+            sink,
+            progress: Arc::clone(&progress),
+            hurry: Arc::clone(&hurry),
+            missed: missed.clone(),
+            next: None,
+        };
         let thread = thread::Builder::new()
             .name(format!("sink-{name}"))
             .spawn(move || runner.run(&receiver))?;
-        Ok(Self { name, sender: Some(sender), progress, hurry, thread })
+        Ok(Self { name, sender: Some(sender), progress, hurry, missed, misses: false, thread })
     }
 
     /// Hands over a line, unless its queue is full: then it misses the line. Never waits.
-    pub fn offer(&self, line: &Arc<Line>) {
+    pub fn offer(&mut self, line: &Arc<Line>) {
         let Some(sender) = &self.sender else { return };
         match sender.try_send(Arc::clone(line)) {
-            // It sees for itself what is missing in between.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            Ok(()) => self.misses = false,
+            Err(TrySendError::Full(line)) => {
+                self.missed.add(&line, !self.misses);
+                self.misses = true;
+            }
+            Err(TrySendError::Disconnected(_)) => {}
         }
     }
 
@@ -131,6 +146,7 @@ struct Runner<S> {
     sink: S,
     progress: Arc<Mutex<Progress>>,
     hurry: Arc<AtomicBool>,
+    missed: Missed,
     next: Option<u64>,
 }
 
@@ -165,7 +181,7 @@ impl<S: Sink> Runner<S> {
         let mut next = self.next;
         for line in lines {
             if let Some(expected) = next.filter(|expected| *expected < line.seq) {
-                batch.push(Arc::new(gap(expected, line)));
+                batch.extend(self.missed.stand_ins(expected, line));
                 missed += line.seq - expected;
             }
             next = Some(line.seq + 1);

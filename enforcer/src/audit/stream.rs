@@ -67,10 +67,10 @@ impl Stream {
     }
 }
 
-fn number(receiver: &Receiver<Draft>, sinks: Vec<Running>, first: u64) -> Vec<Running> {
+fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Vec<Running> {
     for (seq, draft) in (first..).zip(receiver) {
         let line = Arc::new(line(seq, draft));
-        for sink in &sinks {
+        for sink in &mut sinks {
             sink.offer(&line);
         }
     }
@@ -89,9 +89,18 @@ fn line(seq: u64, draft: Draft) -> Line {
 /// number.
 #[must_use]
 pub fn gap(from: u64, next: &Line) -> Line {
-    let to = next.seq - 1;
-    let body = Body::Gap(Gap { from_seq: from, to_seq: to, count: next.seq - from });
-    let draft =
-        Draft { time: next.time.clone(), mono_ns: next.mono_ns, body, account: Account::Nothing };
-    line(to, draft)
+    gap_to(from, next.seq - 1, next)
+}
+
+/// The same, up to `to`; its time is that of `next`.
+#[must_use]
+pub fn gap_to(from: u64, to: u64, next: &Line) -> Line {
+    let body = Body::Gap(Gap { from_seq: from, to_seq: to, count: to + 1 - from });
+    beside(to, next, body, Account::Nothing)
+}
+
+/// A record with a number of one that is missing, at the time of `next`.
+#[must_use]
+pub fn beside(seq: u64, next: &Line, body: Body, account: Account) -> Line {
+    line(seq, Draft { time: next.time.clone(), mono_ns: next.mono_ns, body, account })
 }

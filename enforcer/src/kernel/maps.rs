@@ -158,15 +158,28 @@ pub struct CounterMap {
     map: PerCpuHashMap<MapData, CounterKey, Counter>,
     uncounted: PerCpuArray<MapData, u64>,
     told: Table<CounterKey, Told>,
+    id: Option<u32>,
 }
 
 impl CounterMap {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+        let id = match ebpf.map("COUNTERS") {
+            Some(Map::PerCpuHashMap(map)) => map.info().ok().map(|info| info.id()),
+            _ => None,
+        };
         Ok(Self {
             map: typed(ebpf, "COUNTERS")?,
             uncounted: typed(ebpf, "UNCOUNTED")?,
             told: Table::take(ebpf, "TOLD")?,
+            id,
         })
+    }
+
+    /// The kernel's id of the map, which no other map has had since it booted (`bpf_map_alloc_id`
+    /// goes round once in 2^31); `None`: it does not say.
+    #[must_use]
+    pub const fn id(&self) -> Option<u32> {
+        self.id
     }
 
     /// All counters, summed over the CPUs. Times and tokens are left out: they have no sum.

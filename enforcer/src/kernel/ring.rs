@@ -20,6 +20,9 @@ use super::{load::LoadError, maps::typed, sys};
 /// The kernel does not wake us below a quarter full, so the ring is looked at this often anyway.
 const POLL: Duration = Duration::from_millis(50);
 
+/// Longest last look.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
 /// The ring buffer, not yet read.
 pub struct EventRing {
     ring: RingBuf<MapData>,
@@ -73,9 +76,12 @@ impl EventRing {
             }
             loop {
                 let last = stopped.load(Ordering::Acquire);
+                let since = Instant::now();
                 while let Some(item) = self.ring.next() {
                     sink(&item);
-                    if stopped.load(Ordering::Relaxed) && !last {
+                    // What is left then is the next daemon's.
+                    let enough = last && since.elapsed() > LAST_LOOK;
+                    if enough || (stopped.load(Ordering::Relaxed) && !last) {
                         break;
                     }
                 }

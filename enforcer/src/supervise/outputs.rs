@@ -16,7 +16,7 @@ use crate::{
         record::Body,
         sink::{
             Running, Sink,
-            files::{Counting, Files},
+            files::{Counters, Files},
             journal::{self, Journal},
             stdout::Lines,
         },
@@ -43,6 +43,7 @@ pub(super) struct Outputs {
 pub(super) fn open(
     config: &Config,
     takeover: &Takeover,
+    counters: Option<u32>,
     journal: &mpsc::UnboundedSender<Body>,
 ) -> Result<(Outputs, impl Future<Output = ()> + use<>), SuperviseError> {
     let running = |sink| Running::start(sink).map_err(start("a sink of records"));
@@ -56,10 +57,10 @@ pub(super) fn open(
         words: Vec::new(),
     };
     if let Some(settings) = &config.files {
-        let anew = matches!(takeover, Takeover::Fresh | Takeover::Rebuilt { .. });
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let counting = Counting { boot: boot.trim().to_owned(), anew };
-        match Files::open(settings.clone(), counting, journal) {
+        let counters = Counters { boot: boot.trim().to_owned(), map: counters };
+        let carried = matches!(takeover, Takeover::Migrated { .. });
+        match Files::open(settings.clone(), counters, carried, journal) {
             Ok(opened) => {
                 outputs.first = opened.next;
                 outputs.accounts = Some(opened.accounts);

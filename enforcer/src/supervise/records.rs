@@ -66,6 +66,7 @@ struct Shared {
     owners: watch::Receiver<Arc<Owners>>,
     begun: Instant,
     missing: Mutex<Missing>,
+    sinks: Sinks,
     /// Kept by the sink that outlives the daemon, if there is one.
     accounts: Option<Arc<Mutex<Accounts>>>,
 }
@@ -87,8 +88,10 @@ impl Records {
         // Without a sink that remembers, the kernel does; then nobody knows what was written.
         let (told, missing) = if let Some(accounts) = &accounts {
             let accounts = lock(accounts);
-            let counted = counters.list().unwrap_or_default();
-            let missing = Missing::new(&accounts, counted.into_iter().map(|(key, _)| key));
+            let counted = counters.list().unwrap_or_default().into_iter().map(|(key, _)| key);
+            // The self-probe is no guest.
+            let counted = counted.filter(|key| key.owner != canary::OWNER);
+            let missing = Missing::new(&accounts, counted);
             (accounts.told_of_kernel(), missing)
         } else {
             let nothing = Missing::new(&Accounts::default(), std::iter::empty());
@@ -101,6 +104,7 @@ impl Records {
             owners,
             begun: Instant::now(),
             missing: Mutex::new(missing),
+            sinks: stream.sinks(),
             accounts,
         });
         // An empty queue holds them.
@@ -245,43 +249,57 @@ impl Shared {
     fn tell_losses(&self, queue: &Queue) {
         let mut losses = queue.losses();
         let counters = lock(&self.counters);
-        let mut owners = Vec::new();
-        match counters.list() {
-            Ok(counters) => {
-                owners.extend(counters.iter().map(|(key, _)| key.owner));
-                losses.extend(loss::of_kernel(&counters));
-            }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no counters"),
-        }
+        let mut counted = counters.list().unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no counters");
+            Vec::new()
+        });
+        // The self-probe is no guest.
+        counted.retain(|(key, _)| key.owner != canary::OWNER);
+        losses.extend(loss::of_kernel(&counted));
         if let Ok(count) = counters.uncounted() {
-            let counter = CounterKey::default();
-            losses.insert(LossKey { counter, cause: Cause::Uncounted }, count);
+            let nobody = CounterKey::default();
+            losses.insert(LossKey { counter: nobody, cause: Cause::Uncounted }, count);
         }
         drop(counters);
         let now = now();
         let mut names = lock(&self.names);
         names.update(&self.owners.borrow(), now.mono_ns);
-        names.notice(owners.into_iter().filter(|owner| *owner != 0), now.mono_ns);
+        let owners = counted.iter().map(|(key, _)| key.owner);
+        names.notice(owners.filter(|owner| *owner != 0), now.mono_ns);
         let mut ledger = lock(&self.ledger);
+        let mut untold = false;
         for (key, count) in ledger.untold(&losses) {
             let body = Body::Loss(loss::record(&names, key, count));
             if queue.try_send(draft(now, body, Account::Loss(key, count))) {
                 ledger.tell(key, count);
                 self.remember(key.counter, &ledger);
+            } else {
+                untold = true;
             }
         }
-        for owner in names.forget(now.mono_ns) {
-            let mut counters = lock(&self.counters);
-            let keys = counters.list().unwrap_or_default();
-            for (key, _) in keys.iter().filter(|(key, _)| key.owner == owner) {
-                let _ = counters.remove(key);
-            }
-            queue.forget(owner);
-            ledger.forget(owner);
-            if let Some(accounts) = &self.accounts {
-                lock(accounts).retain(|kept| kept != owner);
-            }
+        // What is not written down yet is in the kernel's counters only.
+        if untold || self.is_behind() {
+            return;
         }
+        let gone = names.forget(now.mono_ns);
+        drop(names);
+        for owner in &gone {
+            queue.forget(*owner);
+            ledger.forget(*owner);
+        }
+        drop(ledger);
+        let keys = counted.iter().map(|(key, _)| key).filter(|key| gone.contains(&key.owner));
+        for key in keys {
+            let _ = lock(&self.counters).remove(key);
+        }
+        if let Some(accounts) = self.accounts.as_ref().filter(|_| !gone.is_empty()) {
+            lock(accounts).retain(|kept| !gone.contains(&kept));
+        }
+    }
+
+    /// Whether a sink does not take what it gets.
+    fn is_behind(&self) -> bool {
+        self.sinks.iter().any(|(_, progress)| lock(progress).failing.is_some())
     }
 }
 

@@ -2,7 +2,7 @@
 //! so that the next daemon knows what is missing, however this one ended.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -23,35 +23,48 @@ use crate::audit::{
 /// How often it is asked whether segments have to go.
 const RETAIN: Duration = Duration::from_secs(10);
 
+/// How long the record of a deletion may take through the stream.
+const AGAIN: Duration = Duration::from_mins(1);
+/// Most lines in memory that a disk may still lose.
+const MOST_UNPROMISED: usize = 65_536;
+
 /// What the store keeps for us beside its head.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
-    /// The life of the kernel whose counters these numbers are about.
-    boot: String,
+    /// The kernel's counters that these numbers are about.
+    counters: Counters,
     accounts: Accounts,
 }
 
-/// The kernel's counters, as far as the store must know them.
-#[derive(Debug)]
-pub struct Counting {
+/// Which counters of which kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
     /// Id of this life of the kernel (`/proc/sys/kernel/random/boot_id`).
     pub boot: String,
-    /// They begin with this daemon.
-    pub anew: bool,
+    /// Id of their map.
+    pub map: Option<u32>,
+}
+
+impl Counters {
+    /// Whether they go on from those; `carried`: from another map.
+    fn continues(&self, from: &Self, carried: bool) -> bool {
+        let known = self.map.is_some() && self.map == from.map;
+        self.boot == from.boot && !self.boot.is_empty() && (known || carried)
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Files {
     store: Store,
-    boot: String,
+    counters: Counters,
     accounts: Arc<Mutex<Accounts>>,
     /// What the head accounts for.
     promised: Accounts,
     /// Lines that were stored and are not promised yet: a disk may still lose them.
     unpromised: Vec<Arc<Line>>,
     /// Segments that have to go: a record of it is on its way through the stream.
-    condemned: BTreeSet<u64>,
+    condemned: BTreeMap<u64, Instant>,
     /// Segments whose record is stored: they go when it is promised.
     recorded: Vec<u64>,
     retained: Instant,
@@ -73,21 +86,22 @@ pub struct Opened {
 }
 
 impl Files {
-    /// Opens the store.
+    /// Opens the store. `carried`: the counters were carried over from another map.
     pub fn open(
         settings: Settings,
-        Counting { boot, anew }: Counting,
+        counters: Counters,
+        carried: bool,
         journal: &mpsc::UnboundedSender<Body>,
     ) -> Result<Opened, StoreError> {
         let mut behind = Vec::new();
         let dir = settings.dir.display().to_string();
         let (store, recovery) =
             Store::open(settings, SystemTime::now(), &mut |line| behind.push(account(line)))?;
-        let kept = serde_json::from_value(recovery.counts.clone());
-        let promised = match kept {
-            Ok(Kept { boot: known, accounts }) if known == boot && !anew => accounts,
-            _ => Accounts::default(),
-        };
+        let kept: Option<Kept> = serde_json::from_value(recovery.counts.clone()).ok();
+        let kept = kept.filter(|kept| counters.continues(&kept.counters, carried));
+        let same = kept.as_ref().is_some_and(|kept| kept.counters == counters);
+        let anew = kept.is_none();
+        let promised = kept.map(|kept| kept.accounts).unwrap_or_default();
         let mut accounts = promised.clone();
         if !anew {
             for account in &behind {
@@ -97,19 +111,21 @@ impl Files {
         let accounts = Arc::new(Mutex::new(accounts));
         let mut files = Self {
             store,
-            boot,
+            counters,
             accounts: Arc::clone(&accounts),
             promised,
             unpromised: Vec::new(),
-            condemned: BTreeSet::new(),
+            condemned: BTreeMap::new(),
             recorded: Vec::new(),
             retained: Instant::now(),
             journal: journal.downgrade(),
         };
-        if anew {
-            // The old numbers must not outlive this: those who are counted now have the same ids.
-            let counts = files.counts(Accounts::default());
+        if !same {
+            // The old numbers must not outlive this: others may be counted under the same ids now.
+            let now = files.accounts().clone();
+            let counts = files.counts(now.clone());
             files.store.promise_all(&counts)?;
+            files.promised = now;
         }
         let words = words(&dir, &recovery);
         Ok(Opened { files, next: recovery.last_seq + 1, accounts, words })
@@ -120,7 +136,7 @@ impl Files {
     }
 
     fn counts(&self, accounts: Accounts) -> serde_json::Value {
-        let kept = Kept { boot: self.boot.clone(), accounts };
+        let kept = Kept { counters: self.counters.clone(), accounts };
         // Numbers and strings: that cannot fail.
         serde_json::to_value(kept).unwrap_or_default()
     }
@@ -140,21 +156,38 @@ impl Files {
         if !self.store.is_well() {
             self.go_on()?;
         }
-        let accounts = self.accounts().clone();
-        let counts = self.counts(accounts.clone());
-        if self.store.sync(&counts)? {
-            self.promised = accounts;
-            self.unpromised.clear();
-            self.store.bury(&std::mem::take(&mut self.recorded))?;
-        }
         let now = SystemTime::now();
-        self.store.rotate_if_due(now, &counts)?;
+        if !self.unpromised.is_empty() {
+            let accounts = self.accounts().clone();
+            let counts = self.counts(accounts.clone());
+            // Never so many that a disk may lose more than memory holds.
+            let many = self.unpromised.len() > MOST_UNPROMISED;
+            let promised = if many {
+                self.store.promise_all(&counts).map(|()| true)?
+            } else {
+                self.store.sync(&counts)?
+            };
+            if self.store.rotate_if_due(now, &counts)? || promised {
+                self.promised = accounts;
+                self.unpromised.clear();
+            }
+        }
+        while let Some(segment) = self.recorded.last().copied()
+            && self.unpromised.is_empty()
+        {
+            self.store.bury(&[segment])?;
+            self.recorded.pop();
+            self.condemned.remove(&segment);
+        }
         if self.retained.elapsed() >= RETAIN {
             self.retained = Instant::now();
             for retention in self.store.condemn(now)? {
                 let Some(journal) = self.journal.upgrade() else { break };
-                if self.condemned.insert(retention.segment) {
-                    // Its record comes back as a line of the stream; then the files go.
+                // A record that got lost on its way is made again.
+                let asked = self.condemned.get(&retention.segment);
+                if asked.is_none_or(|asked| asked.elapsed() > AGAIN) {
+                    self.condemned.insert(retention.segment, Instant::now());
+                    // It comes back as a line of the stream; then the files go.
                     let _ = journal.send(Body::Retention(retention));
                 }
             }
@@ -190,9 +223,9 @@ impl Sink for Files {
     }
 
     fn end(&mut self) -> io::Result<()> {
-        let outcome = self.promise();
+        self.promise().map_err(told)?;
         let counts = self.counts(self.accounts().clone());
-        outcome.and_then(|()| self.store.promise_all(&counts)).map_err(told)
+        self.store.promise_all(&counts).map_err(told)
     }
 }
 

@@ -1,9 +1,13 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use enforcer_common::abi::counter::CounterKey;
+
 use super::{stdout::Lines, *};
 use crate::audit::{
+    account::Accounts,
+    loss::LossKey,
     queue::Account,
-    record::{Body, Record},
+    record::{Body, Cause, Record},
 };
 
 fn line(seq: u64) -> Arc<Line> {
@@ -60,9 +64,9 @@ fn a1_f14_a_stuck_sink_makes_nobody_wait_and_says_what_it_missed() {
     const LINES: u64 = 3 * QUEUE as u64;
     let (open, gate) = sync_channel(0);
     let (taken, quick) = (Arc::default(), Arc::default());
-    let slow = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
+    let mut slow = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
     let always = Slow { gate: sync_channel(0).1, taken: Arc::clone(&quick) };
-    let other = Running::start(always).expect("thread");
+    let mut other = Running::start(always).expect("thread");
     for seq in 1..LINES {
         slow.offer(&line(seq));
         other.offer(&line(seq));
@@ -95,7 +99,7 @@ fn f14_what_a_failing_sink_did_not_take_is_offered_again() {
     for _ in 0..2 {
         open.send(Err(io::Error::from_raw_os_error(libc::ENOSPC))).expect("room");
     }
-    let sink = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
+    let mut sink = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
     let progress = sink.progress();
     for seq in 1..=5 {
         sink.offer(&line(seq));
@@ -114,7 +118,7 @@ fn f14_what_a_failing_sink_did_not_take_is_offered_again() {
 fn a_daemon_that_ends_does_not_wait_for_a_sink_that_never_takes() {
     let (_shut, gate) = sync_channel(0);
     let taken = Arc::default();
-    let sink = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
+    let mut sink = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
     sink.offer(&line(1));
     assert!(!sink.finish(Duration::from_millis(20)));
     assert_eq!(taken.lock().expect("lock").len(), 0);
@@ -155,4 +159,40 @@ fn f14_a_full_disk_leaves_no_half_line_once_there_is_room() {
     let text = String::from_utf8(disk.0.lock().expect("lock").0.clone()).expect("text");
     let wanted: Vec<String> = (1..=3).map(|seq| line(seq).text.clone()).collect();
     assert!(text.ends_with('\n') && text.lines().eq(wanted), "{text}");
+}
+
+#[test]
+fn a1_what_a_stuck_sink_missed_is_told_of_each_whose_it_was() {
+    const LINES: u64 = 2 * QUEUE as u64;
+    let counter = |owner| CounterKey { owner, reason: 22, hook: 1, reserved: 0 };
+    let about = |seq: u64| match seq % 100 {
+        0 => Account::Nothing,
+        1 => Account::Loss(LossKey { counter: counter(9), cause: Cause::RateLimit }, 5),
+        _ if seq.is_multiple_of(2) => Account::Event(counter(7)),
+        _ => Account::Event(counter(8)),
+    };
+    let (open, gate) = sync_channel(0);
+    let taken = Arc::default();
+    let mut sink = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
+    let mut expected = Accounts::default();
+    for seq in 1..=LINES {
+        sink.offer(&Arc::new(Line { account: about(seq), ..Line::clone(&line(seq)) }));
+        expected.take(&about(seq));
+    }
+    drop(open);
+    let progress = sink.progress();
+    while lock(&progress).taken < QUEUE as u64 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    sink.offer(&line(LINES + 1));
+    assert!(sink.finish(Duration::from_secs(10)));
+    let taken = taken.lock().expect("lock");
+    is_complete(&taken, LINES + 1);
+    let mut told = Accounts::default();
+    for line in taken.iter() {
+        told.take(&line.account);
+    }
+    assert_eq!(told.recorded(), expected.recorded(), "of each counter");
+    assert_eq!(told.told_of_kernel(), expected.told_of_kernel());
+    assert!((taken.len() as u64) < LINES, "it missed nothing");
 }

@@ -112,7 +112,13 @@ fn look(disk: &dyn Disk, dir: &str) -> Result<(Option<Vec<u8>>, BTreeSet<u64>), 
     let mut looks = 0;
     loop {
         let head = read_whole(disk, HEAD).map_err(read(HEAD))?;
-        let present = segments(disk).map_err(read(dir))?;
+        let mut present = segments(disk).map_err(read(dir))?;
+        let (first, last) = (present.first().copied(), present.last().copied().unwrap_or(0));
+        if first.is_some_and(|first| last - first + 1 != present.len() as u64) {
+            // A segment that is compressed while names are read may be seen in neither form. It is
+            // compressed once, so the next look sees it.
+            present.extend(segments(disk).map_err(read(dir))?);
+        }
         let named = head.as_deref().and_then(Head::parse).map(|head| head.at.segment);
         let last = present.last().copied().unwrap_or(0);
         looks += 1;
