@@ -9,9 +9,17 @@ mod run;
 mod status;
 mod table;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    audit::store,
+    config::{
+        DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
+        file::{self, FileError},
+    },
+};
 
 /// Exit codes; they are documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,12 +159,8 @@ struct StatusArgs {
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
-    /// Ask the daemon of this config file.
-    #[arg(long, value_name = "FILE", conflicts_with = "run_dir")]
-    config: Option<PathBuf>,
-    /// Ask the daemon of this run directory [default: /run/enforcer].
-    #[arg(long, value_name = "DIR")]
-    run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    at: DaemonAt,
 }
 
 /// Arguments of `events`.
@@ -176,9 +180,9 @@ struct EventsArgs {
     /// Begin with the record of this number.
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
-    /// Only those at or after this moment, RFC 3339 in UTC: 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "TIME", value_parser = parse_since)]
-    since: Option<String>,
+    /// Only those since this time, as 2026-01-31T12:00:00Z or 15m, 2h, 3d ago.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    since: Option<u64>,
     /// Only those of this container.
     #[arg(long, value_name = "NAME")]
     guest: Option<String>,
@@ -194,6 +198,13 @@ struct EventsArgs {
     /// Write JSON, one record a line, for programs.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    at: DaemonAt,
+}
+
+/// Which daemon is asked.
+#[derive(Debug, Args)]
+struct DaemonAt {
     /// Ask the daemon of this config file.
     #[arg(long, value_name = "FILE", conflicts_with = "run_dir")]
     config: Option<PathBuf>,
@@ -202,23 +213,20 @@ struct EventsArgs {
     run_dir: Option<PathBuf>,
 }
 
-/// A moment as records have it: what is left out of it counts from its beginning.
-fn parse_since(text: &str) -> Result<String, String> {
-    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
-    let moment = text.strip_suffix('Z').unwrap_or(text);
-    let fits = |(at, byte): (usize, u8)| match SHAPE.get(at) {
-        Some(b'0') => byte.is_ascii_digit(),
-        Some(other) => byte == *other,
-        None if at == SHAPE.len() => byte == b'.',
-        None => byte.is_ascii_digit(),
-    };
-    if moment.len() < "0000-00-00".len() || !moment.bytes().enumerate().all(fits) {
-        return Err(
-            "write it in UTC, as 2026-01-31T12:00:00Z or a part of that from 2026-01-31 on"
-                .to_owned(),
-        );
+impl DaemonAt {
+    /// Its run directory and its pin directory.
+    fn directories(&self) -> Result<(PathBuf, PathBuf), FileError> {
+        if let Some(config) = &self.config {
+            return file::load(config).map(|config| (config.run_dir, config.pin_dir));
+        }
+        let run_dir = self.run_dir.clone().unwrap_or_else(|| DEFAULT_RUN_DIR.into());
+        Ok((run_dir, DEFAULT_PIN_DIR.into()))
     }
-    Ok(moment.to_owned())
+}
+
+/// Reads a time, or how long ago it was, as microseconds since 1970.
+fn parse_moment(text: &str) -> Result<u64, String> {
+    store::moment(text, SystemTime::now())
 }
 
 /// Arguments of `reload` and `stop`.
@@ -276,20 +284,6 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn moments_are_taken_from_the_day_on_and_nothing_else() {
-        for good in
-            ["2026-01-31", "2026-01-31T12", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00.5Z"]
-        {
-            assert_eq!(parse_since(good).as_deref(), Ok(good.trim_end_matches('Z')));
-        }
-        for bad in
-            ["", "2026", "2026-01-31 12:00", "12:00", "2026-01-31T12:00:00+01:00", "yesterday"]
-        {
-            assert!(parse_since(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

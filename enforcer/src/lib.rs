@@ -1,6 +1,7 @@
 //! enforcer: the daemon's stages and its command line.
 
 pub mod audit;
+pub mod causes;
 pub mod cli;
 pub mod closure;
 pub mod config;

@@ -77,7 +77,7 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
     sinks
 }
 
-fn line(seq: u64, draft: Draft) -> Line {
+pub(super) fn line(seq: u64, draft: Draft) -> Line {
     let Draft { time, mono_ns, body, account } = draft;
     let record = Record { v: VERSION, seq, time, mono_ns, body };
     // Strings, numbers and no map with other keys: that cannot fail.

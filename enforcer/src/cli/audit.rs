@@ -5,16 +5,13 @@ use std::{
     fs,
     io::{self, BufWriter, IsTerminal as _, Write as _},
     path::PathBuf,
-    time::SystemTime,
 };
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
-use super::{Exit, table::table};
-use crate::audit::store::{
-    self, DEFAULT_DIR, Entry, Peer, PublicKey, Query, Report, moment, parse_peer,
-};
+use super::{Exit, parse_moment, table::table};
+use crate::audit::store::{self, DEFAULT_DIR, Entry, Peer, PublicKey, Query, Report, parse_peer};
 
 /// Rows of a table, unless somebody says otherwise.
 const ROWS: usize = 1000;
@@ -99,13 +96,13 @@ struct QueryArgs {
     #[arg(long)]
     reason: Option<String>,
     /// What was open at this time.
-    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["since", "until"])]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with_all = ["since", "until"])]
     at: Option<u64>,
     /// Not before this time.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<u64>,
     /// Not after this time.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<u64>,
     /// The last so many; 0 for all [default: 1000, or all with --json].
     #[arg(long, value_name = "N")]
@@ -121,10 +118,6 @@ pub(super) fn audit(args: AuditArgs) -> anyhow::Result<Exit> {
         AuditCommand::Verify(args) => verify(&args),
         AuditCommand::Query(args) => query(*args),
     }
-}
-
-fn time(text: &str) -> Result<u64, String> {
-    moment(text, SystemTime::now())
 }
 
 fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
@@ -262,6 +255,8 @@ fn protocol(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use crate::audit::store::Problem;
 

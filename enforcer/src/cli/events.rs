@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
+    time::SystemTime,
 };
 
 use anyhow::Context as _;
@@ -12,26 +13,20 @@ use tokio::{
 };
 
 use super::{EventsArgs, Exit};
-use crate::{
-    audit::{
-        follow::{self, Wish},
-        record::{Body, Record},
-    },
-    config::{DEFAULT_RUN_DIR, file::load},
+use crate::audit::{
+    follow::{self, Wish},
+    record::{Body, Record},
+    store::moment,
 };
 
 /// Shows records.
 pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
-    let run_dir = match (&args.config, &args.run_dir) {
-        (Some(config), _) => match load(config) {
-            Ok(config) => config.run_dir,
-            Err(error) => {
-                eprintln!("{error}");
-                return Ok(Exit::Usage);
-            }
-        },
-        (None, Some(run_dir)) => run_dir.clone(),
-        (None, None) => PathBuf::from(DEFAULT_RUN_DIR),
+    let run_dir = match args.at.directories() {
+        Ok((run_dir, _)) => run_dir,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
     };
     let path = follow::path(&run_dir);
     let wish = Wish { from: args.from, follow: args.follow };
@@ -91,8 +86,9 @@ impl EventsArgs {
             && is("verdict", &self.verdict)
             && is("reason", &self.reason)
             && is("kind", &self.kind)
-            // Both are RFC 3339 in UTC with the same digits, so their order is that of the text.
-            && self.since.as_ref().is_none_or(|since| record.time.as_str() >= since.as_str())
+            && self.since.is_none_or(|since| {
+                moment(&record.time, SystemTime::now()).is_ok_and(|time| time >= since)
+            })
     }
 }
 

@@ -1,10 +1,7 @@
 //! `enforcer status`: asks the daemon and shows its answer.
 
-use std::path::PathBuf;
-
 use super::{Exit, StatusArgs, table::table};
 use crate::{
-    config::{DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, file::load},
     control_socket::{self, ControlError},
     model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
     supervise::alone,
@@ -12,16 +9,12 @@ use crate::{
 
 /// Shows what is enforced now.
 pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
-    let (run_dir, pin_dir) = match (&args.config, &args.run_dir) {
-        (Some(config), _) => match load(config) {
-            Ok(config) => (config.run_dir, config.pin_dir),
-            Err(error) => {
-                eprintln!("{error}");
-                return Ok(Exit::Usage);
-            }
-        },
-        (None, Some(run_dir)) => (run_dir.clone(), PathBuf::from(DEFAULT_PIN_DIR)),
-        (None, None) => (PathBuf::from(DEFAULT_RUN_DIR), PathBuf::from(DEFAULT_PIN_DIR)),
+    let (run_dir, pin_dir) = match args.at.directories() {
+        Ok(directories) => directories,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
     };
     let report = match control_socket::status(&run_dir).await {
         Ok(report) => report,

@@ -1,10 +1,10 @@
 //! Control path 3: the only executor of plans. It reports every failure and stops at none: a step
 //! that fails must not leave the next port unprotected.
 
-use std::{error::Error, fmt};
+use std::fmt;
 
 use super::plan::Action;
-use crate::{closure::ClosureError, kernel::KernelError, netlink::NetlinkError};
+use crate::{causes::causes, closure::ClosureError, kernel::KernelError, netlink::NetlinkError};
 
 /// Performs one step.
 pub trait Execute {
@@ -50,13 +50,7 @@ pub struct Failure {
 impl fmt::Display for Failure {
     /// The step, and the whole chain of why.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.action, self.error)?;
-        let mut error: &dyn Error = &self.error;
-        while let Some(source) = error.source() {
-            write!(f, ": {source}")?;
-            error = source;
-        }
-        Ok(())
+        write!(f, "cannot {}: {}", self.action, causes(&self.error))
     }
 }
 

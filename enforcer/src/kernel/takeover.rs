@@ -19,6 +19,7 @@ use super::{
     pins::{self, Pins},
     raw::RawMap,
 };
+use crate::causes::causes;
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ fn from_other(
     match carry(loaded, pins, filters, dir) {
         Ok((links, Migrated { flows, cut })) => Ok(Takeover::Migrated { from, links, flows, cut }),
         Err(error) => {
-            let why = chain(&error);
+            let why = causes(&error);
             tracing::error!(from, why, "the maps of the other version are not understood");
             loaded.hooks.hold(filters)?;
             Ok(Takeover::Rebuilt { from, cut: count_flows(dir), why })
@@ -125,15 +126,4 @@ fn adopt(loaded: &mut Loaded, filters: &[(u32, Hook)]) -> Result<usize, KernelEr
 fn count_flows(dir: &Path) -> u64 {
     let flows = RawMap::open(&dir.join("FLOWS")).ok().and_then(|map| map.list().ok());
     flows.map_or(0, |flows| flows.len() as u64)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -22,6 +22,7 @@ use crate::{
         },
         stream::Line,
     },
+    causes::causes,
     config::Config,
     kernel::takeover::Takeover,
 };
@@ -69,7 +70,7 @@ pub(super) fn open(
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "records are not kept");
-                outputs.sinks.push(running(Box::new(Unopened(error.to_string())))?);
+                outputs.sinks.push(running(Box::new(Unopened(causes(&error))))?);
             }
         }
     }

@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Sink;
-use crate::audit::{
-    account::Accounts,
-    queue::Account,
-    record::{Body, Record, Stored},
-    store::{self, Recovery, Settings, Store, StoreError},
-    stream::Line,
+use crate::{
+    audit::{
+        account::Accounts,
+        queue::Account,
+        record::{Body, Record, Stored},
+        store::{self, Recovery, Settings, Store, StoreError},
+        stream::Line,
+    },
+    causes::causes,
 };
 
 /// How often it is asked whether segments have to go.
@@ -246,14 +249,7 @@ fn account(stored: &[u8]) -> Account {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn told(error: StoreError) -> io::Error {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    io::Error::other(text)
+    io::Error::other(causes(&error))
 }
 
 /// What there is to say about how the store was found.
@@ -276,3 +272,6 @@ fn words(dir: &str, recovery: &Recovery) -> Vec<Body> {
     }
     words.into_iter().map(Body::Stored).collect()
 }
+
+#[cfg(test)]
+mod tests;

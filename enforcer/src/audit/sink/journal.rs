@@ -12,6 +12,8 @@ use crate::audit::stream::Line;
 
 /// Where the journal listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
+/// Longest value of a field, characters: an entry must fit a datagram, or nothing after it gets through.
+const MAX_VALUE: usize = 4096;
 /// Longest wait for a journal that does not read; then it is tried again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -115,7 +117,8 @@ fn plain(value: &Value) -> String {
 /// A value with a line feed would begin another field: it becomes a blank, as every control
 /// character does.
 fn field(entry: &mut String, name: &str, value: &str) {
-    let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = value.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let value: String = plain.take(MAX_VALUE).collect();
     // Writing to a string cannot fail.
     let _ = writeln!(entry, "{name}={value}");
 }
@@ -135,7 +138,7 @@ mod tests {
     }
 
     fn receive(socket: &UnixDatagram) -> String {
-        let mut bytes = [0; 4096];
+        let mut bytes = vec![0; 1 << 16];
         let length = socket.recv(&mut bytes).expect("an entry");
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
@@ -169,14 +172,19 @@ mod tests {
         }
         assert!(receive(&socket).contains("ENFORCER_SEQ=2"));
 
+        // However long a value is.
+        assert!(sink.take(&[line(3, &"x".repeat(1 << 20))]).is_ok());
+        let long = receive(&socket);
+        assert!(long.contains("ENFORCER_SEQ=3") && long.len() < 5 * MAX_VALUE, "{}", long.len());
+
         // The journal restarts: its socket is another one. What was sent is not sent again.
         drop(socket);
         std::fs::remove_file(&path).expect("removed");
-        assert!(sink.take(&[line(3, "cat")]).is_err(), "nobody listens any more");
+        assert!(sink.take(&[line(4, "cat")]).is_err(), "nobody listens any more");
         let socket = UnixDatagram::bind(&path).expect("bound");
         socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-        assert!(sink.take(&[line(2, "ben"), line(3, "cat")]).is_ok());
-        assert!(receive(&socket).contains("ENFORCER_SEQ=3"));
+        assert!(sink.take(&[line(2, "ben"), line(4, "cat")]).is_ok());
+        assert!(receive(&socket).contains("ENFORCER_SEQ=4"));
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }
