@@ -120,7 +120,13 @@ impl Names {
         let opener = Opener::from_value(end.opener);
         let local = (ip(end.local, end.family).to_string(), end.local_port);
         let remote = (ip(end.remote, end.family).to_string(), end.remote_port);
-        let (from, to) = if opener == Opener::Endpoint { (local, remote) } else { (remote, local) };
+        let sent = (end.packets_out, end.bytes_out);
+        let was_sent = (end.packets_in, end.bytes_in);
+        let (from, to, forth, back) = if opener == Opener::Endpoint {
+            (local, remote, sent, was_sent)
+        } else {
+            (remote, local, was_sent, sent)
+        };
         FlowClosed {
             subject: self.subject(end.owner),
             cause: ended.cause.name().to_owned(),
@@ -133,11 +139,11 @@ impl Names {
             destination_port: to.1,
             start: clock.rfc3339(end.opened_ns),
             end: clock.rfc3339(end.last_seen_ns),
-            duration_ms: end.last_seen_ns.saturating_sub(end.opened_ns) / 1_000_000,
-            packets_out: end.packets_out,
-            packets_in: end.packets_in,
-            bytes_out: end.bytes_out,
-            bytes_in: end.bytes_in,
+            duration_ns: end.last_seen_ns.saturating_sub(end.opened_ns),
+            source_packets: forth.0,
+            destination_packets: back.0,
+            source_bytes: forth.1,
+            destination_bytes: back.1,
         }
     }
 }
@@ -273,9 +279,10 @@ mod tests {
         };
         end.local[..4].copy_from_slice(&[10, 0, 0, 2]);
         end.remote[..4].copy_from_slice(&[192, 0, 2, 1]);
-        for (opener, name, source, destination) in [
-            (Opener::Endpoint, "guest", ("10.0.0.2", 8888), ("192.0.2.1", 50_000)),
-            (Opener::Peer(Origin::Beyond), "beyond", ("192.0.2.1", 50_000), ("10.0.0.2", 8888)),
+        let (local, remote) = (("10.0.0.2", 8888), ("192.0.2.1", 50_000));
+        for (opener, name, source, destination, packets, bytes) in [
+            (Opener::Endpoint, "guest", local, remote, (4, 0), (0, 9)),
+            (Opener::Peer(Origin::Beyond), "beyond", remote, local, (0, 4), (9, 0)),
         ] {
             let ended =
                 Ended { cause: EndCause::Closed, end: FlowEnd { opener: opener.value(), ..end } };
@@ -285,7 +292,9 @@ mod tests {
             assert_eq!((closed.source.as_str(), closed.source_port), source);
             assert_eq!((closed.destination.as_str(), closed.destination_port), destination);
             assert_eq!(closed.start, "1970-01-01T00:00:05.000000Z");
-            assert_eq!((closed.duration_ms, closed.packets_out, closed.bytes_in), (2000, 4, 9));
+            assert_eq!(closed.duration_ns, 2 * SECOND);
+            assert_eq!((closed.source_packets, closed.destination_packets), packets);
+            assert_eq!((closed.source_bytes, closed.destination_bytes), bytes);
         }
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     fn lines(numbers: std::ops::RangeInclusive<u64>) -> Vec<Arc<Line>> {
         let line = |seq| {
             let text = format!(
-                r#"{{"v":1,"seq":{seq},"time":"t","mono_ns":1,"kind":"daemon","event":"e","version":"0","pid":1}}"#
+                r#"{{"enforcer.v":1,"event.sequence":{seq},"@timestamp":"t","enforcer.monotonic_ns":1,"event.action":"daemon","enforcer.event":"e","service.version":"0","process.pid":1}}"#
             );
             let time = "t".to_owned();
             Arc::new(Line { seq, time, mono_ns: 1, account: Account::Nothing, text })

@@ -20,12 +20,16 @@ const MAX_TEXT: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// [`VERSION`].
+    #[serde(rename = "enforcer.v")]
     pub v: u32,
     /// Position in the stream, from 1; a number that is left out is in a `gap`.
+    #[serde(rename = "event.sequence")]
     pub seq: u64,
     /// When it happened, RFC 3339, UTC.
+    #[serde(rename = "@timestamp")]
     pub time: String,
     /// The same on the monotonic clock, ns.
+    #[serde(rename = "enforcer.monotonic_ns")]
     pub mono_ns: u64,
     /// What happened.
     #[serde(flatten)]
@@ -47,7 +51,7 @@ impl Body {
 
 /// What a record tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "event.action", rename_all = "snake_case")]
 pub enum Body {
     /// A flow was opened.
     FlowOpened(Box<Traffic>),
@@ -81,21 +85,22 @@ pub struct Takeover {
     /// `fresh`: nothing was there; `same`: maps and programs of this layout; `migrated`: of another
     /// layout, carried over; `rebuilt`: of one that is not understood; `imported`: connections that
     /// were live at the first installation.
+    #[serde(rename = "enforcer.event")]
     pub event: String,
     /// ABI version of the other layout.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.from", default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
     /// Hooks that went on with this daemon's programs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.hooks", default, skip_serializing_if = "Option::is_none")]
     pub hooks: Option<u64>,
     /// Flows that go on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.flows", default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<u64>,
     /// Flows that ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.cut", default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
     /// Why they ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.why", default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
@@ -105,17 +110,19 @@ pub struct Stored {
     /// `made`: it is new, and `key` is where its trust begins; `recovered`: so many records stand
     /// behind the last promise; `torn`: so many bytes of an unfinished line were cut; `tampered`:
     /// somebody changed it, and a new file was begun.
+    #[serde(rename = "enforcer.event")]
     pub event: String,
     /// The directory.
+    #[serde(rename = "enforcer.dir")]
     pub dir: String,
     /// How many.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.count", default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// The first public key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.key", default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// What is wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.why", default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
@@ -123,11 +130,13 @@ pub struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     /// `reloaded` or `refused`.
+    #[serde(rename = "enforcer.event")]
     pub event: String,
     /// The file.
+    #[serde(rename = "file.path")]
     pub file: String,
     /// Why it was refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.why", default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
@@ -135,14 +144,17 @@ pub struct ConfigChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repair {
     /// `program from_guest`, `pins`, `endpoint`, `port settings`, …
+    #[serde(rename = "enforcer.what")]
     pub what: String,
     /// Name of the interface.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "enforcer.interface", default, skip_serializing_if = "String::is_empty")]
     pub interface: String,
     /// How long it was missing at most, ms: from the last look that found it in place to the step
     /// that put it back.
+    #[serde(rename = "enforcer.gap_ms")]
     pub gap_ms: u64,
     /// Whether it is in place again.
+    #[serde(rename = "enforcer.mended")]
     pub mended: bool,
 }
 
@@ -150,20 +162,22 @@ pub struct Repair {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// Name of the guest network.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "network.name", default, skip_serializing_if = "String::is_empty")]
     pub network: String,
     /// The endpoint's or network's id in the kernel; never used again.
+    #[serde(rename = "enforcer.endpoint")]
     pub endpoint: u32,
     /// Docker's id of the container.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// The container's name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "container.name", default, skip_serializing_if = "String::is_empty")]
     pub container: String,
     /// Name of the interface on the host.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "enforcer.interface", default, skip_serializing_if = "String::is_empty")]
     pub interface: String,
     /// `guest`, `hub`, `other` or `unknown`; `network` for a bridge's own programs.
+    #[serde(rename = "enforcer.role")]
     pub role: String,
 }
 
@@ -174,42 +188,49 @@ pub struct Traffic {
     #[serde(flatten)]
     pub subject: Subject,
     /// Program that decided.
+    #[serde(rename = "enforcer.hook")]
     pub hook: String,
     /// `allow` or `deny`.
+    #[serde(rename = "enforcer.verdict")]
     pub verdict: String,
     /// Why, if denied.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "event.reason", default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Number of the rule that allowed; none was needed: absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// ifindex by which the frame entered the machine; 0: made by the host.
+    #[serde(rename = "enforcer.ingress_ifindex")]
     pub ingress_ifindex: u32,
     /// Length of the frame, bytes.
+    #[serde(rename = "enforcer.frame_len")]
     pub frame_len: u32,
     /// Ethertype, `0x` and four digits.
+    #[serde(rename = "enforcer.ethertype")]
     pub ethertype: String,
     /// Source MAC address.
+    #[serde(rename = "source.mac")]
     pub source_mac: String,
     /// Destination MAC address.
+    #[serde(rename = "destination.mac")]
     pub destination_mac: String,
     /// Source IP address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "source.ip", default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Destination IP address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "destination.ip", default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
     /// IP protocol number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "network.iana_number", default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
     /// Source port, or ICMP type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "source.port", default, skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
     /// Destination port, or ICMP code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "destination.port", default, skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
     /// TCP flags, as in the header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "enforcer.tcp_flags", default, skip_serializing_if = "Option::is_none")]
     pub tcp_flags: Option<u8>,
 }
 
@@ -237,36 +258,50 @@ pub struct FlowClosed {
     #[serde(flatten)]
     pub subject: Subject,
     /// `closed`, `idle`, `unanswered`, `policy`, `reopened`, `gone` or `no_room`.
+    #[serde(rename = "enforcer.cause")]
     pub cause: String,
     /// Who opened it: `guest` for the endpoint itself, else `host`, `hub` or `beyond`.
+    #[serde(rename = "enforcer.opener")]
     pub opener: String,
     /// Number of the rule that allowed; none was needed: absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// Source IP address.
+    #[serde(rename = "source.ip")]
     pub source: String,
     /// Destination IP address.
+    #[serde(rename = "destination.ip")]
     pub destination: String,
     /// IP protocol number.
+    #[serde(rename = "network.iana_number")]
     pub protocol: u8,
     /// Source port; for ICMP echo the identifier.
+    #[serde(rename = "source.port")]
     pub source_port: u16,
     /// Destination port; for ICMP echo the identifier.
+    #[serde(rename = "destination.port")]
     pub destination_port: u16,
     /// First packet, RFC 3339, UTC.
+    #[serde(rename = "event.start")]
     pub start: String,
     /// Last packet that kept it alive, RFC 3339, UTC.
+    #[serde(rename = "event.end")]
     pub end: String,
-    /// From the first to that last packet, ms.
-    pub duration_ms: u64,
-    /// Packets that the endpoint sent, segments of an aggregate counted.
-    pub packets_out: u64,
-    /// Packets that the endpoint was sent.
-    pub packets_in: u64,
-    /// Bytes that the endpoint sent, Ethernet headers included.
-    pub bytes_out: u64,
-    /// Bytes that the endpoint was sent.
-    pub bytes_in: u64,
+    /// From the first to that last packet, ns.
+    #[serde(rename = "event.duration")]
+    pub duration_ns: u64,
+    /// Packets from the one who opened it, segments of an aggregate counted.
+    #[serde(rename = "source.packets")]
+    pub source_packets: u64,
+    /// Packets to the one who opened it.
+    #[serde(rename = "destination.packets")]
+    pub destination_packets: u64,
+    /// Bytes from the one who opened it, Ethernet headers included.
+    #[serde(rename = "source.bytes")]
+    pub source_bytes: u64,
+    /// Bytes to the one who opened it.
+    #[serde(rename = "destination.bytes")]
+    pub destination_bytes: u64,
 }
 
 /// How many records of one kind are missing, and why, since the last such record.
@@ -276,13 +311,16 @@ pub struct Loss {
     #[serde(flatten)]
     pub subject: Subject,
     /// Program that counted; empty: not a program's.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
     pub hook: String,
     /// Reason of the denials, `flow_opened` or `flow_closed`.
+    #[serde(rename = "event.reason")]
     pub reason: String,
     /// Why they are missing.
+    #[serde(rename = "enforcer.cause")]
     pub cause: Cause,
     /// How many.
+    #[serde(rename = "enforcer.count")]
     pub count: u64,
 }
 
@@ -310,10 +348,13 @@ pub enum Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Number of the first that is missing.
+    #[serde(rename = "enforcer.from_seq")]
     pub from_seq: u64,
     /// Number of the last.
+    #[serde(rename = "enforcer.to_seq")]
     pub to_seq: u64,
     /// How many.
+    #[serde(rename = "enforcer.count")]
     pub count: u64,
 }
 
@@ -321,28 +362,31 @@ pub struct Gap {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
     /// Docker's id of the container.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// The container's name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "container.name", default, skip_serializing_if = "String::is_empty")]
     pub container: String,
     /// Name of the guest network that the port is on.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "network.name", default, skip_serializing_if = "String::is_empty")]
     pub network: String,
     /// Name of the port.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "enforcer.interface", default, skip_serializing_if = "String::is_empty")]
     pub interface: String,
     /// `host_network`, `container_namespace`, `unpoliced_network` or `no_container`.
+    #[serde(rename = "enforcer.why")]
     pub why: String,
     /// Which namespace or network that is.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "enforcer.to", default, skip_serializing_if = "String::is_empty")]
     pub to: String,
     /// `kill`, `disconnect`, `record`, `deny`, or `connect` if the engine could not be asked.
+    #[serde(rename = "enforcer.action")]
     pub action: String,
     /// `done`, `gone` if there was nothing left to do, or `failed`: it is tried again.
+    #[serde(rename = "enforcer.outcome")]
     pub outcome: String,
     /// Why it failed.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "error.message", default, skip_serializing_if = "String::is_empty")]
     pub error: String,
 }
 
@@ -350,10 +394,13 @@ pub struct Outside {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Daemon {
     /// `start`, `stop` or `uninstall`.
+    #[serde(rename = "enforcer.event")]
     pub event: String,
     /// Version of the daemon.
+    #[serde(rename = "service.version")]
     pub version: String,
     /// Its process.
+    #[serde(rename = "process.pid")]
     pub pid: u32,
 }
 
@@ -439,7 +486,10 @@ mod tests {
         let record =
             Record { v: 1, seq: 1, time: String::new(), mono_ns: 0, body: Body::Loss(loss) };
         let line = serde_json::to_string(&record).expect("serialises");
-        assert!(line.contains(r#""kind":"loss","endpoint":7"#) && !line.contains('\n'), "{line}");
+        assert!(
+            line.contains(r#""event.action":"loss","enforcer.endpoint":7"#) && !line.contains('\n'),
+            "{line}"
+        );
         assert!(!line.contains('\u{1b}'), "{line}");
         assert_eq!(serde_json::from_str::<Record>(&line).expect("reads"), record);
     }

@@ -123,7 +123,9 @@ pub struct Line<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The first.
+    #[serde(rename = "enforcer.from_seq")]
     pub from_seq: u64,
     /// The last.
+    #[serde(rename = "enforcer.to_seq")]
     pub to_seq: u64,
 }

@@ -204,7 +204,7 @@ fn query(args: QueryArgs) -> anyhow::Result<Exit> {
     } else {
         let rows = lines.iter().map(|line| row(&Entry::parse(line)));
         let head = ["time", "guest", "from", "to", "proto", "verdict", "why", "packets", "bytes"];
-        write!(out, "{}", table("Records (packets and bytes: out/in)", head, rows))?;
+        write!(out, "{}", table("Records (packets and bytes: forth/back)", head, rows))?;
     }
     Ok(Exit::Ok)
 }
@@ -230,8 +230,8 @@ fn row(entry: &Entry<'_>) -> [String; 9] {
         entry.protocol.map(protocol).unwrap_or_default(),
         verdict.to_string(),
         rule.unwrap_or_else(|| entry.reason.to_string()),
-        both(entry.packets_out, entry.packets_in),
-        both(entry.bytes_out, entry.bytes_in),
+        both(entry.source_packets, entry.destination_packets),
+        both(entry.source_bytes, entry.destination_bytes),
     ]
 }
 
@@ -295,7 +295,7 @@ mod tests {
         let line = store::Line {
             seq: 1,
             time: "2026-11-22T12:00:00Z".into(),
-            json: br#"{"v":1,"seq":1,"time":"2026-11-22T12:00:00Z","kind":"daemon"}"#.into(),
+            json: br#"{"enforcer.v":1,"event.sequence":1,"@timestamp":"2026-11-22T12:00:00Z","event.action":"daemon"}"#.into(),
         };
         let settings = store::Settings::new(&dir);
         let (mut store, _) =
@@ -325,13 +325,15 @@ mod tests {
 
     #[test]
     fn a_record_is_a_row_whatever_it_has() {
-        let line = br#"{"kind":"flow_closed","time":"t","container":"ada","source":"fd00::2",
-            "source_port":5,"destination":"192.0.2.7","destination_port":443,"protocol":6,
-            "verdict":"allow","rule":3,"packets_out":4,"packets_in":2,"bytes_out":400,"bytes_in":9}"#;
+        let line = br#"{"event.action":"flow_closed","@timestamp":"t","container.name":"ada","source.ip":"fd00::2",
+            "source.port":5,"destination.ip":"192.0.2.7","destination.port":443,"network.iana_number":6,
+            "enforcer.verdict":"allow","rule.id":3,"source.packets":4,"destination.packets":2,"source.bytes":400,"destination.bytes":9}"#;
         let expected =
             ["t", "ada", "[fd00::2]:5", "192.0.2.7:443", "tcp", "allow", "rule 3", "4/2", "400/9"];
         assert_eq!(row(&Entry::parse(line)), expected);
-        let daemon = row(&Entry::parse(br#"{"kind":"daemon","time":"t","event":"start"}"#));
+        let daemon = row(&Entry::parse(
+            br#"{"event.action":"daemon","@timestamp":"t","enforcer.event":"start"}"#,
+        ));
         assert_eq!(daemon, ["t", "", "", "", "", "daemon", "", "", ""]);
     }
 }

@@ -82,10 +82,10 @@ impl EventsArgs {
         let is = |key: &str, wanted: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| value[key].as_str() == Some(wanted))
         };
-        is("container", &self.guest)
-            && is("verdict", &self.verdict)
-            && is("reason", &self.reason)
-            && is("kind", &self.kind)
+        is("container.name", &self.guest)
+            && is("enforcer.verdict", &self.verdict)
+            && is("event.reason", &self.reason)
+            && is("event.action", &self.kind)
             && self.since.is_none_or(|since| {
                 moment(&record.time, SystemTime::now()).is_ok_and(|time| time >= since)
             })
@@ -110,18 +110,18 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         }
         Body::FlowClosed(f) => {
             let what = format!(
-                "{} port {} > {} port {} protocol {}: {}, {} ms, {} packets out, {} in, {} bytes out, {} in",
+                "{} port {} > {} port {} protocol {}: {}, {} ms, {} packets forth, {} back, {} bytes forth, {} back",
                 f.source,
                 f.source_port,
                 f.destination,
                 f.destination_port,
                 f.protocol,
                 f.cause,
-                f.duration_ms,
-                f.packets_out,
-                f.packets_in,
-                f.bytes_out,
-                f.bytes_in
+                f.duration_ns / 1_000_000,
+                f.source_packets,
+                f.destination_packets,
+                f.source_bytes,
+                f.destination_bytes
             );
             ("flow_closed", &f.subject.container, what)
         }

@@ -138,18 +138,18 @@ fn print_records(records: Vec<serde_json::Value>) {
 /// A record with what a reader looks for first; the rest of it is left out here.
 fn in_order(record: &serde_json::Value) -> String {
     const FIRST: [&str; 12] = [
-        "time",
-        "kind",
-        "event",
-        "cause",
-        "count",
-        "container",
-        "hook",
-        "reason",
-        "protocol",
-        "source",
-        "destination",
-        "destination_port",
+        "@timestamp",
+        "event.action",
+        "enforcer.event",
+        "enforcer.cause",
+        "enforcer.count",
+        "container.name",
+        "enforcer.hook",
+        "event.reason",
+        "network.iana_number",
+        "source.ip",
+        "destination.ip",
+        "destination.port",
     ];
     let shown = FIRST.iter().filter_map(|key| Some(format!("\"{key}\":{}", record.get(key)?)));
     format!("{{{},...}}", shown.collect::<Vec<_>>().join(","))

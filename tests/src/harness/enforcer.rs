@@ -232,7 +232,7 @@ impl Enforcer {
         let is = |record: &Value, key: &str, value: &str| {
             record.get(key).and_then(Value::as_str) == Some(value)
         };
-        self.records().into_iter().rfind(|r| is(r, "kind", "outside") && is(r, key, value))
+        self.records().into_iter().rfind(|r| is(r, "event.action", "outside") && is(r, key, value))
     }
 
     /// Its process.

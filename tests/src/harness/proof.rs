@@ -99,7 +99,7 @@ pub fn observe(
     let mut recorded = BTreeMap::new();
     if let Some(daemon) = enforcer {
         for record in daemon.records().iter().skip(records_before) {
-            if let Some(reason) = record.get("reason").and_then(serde_json::Value::as_str) {
+            if let Some(reason) = record.get("event.reason").and_then(serde_json::Value::as_str) {
                 *recorded.entry(reason.to_owned()).or_default() += 1;
             }
         }

@@ -99,7 +99,9 @@ fn f15_o2_a_bad_config_changes_nothing_and_a_good_one_changes_over() -> Result<(
     ensure!(reaches(&rig.a, hub)?, "the hub does not answer any more");
     ensure!(!reaches(&rig.a, (GATEWAY, 22))?, "another port answers");
     // By signal, each is refused in the log and in the stream as well.
-    daemon.wait_record("a refusal", |r| r["kind"] == "config" && r["event"] == "refused")?;
+    daemon.wait_record("a refusal", |r| {
+        r["event.action"] == "config" && r["enforcer.event"] == "refused"
+    })?;
 
     let other = good.replace("port = 8081", "port = 22");
     fs::write(daemon.config(), &other)?;

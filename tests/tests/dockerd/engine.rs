@@ -173,10 +173,9 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
         Ok(())
     })?;
     let records = shared.daemon.records();
-    let attributed = records
-        .iter()
-        .skip(before)
-        .any(|record| record["reason"] == "policy" && record["container"] == outer.name.as_str());
+    let attributed = records.iter().skip(before).any(|record| {
+        record["event.reason"] == "policy" && record["container.name"] == outer.name.as_str()
+    });
     ensure!(attributed, "no record names the outer guest");
 
     // Bridged, it has a MAC address of its own.

@@ -96,13 +96,15 @@ fn records(dir: &Path) -> Result<Vec<Value>> {
 /// told to be lost, by cause.
 fn accounts(records: &[Value], guest: &str, reason: &str) -> BTreeMap<String, u64> {
     let mut accounts = BTreeMap::new();
-    let about = |record: &&Value| record["container"] == guest && record["reason"] == reason;
+    let about =
+        |record: &&Value| record["container.name"] == guest && record["event.reason"] == reason;
     for record in records.iter().filter(about) {
-        let (what, count) = match record["kind"].as_str() {
+        let (what, count) = match record["event.action"].as_str() {
             Some("denied") => ("written", 1),
-            Some("loss") => {
-                (record["cause"].as_str().unwrap_or(""), record["count"].as_u64().unwrap_or(0))
-            }
+            Some("loss") => (
+                record["enforcer.cause"].as_str().unwrap_or(""),
+                record["enforcer.count"].as_u64().unwrap_or(0),
+            ),
             _ => continue,
         };
         *accounts.entry(what.to_owned()).or_default() += count;
@@ -165,7 +167,7 @@ fn a1_f07_a_flood_is_accounted_for_to_the_frame_across_kills() -> Result<()> {
     ensure!(found_later.values().sum::<u64>() == sent, "{sent} sent, {found:?}, {found_later:?}");
     println!("{kills} kills, {sent} sent: {found:?}");
     let numbers: Vec<u64> =
-        records(&dir)?.iter().filter_map(|record| record["seq"].as_u64()).collect();
+        records(&dir)?.iter().filter_map(|record| record["event.sequence"].as_u64()).collect();
     ensure!(numbers.is_sorted_by(|one, other| one < other), "numbers come twice");
     let (code, text) = verify(&rig, &dir)?;
     ensure!(code == 0, "{code}: {text}");
@@ -265,7 +267,8 @@ fn f14_a_full_disk_changes_no_verdict_and_its_gap_is_told() -> Result<()> {
     })?;
     println!("full disk: {sent} sent: {found:?}");
     let told = daemon.records();
-    let numbers: Vec<u64> = told.iter().filter_map(|record| record["seq"].as_u64()).collect();
+    let numbers: Vec<u64> =
+        told.iter().filter_map(|record| record["event.sequence"].as_u64()).collect();
     ensure!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "standard output missed some");
     let (code, text) = verify(&rig, &dir)?;
     ensure!(code == 0, "{code}: {text}");
@@ -327,8 +330,8 @@ fn a2_a3_the_files_say_who_it_was_and_whether_somebody_changed_them() -> Result<
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()
             .context(text.clone())?;
-        ensure!(all.iter().all(|record| record["container"] == **who), "{to}: {text}");
-        ensure!(all.iter().all(|record| record["network"] == NETWORK), "{to}: {text}");
+        ensure!(all.iter().all(|record| record["container.name"] == **who), "{to}: {text}");
+        ensure!(all.iter().all(|record| record["network.name"] == NETWORK), "{to}: {text}");
     }
     let (code, text) = verify(&rig, &dir)?;
     ensure!(code == 0, "{code}: {text}");

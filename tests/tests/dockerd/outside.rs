@@ -79,7 +79,7 @@ fn d05_hubs_are_left_alone() -> Result<()> {
         docker.remove(HUB)?;
         result?;
         ensure!(runs, "the hub was ended");
-        ensure!(shared.daemon.outside("container_id", &hub.id).is_none(), "the hub has a record");
+        ensure!(shared.daemon.outside("container.id", &hub.id).is_none(), "the hub has a record");
         Ok(())
     })
 }
@@ -105,11 +105,13 @@ fn is_stopped(shared: &Shared, mode: &str, why: &str, reaches_world: bool) -> Re
     ensure!(free_runs, "a container that is no guest was ended");
     ensure!(life.length < BOUND && life.exit_code == 137, "{life:?}");
     let record =
-        wait_for("the record", PATIENCE, || Ok(shared.daemon.outside("container_id", &guest.id)))?;
-    for (key, value) in [("why", why), ("action", "kill"), ("outcome", "done")] {
+        wait_for("the record", PATIENCE, || Ok(shared.daemon.outside("container.id", &guest.id)))?;
+    for (key, value) in
+        [("enforcer.why", why), ("enforcer.action", "kill"), ("enforcer.outcome", "done")]
+    {
         ensure!(record[key] == value, "{record}");
     }
-    ensure!(record["container"] == names[1].as_str(), "{record}");
+    ensure!(record["container.name"] == names[1].as_str(), "{record}");
     wait_for("calm", PATIENCE, || {
         let reasons = shared.daemon.reasons(&shared.rig.host)?;
         Ok((!reasons.iter().any(|reason| reason.contains("outside"))).then_some(()))
@@ -263,8 +265,10 @@ fn reported(shared: &Shared, stranger: &Namespace) -> Result<()> {
     let denied: u64 = reasons.iter().filter_map(|r| counts.get(*r)).map(|c| c.events).sum();
     ensure!(denied >= 20, "only {denied} counted: {counts:?}");
     wait_for("the reason", PATIENCE, || stranger_reason(shared))?;
-    let record = shared.daemon.outside("interface", "podman0").context("no record")?;
-    for (key, value) in [("why", "no_container"), ("action", "deny"), ("network", NETWORK)] {
+    let record = shared.daemon.outside("enforcer.interface", "podman0").context("no record")?;
+    for (key, value) in
+        [("enforcer.why", "no_container"), ("enforcer.action", "deny"), ("network.name", NETWORK)]
+    {
         ensure!(record[key] == value, "{record}");
     }
     Ok(())

@@ -116,7 +116,7 @@ fn d01_start_race() -> Result<()> {
 
     let runs = rounds(10, 500);
     starts(&base, &b, &volley, runs).context("beside a daemon")?;
-    let denied = |record: &&serde_json::Value| record["kind"] == "denied";
+    let denied = |record: &&serde_json::Value| record["event.action"] == "denied";
     let records = daemon.records().iter().filter(denied).count();
     println!("{records} records");
     ensure!(records >= runs, "only {records} records of {runs} volleys");

@@ -51,27 +51,27 @@ fn a1_the_end_of_a_flow_is_recorded_with_its_bytes() -> Result<()> {
         // The kernel looks at it once its linger of 10 s is over; nobody asks it to.
         let record = wait_for("the flow's end", Duration::from_secs(30), || {
             Ok(shared.daemon.records().into_iter().find(|record| {
-                record["kind"] == "flow_closed" && record["destination_port"] == SINK
+                record["event.action"] == "flow_closed" && record["destination.port"] == SINK
             }))
         })?;
         for (key, wanted) in [
-            ("container", Value::from(&*rig.a.name)),
-            ("network", NETWORK.into()),
-            ("cause", "closed".into()),
-            ("opener", "host".into()),
-            ("source", GATEWAY.to_string().into()),
-            ("destination", rig.a.ipv4.to_string().into()),
-            ("protocol", 6.into()),
+            ("container.name", Value::from(&*rig.a.name)),
+            ("network.name", NETWORK.into()),
+            ("enforcer.cause", "closed".into()),
+            ("enforcer.opener", "host".into()),
+            ("source.ip", GATEWAY.to_string().into()),
+            ("destination.ip", rig.a.ipv4.to_string().into()),
+            ("network.iana_number", 6.into()),
         ] {
             ensure!(record[key] == wanted, "{key}: {record}");
         }
         let number = |key: &str| record[key].as_u64().unwrap_or_default();
-        let (into, out) = (number("bytes_in"), number("bytes_out"));
+        let (into, out) = (number("source.bytes"), number("destination.bytes"));
         // Headers of 54 bytes or more for each segment, and not a tenth of it sent again.
         let sent = BYTES as u64;
         ensure!(into > sent && into < sent + sent / 5, "{record}");
-        ensure!(out > 0 && out < sent / 10 && number("packets_in") > 40, "{record}");
-        ensure!(number("duration_ms") < 30_000, "{record}");
+        ensure!(out > 0 && out < sent / 10 && number("source.packets") > 40, "{record}");
+        ensure!(number("event.duration") < 30_000_000_000, "{record}");
         Ok(())
     })
 }
@@ -136,14 +136,14 @@ fn a1_followers_and_the_journal_get_what_standard_output_gets() -> Result<()> {
 
     ensure!(records.len() > 50, "only {} records", records.len());
     for (number, record) in records.iter().enumerate() {
-        ensure!(record["seq"] == number as u64 + 1, "{record} at {number}");
+        ensure!(record["event.sequence"] == number as u64 + 1, "{record} at {number}");
     }
     let told: Vec<Value> =
         heard.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
     // The last words may be said after the socket is closed.
     ensure!(told.len() + 5 >= records.len() && told[..] == records[..told.len()], "differ");
     let numbers: Vec<String> =
-        (1..=entries.len()).map(|number| format!("ENFORCER_SEQ={number}")).collect();
+        (1..=entries.len()).map(|number| format!("ENFORCER_EVENT_SEQUENCE={number}")).collect();
     ensure!(entries.len() > 50, "only {} entries", entries.len());
     for (entry, number) in entries.iter().zip(&numbers) {
         ensure!(entry.lines().any(|line| line == number), "{number}: {entry}");

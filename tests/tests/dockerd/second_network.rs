@@ -135,12 +135,13 @@ fn joins_an_unpoliced_network(
         seen.captured
     );
     ensure!(took < BOUND, "{took:?}");
-    let record = wait_for("the record", PATIENCE, || Ok(daemon.outside("container", &a.name)))?;
+    let record =
+        wait_for("the record", PATIENCE, || Ok(daemon.outside("container.name", &a.name)))?;
     let expected = [
-        ("why", "unpoliced_network"),
-        ("to", "loose (bridge)"),
-        ("action", "disconnect"),
-        ("outcome", "done"),
+        ("enforcer.why", "unpoliced_network"),
+        ("enforcer.to", "loose (bridge)"),
+        ("enforcer.action", "disconnect"),
+        ("enforcer.outcome", "done"),
     ];
     for (key, value) in expected {
         ensure!(record[key] == value, "{record}");
@@ -157,8 +158,12 @@ fn is_only_recorded(base: &Base, daemon: &Enforcer, a: &Guest, victim: &Guest) -
         Ok(reasons.iter().any(|reason| reason.contains("guest-a") && reason.contains("loose")))
     };
     wait_for("the reason", PATIENCE, || Ok(outside()?.then_some(())))?;
-    let record = wait_for("the record", PATIENCE, || Ok(daemon.outside("container", &a.name)))?;
-    ensure!(record["action"] == "record" && record["outcome"] == "done", "{record}");
+    let record =
+        wait_for("the record", PATIENCE, || Ok(daemon.outside("container.name", &a.name)))?;
+    ensure!(
+        record["enforcer.action"] == "record" && record["enforcer.outcome"] == "done",
+        "{record}"
+    );
     thread::sleep(Duration::from_secs(1));
     let answer = a.actor.connect(victim.at(22), 2000)?;
     ensure!(answer.errno.is_none(), "it was stopped: {answer:?}");

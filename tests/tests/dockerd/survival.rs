@@ -54,8 +54,12 @@ fn f01_n7_killed_under_load_nothing_passes_and_a_transfer_is_whole() -> Result<(
     ensure!(received.received == BYTES && received.sha256 == pushed.sha256, "{received:?}");
     talk.go_on("with another daemon")?;
 
-    let takeover = daemon.wait_record("the takeover", |record| record["kind"] == "takeover")?;
-    ensure!(takeover["event"] == "same" && takeover["hooks"].as_u64() >= Some(6), "{takeover}");
+    let takeover =
+        daemon.wait_record("the takeover", |record| record["event.action"] == "takeover")?;
+    ensure!(
+        takeover["enforcer.event"] == "same" && takeover["enforcer.hooks"].as_u64() >= Some(6),
+        "{takeover}"
+    );
     // The counters are the kernel's: what was denied meanwhile is in them, and each of it was
     // recorded, or counted as not recorded.
     let denied = rise(&before, &daemon.counts(&rig.host)?);
@@ -64,7 +68,9 @@ fn f01_n7_killed_under_load_nothing_passes_and_a_transfer_is_whole() -> Result<(
     let accounted = policy.recorded + policy.suppressed + policy.lost;
     ensure!(accounted == policy.events, "{policy:?}");
     let told = |record: &serde_json::Value| {
-        record["kind"] == "loss" && record["reason"] == "policy" && record["count"] != 0
+        record["event.action"] == "loss"
+            && record["event.reason"] == "policy"
+            && record["enforcer.count"] != 0
     };
     daemon.wait_record("the loss record", told)?;
     println!(
@@ -109,10 +115,11 @@ fn upgrades(settings: &Settings, mechanism: &str) -> Result<()> {
         let next = if round % 2 == 0 { other.clone() } else { binary()? };
         daemon.kill_now()?;
         daemon = daemon.restart(&rig.host, next)?;
-        let takeover = daemon.wait_record("the takeover", |record| record["kind"] == "takeover")?;
-        let carried = takeover["event"] == "migrated" && takeover["cut"] == 0;
+        let takeover =
+            daemon.wait_record("the takeover", |record| record["event.action"] == "takeover")?;
+        let carried = takeover["enforcer.event"] == "migrated" && takeover["enforcer.cut"] == 0;
         ensure!(carried, "round {round}: {takeover}");
-        migrated += takeover["flows"].as_u64().unwrap_or_default();
+        migrated += takeover["enforcer.flows"].as_u64().unwrap_or_default();
         for talk in &talks {
             talk.go_on("still here").with_context(|| format!("round {round}"))?;
         }
@@ -152,10 +159,11 @@ fn f10_n7_maps_that_are_not_understood_are_rebuilt_closed() -> Result<()> {
 
     let flood = Flood::start(&rig, RATE * 4)?;
     let daemon = daemon.restart(&rig.host, binary()?)?;
-    let takeover = daemon.wait_record("the takeover", |record| record["kind"] == "takeover")?;
-    let told = takeover["event"] == "rebuilt"
-        && takeover["from"] == 7777
-        && takeover["cut"].as_u64() >= Some(1);
+    let takeover =
+        daemon.wait_record("the takeover", |record| record["event.action"] == "takeover")?;
+    let told = takeover["enforcer.event"] == "rebuilt"
+        && takeover["enforcer.from"] == 7777
+        && takeover["enforcer.cut"].as_u64() >= Some(1);
     ensure!(told, "{takeover}");
     daemon.wait_identified(&rig.host, &rig.a.name, "guest")?;
     let (sent, arrived) = flood.end()?;

@@ -2,7 +2,7 @@
 //! so that the next daemon knows what is missing, however this one ended.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -69,7 +69,7 @@ pub struct Files {
     /// Segments that have to go: a record of it is on its way through the stream.
     condemned: BTreeMap<u64, Instant>,
     /// Segments whose record is stored: they go when it is promised.
-    recorded: Vec<u64>,
+    recorded: BTreeSet<u64>,
     retained: Instant,
     /// Weak: the daemon's end is that nobody has anything more to say.
     journal: mpsc::WeakUnboundedSender<Body>,
@@ -119,7 +119,7 @@ impl Files {
             promised,
             unpromised: Vec::new(),
             condemned: BTreeMap::new(),
-            recorded: Vec::new(),
+            recorded: BTreeSet::new(),
             retained: Instant::now(),
             journal: journal.downgrade(),
         };
@@ -175,11 +175,11 @@ impl Files {
                 self.unpromised.clear();
             }
         }
-        while let Some(segment) = self.recorded.last().copied()
+        while let Some(segment) = self.recorded.first().copied()
             && self.unpromised.is_empty()
+            && self.store.bury(segment)?
         {
-            self.store.bury(&[segment])?;
-            self.recorded.pop();
+            self.recorded.pop_first();
             self.condemned.remove(&segment);
         }
         if self.retained.elapsed() >= RETAIN {
@@ -213,7 +213,7 @@ impl Sink for Files {
         for line in lines {
             accounts.take(&line.account);
             if let Account::Deletion(segment) = line.account {
-                self.recorded.push(segment);
+                self.recorded.insert(segment);
             }
         }
         drop(accounts);

@@ -77,7 +77,7 @@ fn entry(line: &Line) -> String {
     let text = |key: &str| fields.get(key).map(plain).unwrap_or_default();
     let mut entry = String::new();
     // Severity as in RFC 5424: a denial is a notice, a loss or what is outside a warning.
-    let priority = match text("kind").as_str() {
+    let priority = match text("event.action").as_str() {
         "loss" | "gap" | "outside" | "repair" => 4,
         "denied" => 5,
         _ => 6,
@@ -86,26 +86,47 @@ fn entry(line: &Line) -> String {
     field(&mut entry, "PRIORITY", &priority.to_string());
     field(&mut entry, "SYSLOG_IDENTIFIER", "enforcer");
     for (key, value) in &fields {
-        field(&mut entry, &format!("ENFORCER_{}", key.to_ascii_uppercase()), &plain(value));
+        field(&mut entry, &name(key), &plain(value));
     }
     entry
 }
 
+/// A record's field as systemd's journal names fields: capitals, digits and underscores, and none
+/// of its own at the start. `source.ip` is `ENFORCER_SOURCE_IP`, `enforcer.cause` `ENFORCER_CAUSE`.
+fn name(key: &str) -> String {
+    let key = key.strip_prefix("enforcer.").unwrap_or(key);
+    let key = key.trim_start_matches('@').replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("ENFORCER_{}", key.to_ascii_uppercase())
+}
+
 /// One line for people.
 fn message(text: &impl Fn(&str) -> String) -> String {
-    let kind = text("kind");
+    let kind = text("event.action");
     let mut words = kind.clone();
-    for key in ["container", "network", "event", "what", "why", "to", "reason", "cause", "count"] {
+    for (word, key) in [
+        ("guest", "container.name"),
+        ("network", "network.name"),
+        ("event", "enforcer.event"),
+        ("what", "enforcer.what"),
+        ("why", "enforcer.why"),
+        ("to", "enforcer.to"),
+        ("reason", "event.reason"),
+        ("cause", "enforcer.cause"),
+        ("count", "enforcer.count"),
+    ] {
         let value = text(key);
         if !value.is_empty() {
-            let _ = write!(words, " {key}={value}");
+            let _ = write!(words, " {word}={value}");
         }
     }
-    let (source, destination) = (text("source"), text("destination"));
+    let (source, destination) = (text("source.ip"), text("destination.ip"));
     if !destination.is_empty() {
-        let (from, to) = (text("source_port"), text("destination_port"));
-        let _ =
-            write!(words, " {source} {from} > {destination} {to} protocol {}", text("protocol"));
+        let (from, to) = (text("source.port"), text("destination.port"));
+        let _ = write!(
+            words,
+            " {source} {from} > {destination} {to} protocol {}",
+            text("network.iana_number")
+        );
     }
     words
 }
@@ -130,8 +151,8 @@ mod tests {
 
     fn line(seq: u64, container: &str) -> Arc<Line> {
         let text = serde_json::json!({
-            "v": 1, "seq": seq, "kind": "denied", "container": container, "reason": "policy",
-            "source": "10.0.0.2", "destination": "192.0.2.1", "destination_port": 25, "protocol": 6,
+            "enforcer.v": 1, "event.sequence": seq, "event.action": "denied", "container.name": container, "event.reason": "policy",
+            "source.ip": "10.0.0.2", "destination.ip": "192.0.2.1", "destination.port": 25, "network.iana_number": 6,
         });
         let time = "t".to_owned();
         Arc::new(Line { seq, time, mono_ns: 1, account: Account::Nothing, text: text.to_string() })
@@ -164,18 +185,22 @@ mod tests {
         for wanted in [
             "PRIORITY=5",
             "SYSLOG_IDENTIFIER=enforcer",
-            "ENFORCER_SEQ=1",
-            "ENFORCER_CONTAINER=ann PRIORITY=0 [2J",
+            "ENFORCER_EVENT_SEQUENCE=1",
+            "ENFORCER_CONTAINER_NAME=ann PRIORITY=0 [2J",
             "ENFORCER_DESTINATION_PORT=25",
         ] {
             assert!(first.lines().any(|line| line == wanted), "{wanted}: {first}");
         }
-        assert!(receive(&socket).contains("ENFORCER_SEQ=2"));
+        assert!(receive(&socket).contains("ENFORCER_EVENT_SEQUENCE=2"));
 
         // However long a value is.
         assert!(sink.take(&[line(3, &"x".repeat(1 << 20))]).is_ok());
         let long = receive(&socket);
-        assert!(long.contains("ENFORCER_SEQ=3") && long.len() < 5 * MAX_VALUE, "{}", long.len());
+        assert!(
+            long.contains("ENFORCER_EVENT_SEQUENCE=3") && long.len() < 5 * MAX_VALUE,
+            "{}",
+            long.len()
+        );
 
         // The journal restarts: its socket is another one. What was sent is not sent again.
         drop(socket);
@@ -184,7 +209,7 @@ mod tests {
         let socket = UnixDatagram::bind(&path).expect("bound");
         socket.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
         assert!(sink.take(&[line(2, "ben"), line(4, "cat")]).is_ok());
-        assert!(receive(&socket).contains("ENFORCER_SEQ=4"));
+        assert!(receive(&socket).contains("ENFORCER_EVENT_SEQUENCE=4"));
         std::fs::remove_dir_all(&dir).expect("removed");
     }
 }

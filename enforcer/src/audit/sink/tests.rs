@@ -12,7 +12,7 @@ use crate::audit::{
 
 fn line(seq: u64) -> Arc<Line> {
     let text = format!(
-        r#"{{"v":1,"seq":{seq},"time":"t","mono_ns":1,"kind":"daemon","event":"e","version":"0","pid":1}}"#
+        r#"{{"enforcer.v":1,"event.sequence":{seq},"@timestamp":"t","enforcer.monotonic_ns":1,"event.action":"daemon","enforcer.event":"e","service.version":"0","process.pid":1}}"#
     );
     Arc::new(Line { seq, time: "t".to_owned(), mono_ns: 1, account: Account::Nothing, text })
 }

@@ -12,54 +12,65 @@ use super::{bloom::hash, time};
 #[serde(default)]
 pub struct Entry<'a> {
     /// What the record tells: `flow_opened`, `flow_closed`, `denied`, …
-    #[serde(borrow)]
+    #[serde(rename = "event.action", borrow)]
     pub kind: Cow<'a, str>,
     /// Sequence number.
+    #[serde(rename = "event.sequence")]
     pub seq: u64,
     /// When it happened, RFC 3339.
-    #[serde(borrow)]
+    #[serde(rename = "@timestamp", borrow)]
     pub time: Cow<'a, str>,
     /// The same on the monotonic clock, ns.
+    #[serde(rename = "enforcer.monotonic_ns")]
     pub mono_ns: u64,
     /// When the flow that closed was opened, RFC 3339.
-    #[serde(borrow)]
+    #[serde(rename = "event.start", borrow)]
     pub start: Cow<'a, str>,
     /// The guest's name.
-    #[serde(borrow)]
+    #[serde(rename = "container.name", borrow)]
     pub container: Cow<'a, str>,
     /// Docker's id of it.
-    #[serde(borrow)]
+    #[serde(rename = "container.id", borrow)]
     pub container_id: Cow<'a, str>,
     /// The endpoint's id in the kernel.
+    #[serde(rename = "enforcer.endpoint")]
     pub endpoint: u64,
     /// `allow` or `deny`.
-    #[serde(borrow)]
+    #[serde(rename = "enforcer.verdict", borrow)]
     pub verdict: Cow<'a, str>,
     /// Why it was denied.
-    #[serde(borrow)]
+    #[serde(rename = "event.reason", borrow)]
     pub reason: Cow<'a, str>,
     /// Number of the rule that allowed.
+    #[serde(rename = "rule.id")]
     pub rule: Option<u64>,
     /// Source address.
-    #[serde(borrow)]
+    #[serde(rename = "source.ip", borrow)]
     pub source: Cow<'a, str>,
     /// Destination address.
-    #[serde(borrow)]
+    #[serde(rename = "destination.ip", borrow)]
     pub destination: Cow<'a, str>,
     /// IP protocol.
+    #[serde(rename = "network.iana_number")]
     pub protocol: Option<u64>,
     /// Source port, or ICMP type.
+    #[serde(rename = "source.port")]
     pub source_port: Option<u64>,
     /// Destination port, or ICMP code.
+    #[serde(rename = "destination.port")]
     pub destination_port: Option<u64>,
     /// Packets from the one who opened the flow.
-    pub packets_out: Option<u64>,
+    #[serde(rename = "source.packets")]
+    pub source_packets: Option<u64>,
     /// Packets to the one who opened the flow.
-    pub packets_in: Option<u64>,
+    #[serde(rename = "destination.packets")]
+    pub destination_packets: Option<u64>,
     /// Bytes from the one who opened the flow.
-    pub bytes_out: Option<u64>,
+    #[serde(rename = "source.bytes")]
+    pub source_bytes: Option<u64>,
     /// Bytes to the one who opened the flow.
-    pub bytes_in: Option<u64>,
+    #[serde(rename = "destination.bytes")]
+    pub destination_bytes: Option<u64>,
 }
 
 impl<'a> Entry<'a> {
@@ -134,26 +145,26 @@ fn loose(value: &Value) -> Entry<'static> {
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned().into();
     let number = |name: &str| value[name].as_u64();
     Entry {
-        kind: text("kind"),
-        seq: number("seq").unwrap_or(0),
-        time: text("time"),
-        mono_ns: number("mono_ns").unwrap_or(0),
-        start: text("start"),
-        container: text("container"),
-        container_id: text("container_id"),
-        endpoint: number("endpoint").unwrap_or(0),
-        verdict: text("verdict"),
-        reason: text("reason"),
-        rule: number("rule"),
-        source: text("source"),
-        destination: text("destination"),
-        protocol: number("protocol"),
-        source_port: number("source_port"),
-        destination_port: number("destination_port"),
-        packets_out: number("packets_out"),
-        packets_in: number("packets_in"),
-        bytes_out: number("bytes_out"),
-        bytes_in: number("bytes_in"),
+        kind: text("event.action"),
+        seq: number("event.sequence").unwrap_or(0),
+        time: text("@timestamp"),
+        mono_ns: number("enforcer.monotonic_ns").unwrap_or(0),
+        start: text("event.start"),
+        container: text("container.name"),
+        container_id: text("container.id"),
+        endpoint: number("enforcer.endpoint").unwrap_or(0),
+        verdict: text("enforcer.verdict"),
+        reason: text("event.reason"),
+        rule: number("rule.id"),
+        source: text("source.ip"),
+        destination: text("destination.ip"),
+        protocol: number("network.iana_number"),
+        source_port: number("source.port"),
+        destination_port: number("destination.port"),
+        source_packets: number("source.packets"),
+        destination_packets: number("destination.packets"),
+        source_bytes: number("source.bytes"),
+        destination_bytes: number("destination.bytes"),
     }
 }
 
@@ -164,7 +175,7 @@ mod tests {
     #[test]
     fn a_record_of_another_shape_keeps_what_it_has() {
         let line =
-            br#"{"kind":"other","seq":7,"time":"t","reason":5,"source":{"a":1},"rule":null}"#;
+            br#"{"event.action":"other","event.sequence":7,"@timestamp":"t","event.reason":5,"source.ip":{"a":1},"rule.id":null}"#;
         let entry = Entry::parse(line);
         assert_eq!((entry.kind.as_ref(), entry.seq, entry.time.as_ref()), ("other", 7, "t"));
         assert_eq!((entry.reason.as_ref(), entry.source.as_ref(), entry.rule), ("", "", None));

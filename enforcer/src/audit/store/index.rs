@@ -172,9 +172,9 @@ mod tests {
         let mut builder = Builder::default();
         let line = |kind: &str, second: u32, port: u32| {
             format!(
-                "{{\"kind\":\"{kind}\",\"seq\":{second},\"time\":\"1970-01-01T00:00:0{second}Z\",\
-                 \"mono_ns\":{second},\"source\":\"10.0.0.2\",\"source_port\":{port},\
-                 \"start\":\"1970-01-01T00:00:01Z\"}}\n"
+                "{{\"event.action\":\"{kind}\",\"event.sequence\":{second},\"@timestamp\":\"1970-01-01T00:00:0{second}Z\",\
+                 \"enforcer.monotonic_ns\":{second},\"source.ip\":\"10.0.0.2\",\"source.port\":{port},\
+                 \"event.start\":\"1970-01-01T00:00:01Z\"}}\n"
             )
         };
         let first = line("flow_opened", 1, 5) + &line("flow_opened", 2, 6);

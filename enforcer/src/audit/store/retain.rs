@@ -1,12 +1,12 @@
 //! Deletes the oldest segments, in the open. A crash may come between any two of these steps, and
 //! the next call goes on with the first that is missing:
 //!
-//! 1. the segment's signed end is put into `tombstones.jsonl`: the chain of keys stays whole
-//! 2. a record of kind `retention` is in the stream, and promised
+//! 1. a record of kind `retention` is in the stream, and promised
+//! 2. the segment's signed end is put into `tombstones.jsonl`: the chain of keys stays whole
 //! 3. the files go
 //!
-//! A tombstone of a segment that is still there is a deletion not yet done; one of a segment that
-//! is gone and that no record speaks of is somebody else's work.
+//! The settings alone decide what goes: a tombstone condemns nothing. One that no record speaks of is
+//! somebody else's work, whether its segment is gone or not.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,55 +29,58 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Its number; those before it are deleted too.
+    #[serde(rename = "enforcer.segment")]
     pub segment: u64,
     /// Number of its lines.
+    #[serde(rename = "enforcer.lines")]
     pub lines: u64,
     /// Bytes of its lines.
+    #[serde(rename = "enforcer.bytes")]
     pub bytes: u64,
     /// Sequence number of its first record.
+    #[serde(rename = "enforcer.first_seq")]
     pub first_seq: u64,
     /// Sequence number of its last record.
+    #[serde(rename = "enforcer.last_seq")]
     pub last_seq: u64,
     /// When it ended, RFC 3339.
+    #[serde(rename = "enforcer.ended")]
     pub ended: String,
     /// Value of the chain at its last line.
+    #[serde(rename = "enforcer.head")]
     pub head: String,
     /// `age` or `size`.
+    #[serde(rename = "enforcer.because")]
     pub because: String,
 }
 
-/// A segment that may be deleted.
-#[derive(Debug)]
-struct Condemned {
-    tombstone: Vec<u8>,
-    retention: Retention,
-}
-
 impl Store {
-    /// Step 1 for segments that are more or older than the settings keep. The caller puts a record
-    /// of kind `retention` about each into the stream, and calls [`Store::bury`] once those are
-    /// promised. Segments that are condemned and not buried are returned again.
-    pub fn condemn(&mut self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
+    /// Segments that are more or older than the settings keep, the oldest first. The caller puts a
+    /// record of kind `retention` about each into the stream, and calls [`Store::bury`] once it is
+    /// promised. Those that are not buried are returned again.
+    pub fn condemn(&self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
         if !self.is_well() {
             return Err(StoreError::Failed);
         }
-        let condemned = self.condemned(now)?;
-        if condemned.is_empty() {
-            return Ok(Vec::new());
-        }
-        let known = tombstoned(self.disk.as_ref())?;
-        let mut tombstones = Vec::new();
-        for condemned in condemned.iter().filter(|one| !known.contains(&one.retention.segment)) {
-            tombstones.extend_from_slice(&condemned.tombstone);
-            tombstones.push(b'\n');
-        }
-        add_tombstones(self.disk.as_ref(), &tombstones)?;
-        Ok(condemned.into_iter().map(|one| one.retention).collect())
+        self.condemned(now)
     }
 
-    /// Step 3: deletes condemned segments, whose records are promised.
-    pub fn bury(&mut self, segments: &[u64]) -> Result<(), StoreError> {
-        segments.iter().try_for_each(|segment| remove(self.disk.as_ref(), *segment))
+    /// Steps 2 and 3 for a segment whose record is promised; whether it is gone. An older one that is
+    /// still there has to go first.
+    pub fn bury(&mut self, segment: u64) -> Result<bool, StoreError> {
+        let disk = self.disk.as_ref();
+        match sizes(disk)?.into_keys().next() {
+            Some(first) if first < segment => return Ok(false),
+            Some(first) if first == segment && segment < self.live.at.segment => {}
+            _ => return Ok(true),
+        }
+        if !tombstoned(disk)?.contains(&segment) {
+            let (mut tombstone, _) = closing_of(disk, segment)?;
+            tombstone.push(b'\n');
+            add_tombstones(disk, &tombstone)?;
+        }
+        remove(disk, segment)?;
+        Ok(true)
     }
 
     /// All steps at once.
@@ -95,13 +98,14 @@ impl Store {
         let lines: Vec<_> = condemned.iter().map(record).collect();
         self.append(&lines)?;
         self.promise(counts)?;
-        let segments: Vec<_> = condemned.iter().map(|one| one.segment).collect();
-        self.bury(&segments)?;
+        for one in &condemned {
+            assert!(self.bury(one.segment)?, "an older one is still there");
+        }
         Ok(condemned.len())
     }
 
     /// The oldest segments, as many as have to go, while they are neither live nor being compressed.
-    fn condemned(&self, now: SystemTime) -> Result<Vec<Condemned>, StoreError> {
+    fn condemned(&self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
         let sizes = sizes(self.disk.as_ref())?;
         let mut total: u64 = sizes.values().sum();
         let mut condemned = Vec::new();
@@ -113,20 +117,23 @@ impl Store {
             if !by_size && self.settings.keep_for.is_none() {
                 break;
             }
-            let file = names::plain(segment);
-            let (tombstone, closing) = scan::closing_of(self.disk.as_ref(), segment)
-                .map_err(io("read", file.clone()))?
-                .ok_or(StoreError::Unclosed(file))?;
+            let (_, closing) = closing_of(self.disk.as_ref(), segment)?;
             let by_age = self.settings.keep_for.is_some_and(|keep| age(&closing, now) > keep);
             if !by_size && !by_age {
                 break;
             }
-            let retention = retention(closing, if by_age { "age" } else { "size" });
-            condemned.push(Condemned { tombstone, retention });
+            condemned.push(retention(closing, if by_age { "age" } else { "size" }));
             total -= size;
         }
         Ok(condemned)
     }
+}
+
+/// A closed segment's end, as it is stored and as it is read.
+fn closing_of(disk: &dyn Disk, segment: u64) -> Result<(Vec<u8>, Closing), StoreError> {
+    let file = names::plain(segment);
+    let closing = scan::closing_of(disk, segment).map_err(io("read", file.clone()))?;
+    closing.ok_or(StoreError::Unclosed(file))
 }
 
 fn age(closing: &Closing, now: SystemTime) -> Duration {

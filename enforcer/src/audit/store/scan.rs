@@ -24,10 +24,11 @@ use super::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Meta<'a> {
-    #[serde(borrow)]
+    #[serde(rename = "event.action", borrow)]
     pub(super) kind: Cow<'a, str>,
+    #[serde(rename = "event.sequence")]
     pub(super) seq: Option<u64>,
-    #[serde(borrow)]
+    #[serde(rename = "@timestamp", borrow)]
     pub(super) time: Cow<'a, str>,
 }
 

@@ -59,16 +59,19 @@ fn at(seconds: u64) -> SystemTime {
 
 fn line_of(seq: u64, mut fields: Value) -> Line<'static> {
     let time = time::rfc3339(at(seq));
-    fields["v"] = json!(1);
-    fields["seq"] = json!(seq);
-    fields["time"] = json!(time);
-    fields["mono_ns"] = json!(seq);
+    fields["enforcer.v"] = json!(1);
+    fields["event.sequence"] = json!(seq);
+    fields["@timestamp"] = json!(time);
+    fields["enforcer.monotonic_ns"] = json!(seq);
     let json = serde_json::to_vec(&fields).expect("JSON");
     Line { seq, time: Cow::Owned(time), json: Cow::Owned(json) }
 }
 
 fn line(seq: u64) -> Line<'static> {
-    line_of(seq, json!({"kind": "denied", "reason": "policy", "text": format!("record {seq}\n")}))
+    line_of(
+        seq,
+        json!({"event.action": "denied", "event.reason": "policy", "text": format!("record {seq}\n")}),
+    )
 }
 
 fn lines(seqs: std::ops::RangeInclusive<u64>) -> Vec<Line<'static>> {

@@ -96,7 +96,7 @@ fn verify_on(
         done += size_of(&files, segment);
         progress(done, total);
     }
-    trail.compare_tombstones(&tombstones);
+    trail.compare_tombstones(&tombstones, &present);
     trail.account(&mut report, &tombstones, &present);
     report.last_seq = trail.expected.seq.unwrap_or(0);
     report.gaps = trail.gaps.iter().map(|(from, to)| to.saturating_sub(*from) + 1).sum();
@@ -294,11 +294,17 @@ impl Trail {
         outcome.after
     }
 
-    /// Tombstones of segments that are still there have their very ends.
-    fn compare_tombstones(&mut self, tombstones: &BTreeMap<u64, (u64, Vec<u8>)>) {
+    /// Tombstones of segments that are still there have their very ends, and a record that says they go.
+    fn compare_tombstones(
+        &mut self,
+        tombstones: &BTreeMap<u64, (u64, Vec<u8>)>,
+        present: &BTreeSet<u64>,
+    ) {
         for (segment, (line, tombstone)) in tombstones {
             if self.ends.get(segment).is_some_and(|end| end != tombstone) {
                 self.problem(TOMBSTONES, *line, "it is not how the segment ends");
+            } else if present.contains(segment) && !self.retentions.contains_key(segment) {
+                self.problem(TOMBSTONES, *line, "no record says that this segment is to go");
             }
         }
     }

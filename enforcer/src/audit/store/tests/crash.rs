@@ -56,7 +56,7 @@ fn work(disk: &Mem, known: &mut Known) -> Result<(), StoreError> {
     store.retain(at(100), &before, &mut |retention| {
         seq += 1;
         let mut fields = serde_json::to_value(retention).expect("JSON");
-        fields["kind"] = json!("retention");
+        fields["event.action"] = json!("retention");
         line_of(seq, fields)
     })?;
     known.promised = seq;
@@ -98,7 +98,7 @@ fn check(disk: &Mem, known: &Known, what: &str) {
         .retain(at(300), &counts(seq), &mut |retention| {
             seq += 1;
             let mut fields = serde_json::to_value(retention).expect("JSON");
-            fields["kind"] = json!("retention");
+            fields["event.action"] = json!("retention");
             line_of(seq, fields)
         })
         .expect(what);
@@ -204,14 +204,14 @@ fn f14_a_failure_at_any_step_costs_no_more_than_its_gap() {
             let _ = store.retain(at(100), &counts(seq), &mut |retention| {
                 seq += 1;
                 let mut fields = serde_json::to_value(retention).expect("JSON");
-                fields["kind"] = json!("retention");
+                fields["event.action"] = json!("retention");
                 line_of(seq, fields)
             });
             for _ in 0..20 {
                 if let Ok(Some(gap)) = store.retry(at(round), &counts(seq)) {
                     seq += 1;
                     let mut fields = serde_json::to_value(gap).expect("JSON");
-                    fields["kind"] = json!("gap");
+                    fields["event.action"] = json!("gap");
                     if store.append(&[line_of(seq, fields)]).is_ok() {
                         lost += gap.to_seq - gap.from_seq + 1;
                         break;
@@ -223,7 +223,7 @@ fn f14_a_failure_at_any_step_costs_no_more_than_its_gap() {
             for (from_seq, to_seq) in std::mem::take(&mut untold) {
                 lost += to_seq - from_seq + 1;
                 seq += 1;
-                let fields = json!({"kind": "gap", "from_seq": from_seq, "to_seq": to_seq});
+                let fields = json!({"event.action": "gap", "enforcer.from_seq": from_seq, "enforcer.to_seq": to_seq});
                 store.append(&[line_of(seq, fields)]).expect(&what);
             }
         }

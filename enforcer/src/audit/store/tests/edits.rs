@@ -63,10 +63,12 @@ fn live(dir: &Dir, life: &Life) -> PublicKey {
         for _ in 0..*count {
             seq += 1;
             let text = format!("record {}", seq % 3);
-            store.append(&[line_of(seq, json!({"kind": "denied", "text": text}))]).expect("well");
+            store
+                .append(&[line_of(seq, json!({"event.action": "denied", "text": text}))])
+                .expect("well");
         }
         if life.has_gap && number == life.segments.len() / 2 {
-            let gap = json!({"kind": "gap", "from_seq": seq + 1, "to_seq": seq + 4});
+            let gap = json!({"event.action": "gap", "enforcer.from_seq": seq + 1, "enforcer.to_seq": seq + 4});
             seq += 5;
             store.append(&[line_of(seq, gap)]).expect("well");
         }
@@ -75,7 +77,7 @@ fn live(dir: &Dir, life: &Life) -> PublicKey {
     if life.is_killed {
         store.sync(&Value::Null).expect("syncs");
         seq += 1;
-        store.append(&[line_of(seq, json!({"kind": "denied"}))]).expect("well");
+        store.append(&[line_of(seq, json!({"event.action": "denied"}))]).expect("well");
         drop(store);
         let recovery;
         (store, recovery) = open();
@@ -87,7 +89,7 @@ fn live(dir: &Dir, life: &Life) -> PublicKey {
     let mut record = |retention: &crate::audit::store::Retention| {
         seq += 1;
         let mut fields = serde_json::to_value(retention).expect("JSON");
-        fields["kind"] = json!("retention");
+        fields["event.action"] = json!("retention");
         line_of(seq, fields)
     };
     let deleted = store.retain(now, &Value::Null, &mut record).expect("deletes");
@@ -234,7 +236,10 @@ fn edit(dir: &Dir, file: Index, edit: &Edit) {
                 .map(|line| chain::body(line.trim_ascii_end()).expect("ours"))
                 .collect();
             let place = place.index(bodies.len());
-            bodies.insert(place + 1, br#"{"v":1,"kind":"forged","seq":1}"#.to_vec());
+            bodies.insert(
+                place + 1,
+                br#"{"enforcer.v":1,"event.action":"forged","event.sequence":1}"#.to_vec(),
+            );
             split = vec![chained(start.before, &bodies).0];
         }
     }
@@ -268,6 +273,27 @@ proptest! {
             prop_assert!(problems.iter().all(|problem| !problem.what.is_empty()));
         }
     }
+}
+
+/// The end of a segment is no secret: whoever may write can make a tombstone of it.
+#[test]
+fn a3_a_tombstone_of_somebody_else_deletes_nothing_and_is_found() {
+    let dir = Dir::new();
+    let key = three_segments(&dir);
+    let first = content(&dir)[&names::packed(1)].clone();
+    let end = first.split_inclusive(|byte| *byte == b'\n').next_back().expect("an end");
+    fs::write(dir.file(names::TOMBSTONES), end).expect("written");
+    let found = report_by(&dir.0, key);
+    assert_eq!((found.intact, found.problems[0].file.as_str()), (false, names::TOMBSTONES));
+    let (mut store, _) = super::open(&dir);
+    assert_eq!(store.condemn(at(100)).expect("well"), []);
+    // What the settings have deleted goes with its record, and has one tombstone.
+    store.settings.keep_for = Some(Duration::from_secs(1));
+    let condemned = store.condemn(at(12)).expect("well");
+    assert_eq!(condemned.iter().map(|one| one.segment).collect::<Vec<_>>(), [1]);
+    assert!(store.bury(2).is_ok_and(|gone| !gone), "an older one is still there");
+    assert!(store.bury(1).expect("buried") && store.bury(1).expect("gone already"));
+    assert_eq!(fs::read(dir.file(names::TOMBSTONES)).expect("read"), end);
 }
 
 #[test]
@@ -305,7 +331,8 @@ fn a3_who_takes_the_live_key_later_cannot_rewrite_what_was_closed() {
     let mut second = split(&names::packed(2));
     let Some((_, end)) = scan::end_of(&disk, 2).expect("reads") else { panic!("an end") };
     let Some(Own::Start(start)) = lines::own(&second[0]) else { panic!("a start") };
-    let record = br#"{"v":1,"kind":"denied","seq":11,"time":"t"}"#;
+    let record =
+        br#"{"enforcer.v":1,"event.action":"denied","event.sequence":11,"@timestamp":"t"}"#;
     second.pop();
     second[1] = record.to_vec();
     let (bytes, head) = chained(start.before, &second);

@@ -20,7 +20,7 @@ fn open() -> (Mem, Store) {
 
 fn gap(seq: u64, gap: Gap) -> Line<'static> {
     let mut fields = serde_json::to_value(gap).expect("JSON");
-    fields["kind"] = json!("gap");
+    fields["event.action"] = json!("gap");
     line_of(seq, fields)
 }
 
@@ -118,7 +118,7 @@ fn f16_a_batch_with_a_line_that_is_none_is_refused_whole() {
         (raw(3, b"{\"seq\":3}\n{\"seq\":4}"), "a line break"),
         (raw(3, br#"{"kind":"segment_end"}"#), "the store's own"),
         (raw(3, b""), "nothing"),
-        (raw(2, br#"{"seq":2}"#), "a number twice"),
+        (raw(2, br#"{"event.sequence":2}"#), "a number twice"),
     ] {
         let error = store.append(&[line(1), line(2), bad]).expect_err(why);
         assert!(matches!(error, StoreError::Refused { seq: 2 | 3, .. }), "{why}: {error:?}");

@@ -36,17 +36,17 @@ impl Made {
     fn line(&self) -> Line<'static> {
         let is_denied = self.kind == "denied";
         let mut fields = json!({
-            "v": 1, "kind": self.kind, "seq": self.seq, "time": time::text(self.time),
-            "mono_ns": self.time * 1000, "container": format!("guest-{}", self.guest),
-            "endpoint": self.guest, "verdict": if is_denied { "deny" } else { "allow" },
-            "source": self.source(), "source_port": self.source_port, "protocol": 6,
-            "destination": self.destination(), "destination_port": self.port,
+            "enforcer.v": 1, "event.action": self.kind, "event.sequence": self.seq, "@timestamp": time::text(self.time),
+            "enforcer.monotonic_ns": self.time * 1000, "container.name": format!("guest-{}", self.guest),
+            "enforcer.endpoint": self.guest, "enforcer.verdict": if is_denied { "deny" } else { "allow" },
+            "source.ip": self.source(), "source.port": self.source_port, "network.iana_number": 6,
+            "destination.ip": self.destination(), "destination.port": self.port,
         });
         if is_denied {
-            fields["reason"] = json!(if self.port == 22 { "policy" } else { "no_flow" });
+            fields["event.reason"] = json!(if self.port == 22 { "policy" } else { "no_flow" });
         }
         if self.kind == "flow_closed" {
-            fields["start"] = json!(time::text(self.start));
+            fields["event.start"] = json!(time::text(self.start));
         }
         let json = serde_json::to_vec(&fields).expect("JSON");
         Line { seq: self.seq, time: Cow::Owned(time::text(self.time)), json: Cow::Owned(json) }
@@ -179,7 +179,7 @@ fn a2_of_200_000_records_a_query_finds_those_that_fit_and_no_other() {
 fn what_a_query_hands_over_is_the_line_as_it_is_stored_and_it_can_stop() {
     let dir = Dir::new();
     let (mut store, _) = open(&dir);
-    let odd = json!({"kind": "later", "source": 5, "container": "a \"b\"\\\n", "verdict": []});
+    let odd = json!({"event.action": "later", "source.ip": 5, "container.name": "a \"b\"\\\n", "enforcer.verdict": []});
     store.append(&[line_of(1, odd), super::line(2), super::line(3)]).expect("appends");
     store.sync(&Value::Null).expect("syncs");
     let file = fs::read(dir.file(&names::plain(1))).expect("reads");

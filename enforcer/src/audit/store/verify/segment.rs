@@ -348,12 +348,16 @@ impl Visit<'_> {
 
 #[derive(Deserialize)]
 struct GapFields {
+    #[serde(rename = "enforcer.from_seq")]
     from_seq: u64,
+    #[serde(rename = "enforcer.to_seq")]
     to_seq: u64,
 }
 
 #[derive(Deserialize)]
 struct RetentionFields {
+    #[serde(rename = "enforcer.segment")]
     segment: u64,
+    #[serde(rename = "enforcer.head")]
     head: String,
 }
