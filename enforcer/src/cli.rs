@@ -186,6 +186,9 @@ struct EventsArgs {
     /// Only those of this container.
     #[arg(long, value_name = "NAME")]
     guest: Option<String>,
+    /// Only those of guests that were started for this user.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// Only those with this verdict.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,

@@ -7,4 +7,5 @@ pub mod inventory;
 pub mod link;
 pub mod observed;
 pub mod owner;
+pub mod provenance;
 pub mod status;

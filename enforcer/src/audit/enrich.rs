@@ -26,11 +26,19 @@ pub const MEMORY: Duration = Duration::from_mins(6);
 /// The owners that are, and those that were a moment ago.
 #[derive(Debug, Default)]
 pub struct Names {
+    /// Labels that are told.
+    labels: Vec<String>,
     current: Arc<Owners>,
     gone: BTreeMap<u32, (Owner, u64)>,
 }
 
 impl Names {
+    /// Of nobody so far; of the labels of a container these are told.
+    #[must_use]
+    pub fn new(labels: Vec<String>) -> Self {
+        Self { labels, ..Self::default() }
+    }
+
     /// Takes in the owners of now.
     pub fn update(&mut self, owners: &Arc<Owners>, now_ns: u64) {
         if Arc::ptr_eq(&self.current, owners) {
@@ -70,11 +78,22 @@ impl Names {
         let Some(owner) = owner else {
             return Subject { endpoint: id, role: "unknown".to_owned(), ..Subject::default() };
         };
+        let provenance = &owner.provenance;
+        let labels = self
+            .labels
+            .iter()
+            .filter_map(|label| Some((text(label), text(provenance.labels.get(label)?))));
+        let labels = labels.collect();
         Subject {
             network: text(&owner.network),
             endpoint: id,
             container_id: owner.container.as_deref().map(text),
             container: text(&owner.name),
+            user: provenance.user.as_deref().map(text),
+            group: provenance.group.as_deref().map(text),
+            server: provenance.server.as_deref().map(text),
+            image: provenance.image.as_deref().map(text),
+            labels,
             interface: text(&owner.interface),
             role: owner.role.map_or("network", role_name).to_owned(),
         }
@@ -217,6 +236,7 @@ mod tests {
             role: Some(Role::Guest),
             container: Some("abc".to_owned()),
             name: name.to_owned(),
+            provenance: Arc::default(),
         }
     }
 

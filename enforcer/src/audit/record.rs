@@ -2,6 +2,7 @@
 //! added, never renamed.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     time::{Duration, SystemTime},
 };
@@ -173,6 +174,21 @@ pub struct Subject {
     /// The container's name.
     #[serde(rename = "container.name", default, skip_serializing_if = "String::is_empty")]
     pub container: String,
+    /// The user that the container was started for.
+    #[serde(rename = "user.name", default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The user's group.
+    #[serde(rename = "user.group.name", default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The user's server, where a user has several; the default one has no name.
+    #[serde(rename = "enforcer.server", default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The container's image, as it was asked for.
+    #[serde(rename = "container.image.name", default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Those of the container's labels that the config names, if its creator set them.
+    #[serde(rename = "container.labels", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Name of the interface on the host.
     #[serde(rename = "enforcer.interface", default, skip_serializing_if = "String::is_empty")]
     pub interface: String,

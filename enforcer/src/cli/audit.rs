@@ -71,7 +71,7 @@ Examples:
   enforcer audit query --to 192.0.2.7:443 --since 2h
   enforcer audit query --guest jupyter-ada --verdict deny --since 2026-11-22T08:00:00Z
   enforcer audit query --at 2026-11-22T12:00:00Z --to 192.0.2.7
-  enforcer audit query --reason policy --json | jq -r .container | sort | uniq -c
+  enforcer audit query --reason policy --json | jq -r '.[\"container.name\"]' | sort | uniq -c
 
 Everything that is given has to fit. A TIME is RFC 3339, or so long ago: 90s, 15m, 2h, 3d. --at finds
 the flows that were open at that time, and the denials within a minute of it. --json writes the
@@ -89,6 +89,9 @@ struct QueryArgs {
     /// Name of the container, or the first 12 digits of its id.
     #[arg(long, value_name = "NAME")]
     guest: Option<String>,
+    /// The user that the guest was started for.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// Allowed or denied.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
@@ -178,8 +181,9 @@ fn render(report: &Report) -> String {
 }
 
 fn query(args: QueryArgs) -> anyhow::Result<Exit> {
-    let QueryArgs { dir, to, from, guest, verdict, reason, at, since, until, limit, json } = args;
-    let query = Query { to, from, guest, verdict, reason, at, since, until };
+    let QueryArgs { dir, to, from, guest, user, verdict, reason, at, since, until, limit, json } =
+        args;
+    let query = Query { to, from, guest, user, verdict, reason, at, since, until };
     let limit = limit.unwrap_or(if json { 0 } else { ROWS });
     let mut out = BufWriter::new(io::stdout().lock());
     if json && limit == 0 {
@@ -203,7 +207,8 @@ fn query(args: QueryArgs) -> anyhow::Result<Exit> {
         lines.iter().all(|line| writes(&mut out, line));
     } else {
         let rows = lines.iter().map(|line| row(&Entry::parse(line)));
-        let head = ["time", "guest", "from", "to", "proto", "verdict", "why", "packets", "bytes"];
+        let head =
+            ["time", "user", "guest", "from", "to", "proto", "verdict", "why", "packets", "bytes"];
         write!(out, "{}", table("Records (packets and bytes: forth/back)", head, rows))?;
     }
     Ok(Exit::Ok)
@@ -215,7 +220,7 @@ fn writes(out: &mut impl io::Write, line: &[u8]) -> bool {
 }
 
 /// A record for people.
-fn row(entry: &Entry<'_>) -> [String; 9] {
+fn row(entry: &Entry<'_>) -> [String; 10] {
     let verdict = if entry.verdict.is_empty() { &entry.kind } else { &entry.verdict };
     let rule = entry.rule.map(|rule| format!("rule {rule}"));
     let both = |out: Option<u64>, inward: Option<u64>| match (out, inward) {
@@ -224,6 +229,7 @@ fn row(entry: &Entry<'_>) -> [String; 9] {
     };
     [
         entry.time.to_string(),
+        entry.user.to_string(),
         entry.container.to_string(),
         end(&entry.source, entry.source_port),
         end(&entry.destination, entry.destination_port),
@@ -325,15 +331,25 @@ mod tests {
 
     #[test]
     fn a_record_is_a_row_whatever_it_has() {
-        let line = br#"{"event.action":"flow_closed","@timestamp":"t","container.name":"ada","source.ip":"fd00::2",
+        let line = br#"{"event.action":"flow_closed","@timestamp":"t","user.name":"ada-l","container.name":"ada","source.ip":"fd00::2",
             "source.port":5,"destination.ip":"192.0.2.7","destination.port":443,"network.iana_number":6,
             "enforcer.verdict":"allow","rule.id":3,"source.packets":4,"destination.packets":2,"source.bytes":400,"destination.bytes":9}"#;
-        let expected =
-            ["t", "ada", "[fd00::2]:5", "192.0.2.7:443", "tcp", "allow", "rule 3", "4/2", "400/9"];
+        let expected = [
+            "t",
+            "ada-l",
+            "ada",
+            "[fd00::2]:5",
+            "192.0.2.7:443",
+            "tcp",
+            "allow",
+            "rule 3",
+            "4/2",
+            "400/9",
+        ];
         assert_eq!(row(&Entry::parse(line)), expected);
         let daemon = row(&Entry::parse(
             br#"{"event.action":"daemon","@timestamp":"t","enforcer.event":"start"}"#,
         ));
-        assert_eq!(daemon, ["t", "", "", "", "", "daemon", "", "", ""]);
+        assert_eq!(daemon, ["t", "", "", "", "", "", "daemon", "", "", ""]);
     }
 }

@@ -83,6 +83,7 @@ impl EventsArgs {
             wanted.as_ref().is_none_or(|wanted| value[key].as_str() == Some(wanted))
         };
         is("container.name", &self.guest)
+            && is("user.name", &self.user)
             && is("enforcer.verdict", &self.verdict)
             && is("event.reason", &self.reason)
             && is("event.action", &self.kind)

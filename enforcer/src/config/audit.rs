@@ -12,11 +12,16 @@ const MIB: u64 = 1 << 20;
 /// Seconds of an hour.
 const HOUR: u64 = 3600;
 
+/// Labels that are told at most: each is in every record.
+const MOST_LABELS: usize = 8;
+
 /// Where records go; followers at the events socket get them whatever is written here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     /// Files that are chained and signed.
     pub files: Option<Settings>,
+    /// Labels of containers that records tell, where the container's creator set them.
+    pub labels: Vec<String>,
     /// Lines on standard output.
     pub stdout: bool,
     /// Entries in systemd's journal.
@@ -25,14 +30,29 @@ pub struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { files: None, stdout: true, journald: false }
+        Self { files: None, labels: Vec::new(), stdout: true, journald: false }
     }
 }
 
 /// Checks the table.
 pub(super) fn audit(raw: &RawAudit, problems: &mut Problems<'_>) -> Audit {
     let files = files(raw, problems);
+    let mut labels: Vec<String> = Vec::new();
+    for label in &raw.labels {
+        if let Err(message) = check::label_key(label.get_ref()) {
+            problems.add(label.span(), message);
+        }
+        if labels.contains(label.get_ref()) {
+            problems.add(label.span(), "this label is listed twice; remove one");
+        }
+        labels.push(label.get_ref().clone());
+    }
+    if let Some(label) = raw.labels.get(MOST_LABELS) {
+        problems
+            .add(label.span(), format!("more than {MOST_LABELS} labels; every record has them"));
+    }
     Audit {
+        labels,
         // Whoever has files needs no pipe.
         stdout: raw.stdout.unwrap_or(files.is_none()),
         journald: raw.journald.unwrap_or(false),

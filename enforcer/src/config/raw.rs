@@ -46,6 +46,7 @@ pub(super) struct RawAudit {
     pub(super) segment_hours: Option<Spanned<i64>>,
     pub(super) keep_mib: Option<Spanned<i64>>,
     pub(super) keep_days: Option<Spanned<i64>>,
+    pub(super) labels: Vec<Spanned<String>>,
     pub(super) stdout: Option<bool>,
     pub(super) journald: Option<bool>,
 }

@@ -5,7 +5,10 @@
 mod display;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network, Role},
@@ -17,7 +20,7 @@ use enforcer_common::abi::{
 use crate::model::{
     closure::Closure,
     desired::{Desired, DesiredEndpoint, DesiredPolicy},
-    inventory::Mac,
+    inventory::{Container, Mac},
     link::PortSettings,
     observed::Observed,
     owner::{Owner, Owners},
@@ -143,10 +146,19 @@ impl Identities {
 
     /// Whom each id stands for now. Call after [`plan`].
     #[must_use]
-    pub fn owners(&self, desired: &Desired, names: &BTreeMap<u32, String>) -> Owners {
+    pub fn owners(
+        &self,
+        desired: &Desired,
+        names: &BTreeMap<u32, String>,
+        containers: &BTreeMap<String, Container>,
+    ) -> Owners {
         let interface = |ifindex: &u32| names.get(ifindex).cloned().unwrap_or_default();
         let network = |ifindex: &u32| {
             desired.networks.get(ifindex).map(|network| network.name.clone()).unwrap_or_default()
+        };
+        let provenance = |id: Option<&String>| {
+            let container = id.and_then(|id| containers.get(id));
+            container.map(|container| Arc::clone(&container.provenance)).unwrap_or_default()
         };
         let endpoints = self.endpoints.iter().filter_map(|(ifindex, assigned)| {
             let endpoint = desired.endpoints.get(ifindex)?;
@@ -157,6 +169,7 @@ impl Identities {
                 role: Some(endpoint.role),
                 container: endpoint.container.clone(),
                 name: endpoint.name.clone(),
+                provenance: provenance(endpoint.container.as_ref()),
             };
             Some((assigned.id, owner))
         });
@@ -168,6 +181,7 @@ impl Identities {
                 role: None,
                 container: None,
                 name: String::new(),
+                provenance: Arc::default(),
             };
             (*id, owner)
         });

@@ -211,7 +211,7 @@ impl Reconciler {
         let untouched = memory.settled.take().filter(|settled| settled.desired == *desired);
         for _ in 0..ROUNDS {
             let actions = plan::plan(desired, &observed, identities);
-            let owners = identities.owners(desired, &names);
+            let owners = identities.owners(desired, &names, &self.inventory.borrow().containers);
             self.owners.send_if_modified(|is| {
                 let changed = **is != owners;
                 if changed {

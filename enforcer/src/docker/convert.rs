@@ -3,15 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv6Addr},
+    sync::Arc,
 };
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, EndpointResource, EndpointSettings, IpamConfig,
-    Network, NetworkInspect, PortBinding, PortSummaryTypeEnum,
+    ContainerInspectResponse, ContainerSummary, EndpointResource, EndpointSettings, ImageInspect,
+    IpamConfig, Network, NetworkInspect, PortBinding, PortSummaryTypeEnum,
 };
 
-use crate::model::inventory::{
-    Attachment, Container, DockerNetwork, Mac, OtherNetwork, PublishedPort, Subnet,
+use crate::model::{
+    inventory::{Attachment, Container, DockerNetwork, Mac, OtherNetwork, PublishedPort, Subnet},
+    provenance::{ImageSettings, Provenance},
 };
 
 /// Option of the driver `bridge` that names the interface.
@@ -49,17 +51,29 @@ pub(super) fn network(from: NetworkInspect) -> Option<(DockerNetwork, BTreeMap<S
     Some((network, names))
 }
 
-/// A container as `inspect` shows it; `None` without an id.
-pub(super) fn container(from: ContainerInspectResponse) -> Option<Container> {
+/// A container as `inspect` shows it and its image; `None` without an id. Of one whose image is not
+/// known nobody can say which labels and variables are the image's.
+pub(super) fn container(
+    from: ContainerInspectResponse,
+    image: Option<&ImageSettings>,
+) -> Option<Container> {
     let id = from.id.filter(|id| !id.is_empty())?;
     let config = from.config.unwrap_or_default();
     let settings = from.network_settings.unwrap_or_default();
     let state = from.state.unwrap_or_default();
+    let name_of_image = config.image.filter(|image| !image.is_empty());
+    let labels: BTreeMap<_, _> = config.labels.unwrap_or_default().into_iter().collect();
     Some(Container {
         id,
         name: from.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-        image: config.image.unwrap_or_default(),
-        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        provenance: Arc::new(match image {
+            Some(image) => {
+                let env = config.env.unwrap_or_default();
+                Provenance::new(name_of_image, labels.clone(), &env, image)
+            }
+            None => Provenance { image: name_of_image, ..Provenance::default() },
+        }),
+        labels,
         sandbox: settings.sandbox_key.filter(|key| !key.is_empty()),
         published: published(settings.ports.unwrap_or_default()),
         running: state.running.unwrap_or(false),
@@ -67,6 +81,15 @@ pub(super) fn container(from: ContainerInspectResponse) -> Option<Container> {
         network_mode: from.host_config.and_then(|host| host.network_mode).unwrap_or_default(),
         networks: joined(settings.networks.unwrap_or_default()),
     })
+}
+
+/// What an image brings along.
+pub(super) fn image(from: ImageInspect) -> ImageSettings {
+    let config = from.config.unwrap_or_default();
+    ImageSettings {
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        env: config.env.unwrap_or_default(),
+    }
 }
 
 /// Networks by id. One that was asked for but not joined yet has none.

@@ -77,7 +77,8 @@ fn stale(event: &EventMessage) -> Stale {
         }
         (
             Some(EventMessageTypeEnum::CONTAINER),
-            "start" | "restart" | "rename" | "update" | "die" | "destroy",
+            // Whom it is for is known before it starts: from then on its lock is held.
+            "create" | "start" | "restart" | "rename" | "update" | "die" | "destroy",
         ) => {
             stale.containers.insert(id);
         }

@@ -69,7 +69,7 @@ impl Engine {
             .map_err(|_elapsed| EngineError::TimedOut { doing })?
             .map_err(EngineError::request(doing));
         match answer {
-            Ok(answer) => Ok(convert::container(answer)
+            Ok(answer) => Ok(convert::container(answer, None)
                 .is_some_and(|found| found.running && found.networks.contains_key(network))),
             Err(error) if error.status() == Some(404) => Ok(false),
             Err(error) => Err(error),

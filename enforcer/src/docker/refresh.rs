@@ -1,6 +1,10 @@
 //! One connection's questions to the engine, and the snapshot that the answers build up.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bollard::{
     models::{ContainerSummary, Network},
@@ -12,7 +16,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{Engine, EngineError, convert, events::Stale, snapshot::Snapshot};
-use crate::model::inventory::{Container, Inventory};
+use crate::model::{
+    inventory::{Container, Inventory},
+    provenance::ImageSettings,
+};
 
 /// Longest that one network may take to inspect before its last state is kept.
 const NETWORK_LIMIT: Duration = Duration::from_secs(2);
@@ -20,6 +27,8 @@ const NETWORK_LIMIT: Duration = Duration::from_secs(2);
 const CONTAINER_LIMIT: Duration = Duration::from_secs(10);
 /// Networks asked at once.
 const NETWORKS_AT_ONCE: usize = 8;
+/// Images that are remembered at most.
+const IMAGES: usize = 1024;
 /// Containers asked at once.
 const CONTAINERS_AT_ONCE: usize = 64;
 
@@ -37,7 +46,11 @@ pub(super) struct Follower<'run> {
     queue: BTreeSet<String>,
     /// Whether a list of containers is under way.
     listing: bool,
+    images: Images,
 }
+
+/// What images bring along, by id: the hash of what they are, so that none ever changes.
+type Images = Arc<Mutex<BTreeMap<String, Arc<ImageSettings>>>>;
 
 /// The answer to a question about containers.
 enum Answer {
@@ -59,6 +72,7 @@ impl<'run> Follower<'run> {
             asked: BTreeSet::new(),
             queue: BTreeSet::new(),
             listing: false,
+            images: Images::default(),
         }
     }
 
@@ -161,9 +175,9 @@ impl<'run> Follower<'run> {
             let Some(id) = next else { return };
             self.queue.remove(&id);
             self.asked.insert(id.clone());
-            let engine = self.engine.clone();
+            let (engine, images) = (self.engine.clone(), Images::clone(&self.images));
             self.asking.spawn(async move {
-                let result = inspect_container(&engine, &id).await;
+                let result = inspect_container(&engine, &images, &id).await;
                 Answer::Inspect(id, result)
             });
         }
@@ -198,7 +212,11 @@ async fn list_containers(engine: &Engine) -> Result<Vec<ContainerSummary>, Engin
 }
 
 /// The container as it is now; `None` when there is none.
-async fn inspect_container(engine: &Engine, id: &str) -> Result<Option<Container>, EngineError> {
+async fn inspect_container(
+    engine: &Engine,
+    images: &Images,
+    id: &str,
+) -> Result<Option<Container>, EngineError> {
     let doing = "inspect a container";
     let question = engine.docker.inspect_container(id, None::<InspectContainerOptions>);
     let answer = timeout(CONTAINER_LIMIT, question).await;
@@ -206,8 +224,42 @@ async fn inspect_container(engine: &Engine, id: &str) -> Result<Option<Container
         .map_err(|_elapsed| EngineError::TimedOut { doing })?
         .map_err(EngineError::request(doing));
     match answer {
-        Ok(answer) => Ok(convert::container(answer)),
+        Ok(answer) => {
+            let image = match &answer.image {
+                Some(id) => inspect_image(engine, images, id).await?,
+                None => None,
+            };
+            Ok(convert::container(answer, image.as_deref()))
+        }
         Err(error) if error.status() == Some(404) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What the image of a container brings along; `None` when it was removed by force.
+async fn inspect_image(
+    engine: &Engine,
+    images: &Images,
+    id: &str,
+) -> Result<Option<Arc<ImageSettings>>, EngineError> {
+    let lock = || images.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = lock().get(id) {
+        return Ok(Some(Arc::clone(known)));
+    }
+    let doing = "inspect an image";
+    let answer = timeout(CONTAINER_LIMIT, engine.docker.inspect_image(id)).await;
+    let answer = answer
+        .map_err(|_elapsed| EngineError::TimedOut { doing })?
+        .map_err(EngineError::request(doing));
+    let image = match answer {
+        Ok(image) => Arc::new(convert::image(image)),
+        Err(error) if error.status() == Some(404) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut known = lock();
+    if known.len() >= IMAGES {
+        known.clear();
+    }
+    known.insert(id.to_owned(), Arc::clone(&image));
+    Ok(Some(image))
 }

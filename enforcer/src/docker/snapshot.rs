@@ -1,11 +1,17 @@
 //! What has been learnt from the engine so far, and the [`Inventory`] that follows from it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bollard::models::ContainerSummary;
 
 use super::convert;
-use crate::model::inventory::{Container, DockerNetwork, Inventory, OtherNetwork};
+use crate::model::{
+    inventory::{Container, DockerNetwork, Inventory, OtherNetwork},
+    provenance::Provenance,
+};
 
 /// The answers of the engine, each as old as it is.
 #[derive(Debug, Default)]
@@ -17,6 +23,8 @@ pub(super) struct Snapshot {
     other_networks: BTreeMap<String, OtherNetwork>,
     /// Attached containers that have been inspected.
     inspected: BTreeMap<String, Container>,
+    /// Whom containers were started for, known from their creation to their removal.
+    provenance: BTreeMap<String, Arc<Provenance>>,
     /// Running containers on no bridge network.
     aside: BTreeMap<String, Container>,
 }
@@ -49,6 +57,7 @@ impl Snapshot {
     /// Takes in a container as `inspect` shows it.
     pub(super) fn put_container(&mut self, container: Container) {
         self.aside.remove(&container.id);
+        self.provenance.insert(container.id.clone(), Arc::clone(&container.provenance));
         if self.is_attached(&container.id) {
             self.inspected.insert(container.id.clone(), container);
         } else if container.running {
@@ -60,6 +69,7 @@ impl Snapshot {
     pub(super) fn remove_container(&mut self, id: &str) {
         self.inspected.remove(id);
         self.aside.remove(id);
+        self.provenance.remove(id);
     }
 
     /// Whether a network has this container.
@@ -95,6 +105,7 @@ impl Snapshot {
             None => Container {
                 id: id.clone(),
                 name: self.names.get(id).cloned().unwrap_or_default(),
+                provenance: self.provenance.get(id).cloned().unwrap_or_default(),
                 ..Container::default()
             },
         };

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
+
+use super::provenance::Provenance;
 
 /// A MAC address, in transmission order.
 pub type Mac = [u8; 6];
@@ -82,10 +85,10 @@ pub struct Container {
     pub id: String,
     /// Name without the leading slash. May be empty until the container has been inspected.
     pub name: String,
-    /// Image as it was asked for.
-    pub image: String,
-    /// Labels.
+    /// Labels, its image's among them.
     pub labels: BTreeMap<String, String>,
+    /// Whom it was started for.
+    pub provenance: Arc<Provenance>,
     /// Path of its network namespace, once it has one.
     pub sandbox: Option<String>,
     /// Container ports that Docker publishes on a non-loopback address.

@@ -1,8 +1,10 @@
 //! Whose events and counters an id in the kernel stands for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_common::abi::endpoint::Role;
+
+use super::provenance::Provenance;
 
 /// Owners by id: endpoints and networks share one number space.
 pub type Owners = BTreeMap<u32, Owner>;
@@ -22,12 +24,14 @@ pub struct Owner {
     pub container: Option<String>,
     /// The container's name; may be empty.
     pub name: String,
+    /// Whom the container was started for.
+    pub provenance: Arc<Provenance>,
 }
 
 impl Owner {
     /// Somebody of whom nothing is known.
     #[must_use]
-    pub const fn nobody() -> Self {
+    pub fn nobody() -> Self {
         Self {
             network: String::new(),
             ifindex: 0,
@@ -35,6 +39,7 @@ impl Owner {
             role: Some(Role::Unknown),
             container: None,
             name: String::new(),
+            provenance: Arc::default(),
         }
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Outputs {
     pub(super) first: u64,
     /// What is accounted for, kept by a sink that outlives the daemon.
     pub(super) accounts: Option<Arc<Mutex<Accounts>>>,
+    /// Labels of containers that records tell.
+    pub(super) labels: Vec<String>,
     /// What there is to say about the sinks themselves.
     pub(super) words: Vec<Body>,
 }
@@ -55,6 +57,7 @@ pub(super) fn open(
         sinks: vec![running(Box::new(Feed(followers.clone())) as Box<dyn Sink>)?],
         first: 1,
         accounts: None,
+        labels: config.labels.clone(),
         words: Vec::new(),
     };
     if let Some(settings) = &config.files {

@@ -83,7 +83,7 @@ impl Records {
         owners: watch::Receiver<Arc<Owners>>,
         journal: mpsc::UnboundedReceiver<Body>,
     ) -> Result<Self, SuperviseError> {
-        let Outputs { sinks, first, accounts, words } = outputs;
+        let Outputs { sinks, first, accounts, words, labels } = outputs;
         let (queue, stream) = Stream::start(sinks, first).map_err(start("the stream"))?;
         // Without a sink that remembers, the kernel does; then nobody knows what was written.
         let (told, missing) = if let Some(accounts) = &accounts {
@@ -99,7 +99,7 @@ impl Records {
         };
         let shared = Arc::new(Shared {
             counters: Mutex::new(counters),
-            names: Mutex::default(),
+            names: Mutex::new(Names::new(labels)),
             ledger: Mutex::new(Ledger::new(told)),
             owners,
             begun: Instant::now(),

@@ -26,6 +26,9 @@ pub struct Entry<'a> {
     /// When the flow that closed was opened, RFC 3339.
     #[serde(rename = "event.start", borrow)]
     pub start: Cow<'a, str>,
+    /// The user that the guest was started for.
+    #[serde(rename = "user.name", borrow)]
+    pub user: Cow<'a, str>,
     /// The guest's name.
     #[serde(rename = "container.name", borrow)]
     pub container: Cow<'a, str>,
@@ -150,6 +153,7 @@ fn loose(value: &Value) -> Entry<'static> {
         time: text("@timestamp"),
         mono_ns: number("enforcer.monotonic_ns").unwrap_or(0),
         start: text("event.start"),
+        user: text("user.name"),
         container: text("container.name"),
         container_id: text("container.id"),
         endpoint: number("enforcer.endpoint").unwrap_or(0),

@@ -31,6 +31,8 @@ pub struct Query {
     pub from: Option<Peer>,
     /// Name of the container, or how its id begins.
     pub guest: Option<String>,
+    /// The user that it was started for.
+    pub user: Option<String>,
     /// `allow` or `deny`.
     pub verdict: Option<String>,
     /// Reason of a denial.
@@ -125,7 +127,7 @@ impl<'a> Wanted<'a> {
 
     /// Whether a line is worth reading: it has the texts that are asked for somewhere.
     fn may_be(&self, line: &[u8]) -> bool {
-        let texts = [&self.query.guest, &self.query.reason, &self.query.verdict];
+        let texts = [&self.query.guest, &self.query.user, &self.query.reason, &self.query.verdict];
         let texts = texts.into_iter().flatten();
         // A name that JSON escapes is not told by its bytes.
         let plain =
@@ -151,6 +153,7 @@ impl<'a> Wanted<'a> {
         });
         guest
             && peers
+            && is(&self.query.user, &entry.user)
             && is(&self.query.verdict, &entry.verdict)
             && is(&self.query.reason, &entry.reason)
     }

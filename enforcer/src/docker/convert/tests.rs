@@ -22,7 +22,7 @@ fn inspect(ports: &serde_json::Value) -> Container {
             "Networks": {"lab": {"NetworkID": "n1"}, "wanted": {"NetworkID": ""}, "early": {}},
         },
     }));
-    container(answer).expect("a container")
+    container(answer, Some(&ImageSettings::default())).expect("a container")
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn what_a_new_engine_leaves_out_is_absent() {
     assert_eq!(network.bridge, "br-6c3f1b0c9d6a");
     assert_eq!(network.attachments[ID], Attachment::default());
     assert!(network.subnets.is_empty());
-    let empty = container(read(json!({"Id": ID}))).expect("a container");
+    let empty = container(read(json!({"Id": ID})), None).expect("a container");
     assert_eq!(empty, Container { id: ID.to_owned(), ..Container::default() });
 }
 
@@ -81,7 +81,7 @@ fn networks_of_other_drivers_are_known_by_name() {
 fn other_drivers_and_nameless_things_are_ignored() {
     assert_eq!(network(read(json!({"Id": ID, "Driver": "macvlan"}))), None);
     assert_eq!(network(read(json!({"Driver": "bridge"}))), None);
-    assert_eq!(container(read(json!({}))), None);
+    assert_eq!(container(read(json!({})), None), None);
 }
 
 #[test]
@@ -112,7 +112,8 @@ fn published_ports_are_sorted_single_and_understood() {
     }));
     let port = |container_port, protocol| PublishedPort { container_port, protocol };
     assert_eq!(container.published, [port(53, 17), port(80, 6)]);
-    assert_eq!((container.name.as_str(), container.image.as_str()), ("jupyter-ada", "notebook:1"));
+    assert_eq!(container.name, "jupyter-ada");
+    assert_eq!(container.provenance.image.as_deref(), Some("notebook:1"));
     assert_eq!(container.labels["user"], "ada");
 }
 
