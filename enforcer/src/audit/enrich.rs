@@ -16,6 +16,7 @@ use enforcer_common::{
 
 use super::{
     decode::{Decoded, Ended, Judged},
+    queue::{Account, Draft},
     record::{Body, Clock, FlowClosed, Subject, Traffic, text},
 };
 use crate::model::owner::{Owner, Owners};
@@ -77,6 +78,17 @@ impl Names {
             container: text(&owner.name),
             interface: text(&owner.interface),
             role: owner.role.map_or("network", role_name).to_owned(),
+        }
+    }
+
+    /// An event, ready for the queue.
+    #[must_use]
+    pub fn draft(&self, decoded: &Decoded, clock: Clock) -> Draft {
+        Draft {
+            time: clock.rfc3339(decoded.time_ns()),
+            mono_ns: decoded.time_ns(),
+            body: self.enrich(decoded, clock),
+            account: Account::Event(decoded.counter()),
         }
     }
 

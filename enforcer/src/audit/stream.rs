@@ -77,7 +77,9 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
     sinks
 }
 
-pub(super) fn line(seq: u64, draft: Draft) -> Line {
+/// A record at its place, as every sink gets it.
+#[must_use]
+pub fn line(seq: u64, draft: Draft) -> Line {
     let Draft { time, mono_ns, body, account } = draft;
     let record = Record { v: VERSION, seq, time, mono_ns, body };
     // Strings, numbers and no map with other keys: that cannot fail.
