@@ -18,6 +18,7 @@ use super::{
     decode::{Decoded, Ended, Judged},
     queue::{Account, Draft},
     record::{Body, Clock, FlowClosed, Subject, Traffic, text},
+    store::digits,
 };
 use crate::model::owner::{Owner, Owners};
 
@@ -114,7 +115,7 @@ impl Names {
             rule: Some(event.rule).filter(|rule| *rule != 0),
             ingress_ifindex: event.ingress_ifindex,
             frame_len: event.frame_len,
-            ethertype: format!("0x{:04x}", event.ethertype),
+            ethertype: ethertype_text(event.ethertype),
             source_mac: mac(event.source_mac),
             destination_mac: mac(event.destination_mac),
             source: address(event.source, event.family, event.ethertype),
@@ -185,7 +186,20 @@ pub const fn role_name(role: Role) -> &'static str {
 /// A MAC address as people write it.
 #[must_use]
 pub fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
+    let mut text = String::with_capacity(18);
+    for byte in mac {
+        text.extend(digits(byte).map(char::from));
+        text.push(':');
+    }
+    text.pop();
+    text
+}
+
+fn ethertype_text(ethertype: u16) -> String {
+    let mut text = String::with_capacity(6);
+    text.push_str("0x");
+    text.extend(ethertype.to_be_bytes().into_iter().flat_map(digits).map(char::from));
+    text
 }
 
 fn address(bytes: [u8; 16], family: packet::Family, ethertype: u16) -> Option<String> {
@@ -247,6 +261,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_ethertypes_are_written_as_people_do() {
+        assert_eq!(mac([0, 1, 0x0a, 0xb0, 0xff, 0x9c]), "00:01:0a:b0:ff:9c");
+        assert_eq!(
+            (ethertype_text(0x0806), ethertype_text(0x9)),
+            ("0x0806".into(), "0x0009".into())
+        );
+    }
+
+    #[test]
     fn fields_that_say_nothing_are_left_out() {
         // Ethertype, family, protocol -> source, source port.
         let cases = [
@@ -274,6 +297,7 @@ mod tests {
             assert_eq!((traffic.source.as_deref(), traffic.source_port), (source, port));
         }
     }
+
     #[test]
     fn a2_the_end_of_a_flow_is_told_from_its_opener_s_side() {
         let mut end = FlowEnd {

@@ -14,6 +14,9 @@ use super::{
     sink::{Progress, Running},
 };
 
+/// Bytes that a record seldom has more of: the room that is made for one.
+const USUAL: usize = 1024;
+
 /// A record with its place in the stream, as every sink gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -82,8 +85,12 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
 pub fn line(seq: u64, draft: Draft) -> Line {
     let Draft { time, mono_ns, body, account } = draft;
     let record = Record { v: VERSION, seq, time, mono_ns, body };
+    let mut text = Vec::with_capacity(USUAL);
     // Strings, numbers and no map with other keys: that cannot fail.
-    let text = serde_json::to_string(&record).unwrap_or_default();
+    let _ = serde_json::to_writer(&mut text, &record);
+    // As many lines wait in memory as the queues hold.
+    text.shrink_to_fit();
+    let text = String::from_utf8(text).unwrap_or_default();
     Line { seq, time: record.time, mono_ns, account, text }
 }
 

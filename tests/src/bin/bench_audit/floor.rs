@@ -117,9 +117,7 @@ impl<'a> Floor<'a> {
                 // In the place of the brace that closes the object.
                 buffer.pop();
                 buffer.extend_from_slice(br#","chain":""#);
-                for byte in &chain[..16] {
-                    write!(buffer, "{byte:02x}")?;
-                }
+                chain[..16].iter().for_each(|byte| buffer.extend(digits(*byte)));
                 buffer.extend_from_slice(b"\"}\n");
             }
             file.write_all(&buffer)?;
@@ -198,8 +196,11 @@ fn put(
         Field::Interface => out.extend_from_slice(owner.interface.as_bytes()),
         Field::Ingress => write!(out, "{}", event.ingress_ifindex)?,
         Field::SourceMac => {
-            let [a, b, c, d, e, f] = event.source_mac;
-            write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")?;
+            for byte in event.source_mac {
+                out.extend(digits(byte));
+                out.push(b':');
+            }
+            out.pop();
         }
         Field::Source => address(event.source, event.family, out)?,
         Field::Destination => address(event.destination, event.family, out)?,
@@ -219,30 +220,26 @@ fn address(bytes: [u8; 16], family: u8, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
+fn digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
 /// RFC 3339, by hand: `std` has none.
 fn time(clock: Clock, mono_ns: u64, out: &mut Vec<u8>) -> Result<()> {
     let wall = clock.wall.duration_since(SystemTime::UNIX_EPOCH)?.as_nanos();
     let nanos = wall + u128::from(mono_ns) - u128::from(clock.mono_ns);
     let micros = u64::try_from(nanos / 1000)?;
     let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
-    let (mut year, mut day) = (1970, seconds / 86_400);
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    for days in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        month += 1;
-        if day < days {
-            break;
-        }
-        day -= days;
-    }
-    let (day, hour, minute, second) =
-        (day + 1, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = year + era * 400 + next;
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")?;
     Ok(())
 }
