@@ -78,7 +78,7 @@ pub(super) fn refuse(line: &[u8]) -> Option<&'static str> {
         Some("it is longer than 1 MiB")
     } else if !line.starts_with(b"{\"") || !line.ends_with(b"}") {
         Some("it is no JSON object with a field")
-    } else if line.contains(&b'\n') {
+    } else if memchr::memchr(b'\n', line).is_some() {
         Some("it has a line break in it")
     } else {
         None

@@ -141,7 +141,7 @@ fn template(shape: Shape, clock: Clock) -> Result<Template> {
     };
     let mut names = Names::default();
     names.update(&std::sync::Arc::new([(OWNER, owner.clone())].into()), 0);
-    let text = line(SEQ, names.draft(&decode(&bytes(&event))?, clock)).text;
+    let text = line(SEQ, names.draft(&decode(&bytes(&event))?, clock), &mut Vec::new()).text;
     let mut places = Vec::new();
     for field in [
         Field::Seq,

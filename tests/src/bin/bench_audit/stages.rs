@@ -143,7 +143,7 @@ impl Bench<'_> {
     /// The floor writes what the pipeline writes; bytes of a line.
     fn prove(&self) -> Result<f64> {
         for ((seq, bytes), (shape, event)) in (1..).zip(&self.ring).zip(&self.work.events) {
-            let made = self.line(seq, bytes)?;
+            let made = self.line(seq, bytes, &mut Vec::new())?;
             let mut bare = Vec::new();
             self.floor.format(seq, *shape, event, &mut bare)?;
             ensure!(
@@ -164,8 +164,8 @@ impl Bench<'_> {
         Ok(bare as f64 / self.work.events.len() as f64)
     }
 
-    fn line(&self, seq: u64, bytes: &[u8]) -> Result<Line> {
-        Ok(line(seq, self.names.draft(&decode(bytes)?, self.work.clock)))
+    fn line(&self, seq: u64, bytes: &[u8], room: &mut Vec<u8>) -> Result<Line> {
+        Ok(line(seq, self.names.draft(&decode(bytes)?, self.work.clock), room))
     }
 
     fn measure(&self, what: What) -> Result<(Duration, Duration)> {
@@ -182,8 +182,9 @@ impl Bench<'_> {
             }),
             What::Account => timed(|| self.account()),
             What::Serialise => timed(|| {
+                let mut room = Vec::new();
                 for (seq, bytes) in (1..).zip(&self.ring) {
-                    black_box(self.line(seq, bytes)?);
+                    black_box(self.line(seq, bytes, &mut room)?);
                 }
                 Ok(())
             }),
@@ -229,10 +230,12 @@ impl Bench<'_> {
 
     /// As the daemon's threads do it, one after the other.
     fn take(&self, store: &mut Files) -> Result<()> {
-        let mut settled = Instant::now();
+        let (mut settled, mut room) = (Instant::now(), Vec::new());
         for (batch, first) in self.ring.chunks(BATCH).zip((1_u64..).step_by(BATCH)) {
-            let lines =
-                batch.iter().zip(first..).map(|(bytes, seq)| Ok(Arc::new(self.line(seq, bytes)?)));
+            let lines = batch
+                .iter()
+                .zip(first..)
+                .map(|(bytes, seq)| Ok(Arc::new(self.line(seq, bytes, &mut room)?)));
             store.take(&lines.collect::<Result<Vec<_>>>()?)?;
             if settled.elapsed() >= SETTLE {
                 store.settle()?;
