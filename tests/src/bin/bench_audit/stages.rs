@@ -201,7 +201,7 @@ impl Bench<'_> {
                 wait_for("compression", Duration::from_mins(1), || {
                     Ok((packed.exists() && !plain.exists()).then_some(()))
                 })?;
-                Ok((own_cpu()? - begun, since.elapsed()))
+                Ok((own_cpu()?.saturating_sub(begun), since.elapsed()))
             }
         }
     }
@@ -258,5 +258,5 @@ fn remove(dir: &Path) -> Result<()> {
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<(Duration, Duration)> {
     let (begun, since) = (thread_cpu()?, Instant::now());
     work()?;
-    Ok((thread_cpu()? - begun, since.elapsed()))
+    Ok((thread_cpu()?.saturating_sub(begun), since.elapsed()))
 }

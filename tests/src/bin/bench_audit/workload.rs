@@ -85,28 +85,28 @@ pub fn guest(id: u32) -> Owner {
 
 /// An event whose changing fields follow from a number.
 fn event(shape: Shape, time_ns: u64, number: u64) -> Event {
-    let [a, b, c, d, e, f, ..] = number.to_le_bytes();
-    let owner = FIRST + u32::from(a) % GUESTS;
+    let [who, port @ .., near, far, _, _, _] = number.to_le_bytes();
+    let owner = FIRST + u32::from(who) % GUESTS;
     let event = Event {
         owner,
         time_ns,
         ifindex: owner + 5000,
         ingress_ifindex: owner + 5000,
-        source_port: 32768 + (u16::from_le_bytes([b, c]) >> 1),
-        destination_port: 1024 + (u16::from_le_bytes([e, f]) >> 1),
-        source_mac: [2, 0x42, 10, 99, 0, a % 64],
+        source_port: 32768 + (u16::from_le_bytes(port) >> 1),
+        destination_port: 1024 + (u16::from_le_bytes([far, near]) >> 1),
+        source_mac: [2, 0x42, 10, 99, 0, who % 64],
         ..fixed(shape)
     };
     let mut source = event.source;
     let mut destination = event.destination;
     if shape == Shape::Segment6 {
-        source[14] = a % 64;
-        destination[13] = c | 1;
-        destination[15] = d | 1;
+        source[14] = who % 64;
+        destination[13] = near | 1;
+        destination[15] = far | 1;
     } else {
-        source[3] = a % 64 + 2;
-        destination[2] = d;
-        destination[3] = e;
+        source[3] = who % 64 + 2;
+        destination[2] = near;
+        destination[3] = far;
     }
     Event { source, destination, ..event }
 }
