@@ -108,13 +108,16 @@ struct FloodRow {
     reached: Option<bool>,
 }
 
-/// Where the denials of a host with files are, in the end: exactly, or there would be no report.
+/// Where the denials of a host with files are, in the end.
 #[derive(Serialize)]
 struct AccountRow {
     host: &'static str,
     sent: u64,
+    beside: u64,
     written: u64,
     lost: BTreeMap<String, u64>,
+    /// sent + beside = written + lost
+    exact: bool,
     daemon_peak_mib: f64,
     stored_records: u64,
     stored_mib: f64,
@@ -179,13 +182,22 @@ fn account(host: &'static str, settled: &Settled) -> AccountRow {
     AccountRow {
         host,
         sent: settled.sent,
+        beside: settled.beside,
         written: settled.written,
+        exact: settled.is_exact(),
         lost: settled.lost.iter().map(|(cause, count)| (word(cause), *count)).collect(),
         daemon_peak_mib: settled.peak_kib as f64 / 1024.0,
         stored_records: settled.records,
         stored_mib: settled.bytes as f64 / f64::from(1 << 20),
         verify_seconds: settled.verify,
         query_seconds: settled.query,
+    }
+}
+
+impl Whole {
+    /// Whether every account is exact.
+    pub fn is_exact(&self) -> bool {
+        self.accounts.iter().all(|account| account.exact)
     }
 }
 
@@ -273,15 +285,17 @@ pub fn whole_tables(whole: &Whole) {
         "The shipped rate lets an owner record {RECORDS_PER_SECOND} denials of a reason a second on each \
          CPU, after {RECORD_BURST}."
     );
-    println!("\naccounts: sent = written + told to be lost, exactly");
+    println!("\naccounts: sent + what guests did besides = written + told to be lost, exactly");
     for row in &whole.accounts {
         println!(
-            "{:32} sent {}, written {}, lost {:?}; daemon's peak {:.0} MiB; verify of {} records \
+            "{:32} sent {} + {}, written {}, lost {:?}{}; daemon's peak {:.0} MiB; verify of {} records \
              ({:.0} MiB) {:.2} s, query {:.2} s",
             row.host,
             row.sent,
+            row.beside,
             row.written,
             row.lost,
+            if row.exact { "" } else { ", NOT EXACT" },
             row.daemon_peak_mib,
             row.stored_records,
             row.stored_mib,
