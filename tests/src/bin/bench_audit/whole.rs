@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use enforcer::audit::{
     loss::reason_value,
     queue::Account,
-    record::{Body, Cause, Record},
+    record::{Cause, Record},
 };
 use enforcer_common::abi::{
     counter::{FLOW_CLOSED, FLOW_OPENED},
@@ -322,17 +322,34 @@ fn settle(policed: Policed, sent: u64) -> Result<Option<Settled>> {
         stopped.end()?;
         return Ok(None);
     };
+    let mut owners = BTreeMap::new();
     for path in segments(&dir)? {
         settled.bytes += path.metadata()?.len();
-        read(&path, &senders, &mut settled)?;
+        settled.records += read(&path, &senders, &mut owners)?;
+    }
+    for owner in owners.into_values().filter(|owner| owner.is_ours) {
+        settled.written += owner.written;
+        for (cause, count) in owner.lost {
+            *settled.lost.entry(cause).or_default() += count;
+        }
     }
     audit(&stopped, &mut settled)?;
     stopped.end()?;
     Ok(Some(settled))
 }
 
-/// Takes in what a file accounts for.
-fn read(path: &Path, senders: &[String], settled: &mut Settled) -> Result<()> {
+/// What the files account for of one endpoint's denials.
+#[derive(Default)]
+struct Owner {
+    /// Whether it was called as one of the senders is: its first records may be older than its name.
+    is_ours: bool,
+    written: u64,
+    lost: BTreeMap<Cause, u64>,
+}
+
+/// Takes in what a file accounts for; how many records it has.
+fn read(path: &Path, senders: &[String], owners: &mut BTreeMap<u32, Owner>) -> Result<u64> {
+    let mut records = 0;
     let mut zcat = None;
     let lines: Box<dyn BufRead> = if path.extension().is_some_and(|extension| extension == "gz") {
         let child =
@@ -345,17 +362,14 @@ fn read(path: &Path, senders: &[String], settled: &mut Settled) -> Result<()> {
     for line in lines.split(b'\n') {
         // The store's own lines are no records.
         let Ok(record) = serde_json::from_slice::<Record>(&line?) else { continue };
-        settled.records += 1;
-        let ours = |body: &Body| {
-            body.subject().is_some_and(|subject| senders.contains(&subject.container))
-        };
-        if !ours(&record.body) {
-            continue;
-        }
+        records += 1;
+        let Some(subject) = record.body.subject() else { continue };
+        let owner = owners.entry(subject.endpoint).or_default();
+        owner.is_ours |= senders.contains(&subject.container);
         match Account::of(&record.body) {
-            Account::Event(counter) if is_denial(counter.reason) => settled.written += 1,
+            Account::Event(counter) if is_denial(counter.reason) => owner.written += 1,
             Account::Loss(key, count) if is_denial(key.counter.reason) => {
-                *settled.lost.entry(key.cause).or_default() += count;
+                *owner.lost.entry(key.cause).or_default() += count;
             }
             _ => {}
         }
@@ -363,7 +377,7 @@ fn read(path: &Path, senders: &[String], settled: &mut Settled) -> Result<()> {
     if let Some(mut zcat) = zcat {
         ensure!(zcat.wait()?.success(), "zcat {}", path.display());
     }
-    Ok(())
+    Ok(records)
 }
 
 /// Whether a counter is of what the flood does.
