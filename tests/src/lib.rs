@@ -20,6 +20,8 @@ pub mod protocol;
 #[cfg(feature = "harness")]
 pub mod attacks;
 #[cfg(feature = "harness")]
+pub mod bench;
+#[cfg(feature = "harness")]
 pub mod harness;
 #[cfg(feature = "vm")]
 pub mod prog;

@@ -1,8 +1,13 @@
 //! `bench`: what things cost, measured by programs of the tests crate.
 
+use std::{fs, path::PathBuf};
+
 use anyhow::Result;
 
-use crate::workspace::{Workspace, become_command, require_root};
+use crate::{
+    toolchain::Toolchain,
+    workspace::{Workspace, become_command, require_root, succeed},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -12,12 +17,14 @@ pub(crate) struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// The audit pipeline, stage by stage and as a whole under a flood (root)
+    Audit(Audit),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
-    Packet(Packet),
+    Packet(Options),
 }
 
 #[derive(clap::Args)]
-struct Packet {
+struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -26,11 +33,69 @@ struct Packet {
     quick: bool,
 }
 
+#[derive(clap::Args)]
+struct Audit {
+    #[command(flatten)]
+    options: Options,
+    /// Only the stages, on one thread: no daemon, no dockerd, no root
+    #[arg(long)]
+    stages: bool,
+}
+
+impl Options {
+    fn flags(&self) -> impl Iterator<Item = &'static str> {
+        let json = self.json.then_some("--json");
+        json.into_iter().chain(self.quick.then_some("--quick"))
+    }
+}
+
+/// Daemons that are measured: what their eBPF programs are built with, and where their path goes.
+const DAEMONS: [(Option<&str>, &str); 3] = [
+    (None, "ENFORCER_BIN"),
+    (Some("every-record"), "ENFORCER_EVERY_RECORD_BIN"),
+    (Some("no-records"), "ENFORCER_NO_RECORDS_BIN"),
+];
+
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let What::Packet(packet) = &arguments.what;
-    require_root("bench packet", "loads eBPF programs in a network namespace of its own")?;
-    let mut cargo = workspace.cargo(["run", "--quiet", "--package", "enforcer-tests"]);
-    cargo.args(["--bin", "bench_packet", "--"]);
-    cargo.args(packet.json.then_some("--json")).args(packet.quick.then_some("--quick"));
+    match &arguments.what {
+        What::Audit(audit) => run_audit(workspace, audit),
+        What::Packet(options) => {
+            require_root("bench packet", "loads eBPF programs in a network namespace of its own")?;
+            let mut cargo = workspace.cargo(["run", "--quiet", "--package", "enforcer-tests"]);
+            become_command(cargo.args(["--bin", "bench_packet", "--"]).args(options.flags()))
+        }
+    }
+}
+
+fn run_audit(workspace: &Workspace, audit: &Audit) -> Result<()> {
+    // What ships is measured, so with optimisation.
+    let mut cargo = workspace.cargo(["run", "--quiet", "--release", "--package", "enforcer-tests"]);
+    cargo.args(["--bin", "bench_audit", "--"]).args(audit.options.flags());
+    if audit.stages {
+        return become_command(cargo.arg("--stages"));
+    }
+    require_root("bench audit", "starts a dockerd and the daemon in namespaces of their own")?;
+    // The shipped one is built last: the others stand in its place meanwhile.
+    for (feature, variable) in DAEMONS.into_iter().rev() {
+        cargo.env(variable, daemon(workspace, feature)?);
+    }
     become_command(&mut cargo)
+}
+
+/// Builds a release daemon around programs with this feature.
+fn daemon(workspace: &Workspace, feature: Option<&str>) -> Result<PathBuf> {
+    let mut build = workspace.cargo(["build", "--quiet", "--release", "--package", "enforcer"]);
+    let built = workspace.target.join("release/enforcer");
+    let Some(feature) = feature else {
+        succeed(&mut build)?;
+        return Ok(built);
+    };
+    let target = workspace.target.join(feature);
+    let toolchain = Toolchain::find(&workspace.target).map_err(anyhow::Error::msg)?;
+    let mut programs = toolchain.cargo("build", &target);
+    succeed(programs.current_dir(&workspace.root).args(["--features", feature]))?;
+    succeed(build.env("ENFORCER_BPF_OBJECT", toolchain.object(&target)))?;
+    let kept = workspace.target.join(format!("release/enforcer-{feature}"));
+    fs::copy(built, &kept)?;
+    Ok(kept)
 }

@@ -153,6 +153,7 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
         workspace.cargo(["doc", "--no-deps", "--workspace", "--exclude", "enforcer-ebpf"]);
     succeed(doc.arg("--lib").env("RUSTDOCFLAGS", "-Dwarnings"))?;
     closing.run(&mut workspace.cargo(["test"]))?;
+    closing.run(&mut workspace.cargo(["test", "--package", "enforcer-tests", "--lib"]))?;
     verifier::check(workspace)?;
     integration(workspace, closing, "prog")?;
     // Another build of the daemon and of its object, so only here and only for this.

@@ -16,7 +16,9 @@ use enforcer_common::{
 
 use super::{
     decode::{Decoded, Ended, Judged},
+    queue::{Account, Draft},
     record::{Body, Clock, FlowClosed, Subject, Traffic, text},
+    store::digits,
 };
 use crate::model::owner::{Owner, Owners};
 
@@ -99,6 +101,17 @@ impl Names {
         }
     }
 
+    /// An event, ready for the queue.
+    #[must_use]
+    pub fn draft(&self, decoded: &Decoded, clock: Clock) -> Draft {
+        Draft {
+            time: clock.rfc3339(decoded.time_ns()),
+            mono_ns: decoded.time_ns(),
+            body: self.enrich(decoded, clock),
+            account: Account::Event(decoded.counter()),
+        }
+    }
+
     /// The record of an event.
     #[must_use]
     pub fn enrich(&self, decoded: &Decoded, clock: Clock) -> Body {
@@ -121,7 +134,7 @@ impl Names {
             rule: Some(event.rule).filter(|rule| *rule != 0),
             ingress_ifindex: event.ingress_ifindex,
             frame_len: event.frame_len,
-            ethertype: format!("0x{:04x}", event.ethertype),
+            ethertype: ethertype_text(event.ethertype),
             source_mac: mac(event.source_mac),
             destination_mac: mac(event.destination_mac),
             source: address(event.source, event.family, event.ethertype),
@@ -192,7 +205,20 @@ pub const fn role_name(role: Role) -> &'static str {
 /// A MAC address as people write it.
 #[must_use]
 pub fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
+    let mut text = String::with_capacity(18);
+    for byte in mac {
+        text.extend(digits(byte).map(char::from));
+        text.push(':');
+    }
+    text.pop();
+    text
+}
+
+fn ethertype_text(ethertype: u16) -> String {
+    let mut text = String::with_capacity(6);
+    text.push_str("0x");
+    text.extend(ethertype.to_be_bytes().into_iter().flat_map(digits).map(char::from));
+    text
 }
 
 fn address(bytes: [u8; 16], family: packet::Family, ethertype: u16) -> Option<String> {
@@ -255,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_ethertypes_are_written_as_people_do() {
+        assert_eq!(mac([0, 1, 0x0a, 0xb0, 0xff, 0x9c]), "00:01:0a:b0:ff:9c");
+        assert_eq!(
+            (ethertype_text(0x0806), ethertype_text(0x9)),
+            ("0x0806".into(), "0x0009".into())
+        );
+    }
+
+    #[test]
     fn fields_that_say_nothing_are_left_out() {
         // Ethertype, family, protocol -> source, source port.
         let cases = [
@@ -282,6 +317,7 @@ mod tests {
             assert_eq!((traffic.source.as_deref(), traffic.source_port), (source, port));
         }
     }
+
     #[test]
     fn a2_the_end_of_a_flow_is_told_from_its_opener_s_side() {
         let mut end = FlowEnd {

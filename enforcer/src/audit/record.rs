@@ -447,8 +447,28 @@ fn format_time(time: SystemTime) -> String {
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let micros = since.subsec_micros();
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+    // By hand: the formatter of `std` took a tenth of what a record costs.
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (place, number) in [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, hour),
+        (14..16, minute),
+        (17..19, second),
+        (20..26, u64::from(since.subsec_micros())),
+    ] {
+        decimal(number, &mut text[place]);
+    }
+    text.map(char::from).iter().collect()
+}
+
+/// Writes a number right-aligned over zeros; what has no room is left out.
+fn decimal(mut number: u64, over: &mut [u8]) {
+    for digit in over.iter_mut().rev() {
+        *digit += (number % 10).to_le_bytes()[0];
+        number /= 10;
+    }
 }
 
 /// Days since 1970-01-01 as a date, by eras of 400 years that begin on 1 March.
@@ -466,6 +486,10 @@ fn civil(days: u64) -> (u64, u64, u64) {
 /// Text from elsewhere, short enough for a record. JSON escapes what else is in it.
 #[must_use]
 pub fn text(text: &str) -> String {
+    // No character is shorter than a byte.
+    if text.len() <= MAX_TEXT {
+        return text.to_owned();
+    }
     text.chars().take(MAX_TEXT).collect()
 }
 
@@ -480,6 +504,7 @@ mod tests {
             (951_782_400, "2000-02-29T00:00:00.000000Z"),
             (1_709_251_199, "2024-02-29T23:59:59.000000Z"),
             (4_102_444_800, "2100-01-01T00:00:00.000000Z"),
+            (253_402_300_799, "9999-12-31T23:59:59.000000Z"),
         ];
         for (seconds, text) in cases {
             let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);

@@ -54,6 +54,7 @@ use serde::{Deserialize, Serialize};
 
 pub use entry::Entry;
 pub use error::StoreError;
+pub(super) use hex::digits;
 pub use open::{Recovery, Tampered};
 pub use query::{Effort, Peer, Query, QueryError, moment, parse_peer, query};
 pub use retain::Retention;

@@ -68,8 +68,9 @@ impl Stream {
 }
 
 fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Vec<Running> {
+    let mut room = Vec::new();
     for (seq, draft) in (first..).zip(receiver) {
-        let line = Arc::new(line(seq, draft));
+        let line = Arc::new(line(seq, draft, &mut room));
         for sink in &mut sinks {
             sink.offer(&line);
         }
@@ -77,11 +78,16 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
     sinks
 }
 
-pub(super) fn line(seq: u64, draft: Draft) -> Line {
+/// A record at its place, as every sink gets it. `room` is for the writing, and can be used again.
+#[must_use]
+pub fn line(seq: u64, draft: Draft, room: &mut Vec<u8>) -> Line {
     let Draft { time, mono_ns, body, account } = draft;
     let record = Record { v: VERSION, seq, time, mono_ns, body };
+    room.clear();
     // Strings, numbers and no map with other keys: that cannot fail.
-    let text = serde_json::to_string(&record).unwrap_or_default();
+    let _ = serde_json::to_writer(&mut *room, &record);
+    // A copy has the room that it needs: as many lines wait in memory as the queues hold.
+    let text = str::from_utf8(room).unwrap_or_default().to_owned();
     Line { seq, time: record.time, mono_ns, account, text }
 }
 
@@ -102,5 +108,6 @@ pub fn gap_to(from: u64, to: u64, next: &Line) -> Line {
 /// A record with a number of one that is missing, at the time of `next`.
 #[must_use]
 pub fn beside(seq: u64, next: &Line, body: Body, account: Account) -> Line {
-    line(seq, Draft { time: next.time.clone(), mono_ns: next.mono_ns, body, account })
+    let draft = Draft { time: next.time.clone(), mono_ns: next.mono_ns, body, account };
+    line(seq, draft, &mut Vec::new())
 }

@@ -206,12 +206,7 @@ impl Shared {
                 lock(&self.missing).see(decoded.counter());
                 let mut names = lock(&self.names);
                 names.update(&self.owners.borrow(), now.mono_ns);
-                let draft = Draft {
-                    time: now.rfc3339(decoded.time_ns()),
-                    mono_ns: decoded.time_ns(),
-                    body: names.enrich(&decoded, now),
-                    account: Account::Event(decoded.counter()),
-                };
+                let draft = names.draft(&decoded, now);
                 queue.send(draft, LossKey { counter: decoded.counter(), cause: Cause::Queue });
             }
             Err(_not_understood) => {

@@ -112,7 +112,8 @@ impl Enforcer {
         docker: &Dockerd,
         settings: &Settings,
     ) -> Result<Self> {
-        let binary = artifacts::enforcer().context("no enforcer binary: set ENFORCER_BIN")?;
+        let binary = settings.binary.clone().or_else(artifacts::enforcer);
+        let binary = binary.context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
         fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
@@ -312,6 +313,8 @@ pub struct Settings {
     pub object: Option<PathBuf>,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
+    /// Another binary than the usual one.
+    pub binary: Option<PathBuf>,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.

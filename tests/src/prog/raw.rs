@@ -19,6 +19,12 @@ const MAP_UPDATE: i32 = 2;
 const PROG_LOAD: i32 = 5;
 const OBJ_PIN: i32 = 6;
 const TEST_RUN: i32 = 10;
+const LINK_CREATE: i32 = 28;
+
+/// `BPF_TCX_INGRESS`.
+const TCX_INGRESS: u32 = 46;
+/// `TCX_DROP`.
+const DROP: u32 = 2;
 
 const PROG_ARRAY: u32 = 3;
 const CLASSIFIER: u32 = 3;
@@ -89,6 +95,33 @@ fn load(instructions: &[u64]) -> Result<OwnedFd> {
 /// The least a classifier can do: `TCX_NEXT`.
 pub fn empty() -> Result<OwnedFd> {
     load(&[set(0, u32::MAX), exit()])
+}
+
+/// The least that denies: `TCX_DROP`.
+pub fn dropping() -> Result<OwnedFd> {
+    load(&[set(0, DROP), exit()])
+}
+
+/// Attaches a classifier to what an interface of this thread's network namespace receives. It is
+/// there as long as the link.
+pub fn attach_ingress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+    /// With room for what is not said: all of it is zero.
+    #[repr(C)]
+    struct Attributes {
+        program: u32,
+        interface: u32,
+        hook: u32,
+        flags: u32,
+        more: [u64; 4],
+    }
+    let mut attributes = Attributes {
+        program: number(program.as_raw_fd()),
+        interface: ifindex,
+        hook: TCX_INGRESS,
+        flags: 0,
+        more: [0; 4],
+    };
+    bpf(LINK_CREATE, &mut attributes).map(owned).context("attach a program made by hand")
 }
 
 /// A program that sets the mark and goes on as `program`, which may clear it: in repeated runs the

@@ -36,9 +36,14 @@ impl Chain {
     pub(super) fn splice(self, line: &[u8], out: &mut Vec<u8>) -> Self {
         let next = self.next(line);
         let open = line.strip_suffix(b"}").unwrap_or(line);
+        let mut shown = [[0; 2]; SHOWN];
+        for (digits, byte) in shown.iter_mut().zip(next.0) {
+            *digits = hex::digits(byte);
+        }
+        out.reserve(line.len() + FIELD_BYTES + 1);
         out.extend_from_slice(open);
         out.extend_from_slice(FIELD);
-        next.0.iter().take(SHOWN).for_each(|byte| out.extend(hex::digits(*byte)));
+        out.extend_from_slice(shown.as_flattened());
         out.extend_from_slice(CLOSE);
         out.push(b'\n');
         next
@@ -73,7 +78,7 @@ pub(super) fn refuse(line: &[u8]) -> Option<&'static str> {
         Some("it is longer than 1 MiB")
     } else if !line.starts_with(b"{\"") || !line.ends_with(b"}") {
         Some("it is no JSON object with a field")
-    } else if line.contains(&b'\n') {
+    } else if memchr::memchr(b'\n', line).is_some() {
         Some("it has a line break in it")
     } else {
         None

@@ -8,7 +8,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 /// The two digits of a byte.
-pub(super) fn digits(byte: u8) -> [u8; 2] {
+pub(in crate::audit) fn digits(byte: u8) -> [u8; 2] {
     [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
 }
 

@@ -1,10 +1,11 @@
 //! Multiples of the empty program, as a table or as JSON.
 
 use anyhow::Result;
+use enforcer_tests::bench::{Series, kernel, median, minimum};
 use serde::Serialize;
 
 use crate::{
-    measure::{Effort, Series, median},
+    measure::Effort,
     paths::{Harness, Path, Paths},
 };
 
@@ -22,10 +23,6 @@ pub struct Row {
     /// The median of each round's multiple.
     median_multiple: f64,
     goal: Option<f64>,
-}
-
-fn minimum(series: &Series) -> f64 {
-    series.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// What the harness adds goes, by the empty program in the same harness.
@@ -64,10 +61,6 @@ pub fn rows(paths: &Paths, series: &[Series]) -> Vec<Row> {
         }
     };
     paths.all.iter().zip(series).map(row).collect()
-}
-
-fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// Prints it for machines.

@@ -64,7 +64,7 @@ fn loss(seq: u64) -> Arc<Line> {
 fn record(seq: u64, body: Body) -> Arc<Line> {
     let account = Account::of(&body);
     let time = "2026-11-22T12:00:00.000000Z".to_owned();
-    Arc::new(line(seq, Draft { time, mono_ns: seq, body, account }))
+    Arc::new(line(seq, Draft { time, mono_ns: seq, body, account }, &mut Vec::new()))
 }
 
 fn accounted(accounts: &Arc<Mutex<Accounts>>) -> u64 {
