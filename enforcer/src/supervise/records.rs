@@ -23,6 +23,7 @@ use crate::{
         loss::{self, Ledger, LossKey},
         queue::{Account, Draft, Lost, Queue},
         record::{Body, Cause, Clock, Daemon, Subject},
+        sink::{Progress, files},
         stream::{Sinks, Stream},
     },
     kernel::{
@@ -297,9 +298,12 @@ impl Shared {
         }
     }
 
-    /// Whether a sink does not take what it gets.
+    /// Whether the sink that outlives the daemon does not take what it gets. For others nothing is kept
+    /// back: a collector that is away for days must not fill the kernel's table of counters.
     fn is_behind(&self) -> bool {
-        self.sinks.iter().any(|(_, progress)| lock(progress).failing.is_some())
+        let is_failing =
+            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).failing.is_some();
+        self.sinks.iter().filter(|(name, _)| *name == files::NAME).any(is_failing)
     }
 }
 
