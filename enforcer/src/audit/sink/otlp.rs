@@ -168,11 +168,19 @@ impl Otlp {
         if self.owed.is_empty() || self.tell.is_some_and(|tell| Instant::now() < tell) {
             return Ok(());
         }
-        for lines in self.owed.lines().chunks(AT_ONCE) {
-            if !matches!(self.post(lines)?, Sent::Taken) {
-                // Nothing more is lost: it is still owed.
-                self.tell = Some(Instant::now() + TELL);
-                return Ok(());
+        let owed = self.owed.lines();
+        let (mut rest, mut at_once) = (&*owed, AT_ONCE);
+        while let Some((lines, behind)) = rest.split_at_checked(at_once.min(rest.len()))
+            && !lines.is_empty()
+        {
+            match self.post(lines)? {
+                Sent::Taken => rest = behind,
+                Sent::TooLarge(_) if lines.len() > 1 => at_once = lines.len().div_ceil(2),
+                Sent::TooLarge(_) | Sent::Without(_) | Sent::Refused => {
+                    // Nothing more is lost: it is still owed.
+                    self.tell = Some(Instant::now() + TELL);
+                    return Ok(());
+                }
             }
         }
         self.owed = Owed::default();

@@ -101,9 +101,9 @@ impl Collector {
         }
     }
 
-    fn answer(&self, head: String, request: ExportLogsServiceRequest) -> Vec<u8> {
+    fn answer(&self, text: String, request: ExportLogsServiceRequest) -> Vec<u8> {
         let mut heard = self.heard();
-        heard.heads.push(head);
+        heard.heads.push(text);
         let act = heard.acts.pop_front().or_else(|| heard.otherwise.clone());
         let mut response = ExportLogsServiceResponse::default();
         match act.unwrap_or(Act::Take) {
@@ -362,8 +362,12 @@ fn a1_a_batch_refused_for_good_blocks_nothing_and_is_told_in_a_gap_of_each() {
     assert!(matches!(&bodies[0].body, Body::Gap(Gap { from_seq: 1, to_seq: 8, count: 8 })));
     // Of each guest, to the frame.
     let (mut told, mut wanted) = (Accounts::default(), Accounts::default());
-    bodies.iter().for_each(|record| told.take(&Account::of(&record.body)));
-    all.iter().for_each(|line| wanted.take(&line.account));
+    for record in &bodies {
+        told.take(&Account::of(&record.body));
+    }
+    for line in &all {
+        wanted.take(&line.account);
+    }
     assert_eq!(told.recorded(), wanted.recorded());
     assert_eq!(wanted.recorded().len(), 2);
 }
@@ -431,6 +435,12 @@ fn a_batch_that_is_too_large_is_halved_until_it_fits() {
     collector.heard().otherwise = None;
     deliver(&mut sink, &lines(22..=22));
     assert_eq!(is_complete(&collector.bodies(), 22), 1);
+    // So is what tells of those that were refused.
+    collector.heard().otherwise = Some(Act::Refuse(400, ""));
+    deliver(&mut sink, &lines(23..=40));
+    collector.heard().otherwise = Some(Act::AtMost(1));
+    deliver(&mut sink, &lines(41..=41));
+    assert_eq!(is_complete(&collector.bodies(), 41), 19);
 }
 
 #[test]
@@ -514,7 +524,7 @@ fn headers_go_along_and_a_file_is_read_again() {
     let error = sink.take(&lines(1..=1)).expect_err("no file");
     assert!(error.to_string().contains("headers_file"), "{error}");
     let mut file =
-        fs::File::options().create(true).write(true).mode(0o600).open(&path).expect("new");
+        fs::File::options().create_new(true).write(true).mode(0o600).open(&path).expect("new");
     file.write_all(b"X-Key: one\n").expect("written");
     deliver(&mut sink, &lines(1..=1));
     fs::write(&path, "X-Key: two\n").expect("written");
