@@ -31,7 +31,7 @@ use crate::{
         maps::CounterMap,
         ring::{Emptied, EventRing, Reader},
     },
-    model::owner::Owners,
+    model::{owner::Owners, status::SinkStatus},
 };
 
 /// How often losses are told.
@@ -172,6 +172,15 @@ impl RecordsHandle {
             Some(format!("records are not written to {name}: {failing}"))
         });
         failing.collect()
+    }
+
+    /// How the sinks do.
+    pub(super) fn sinks(&self) -> Vec<SinkStatus> {
+        let status = |(name, progress): &(&str, Arc<Mutex<Progress>>)| {
+            let Progress { taken, missed, failing, .. } = lock(progress).clone();
+            SinkStatus { name: (*name).to_owned(), taken, missed, failing }
+        };
+        self.sinks.iter().map(status).collect()
     }
 
     /// Records that the daemon lost itself.

@@ -166,6 +166,10 @@ fn a1_a_collector_gets_what_the_files_get_once_it_has_room() -> Result<()> {
         Duration::from_secs(5),
         || Ok((!failing()?).then_some(())),
     )?;
+    let status = daemon.status(&rig.host)?;
+    let sinks = status["sinks"].as_array().context("no sinks")?;
+    let otlp = sinks.iter().find(|sink| sink["name"] == "otlp").context("no otlp")?;
+    ensure!(otlp["missed"] == 0 && otlp["taken"].as_u64() > Some(DENIALS), "{otlp}");
 
     let told = daemon.stop()?;
     let taken = collector.taken().clone();
