@@ -7,6 +7,7 @@ mod check;
 pub mod file;
 mod metrics;
 mod network;
+mod otlp;
 mod outside;
 mod parse;
 mod problem;

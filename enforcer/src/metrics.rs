@@ -38,6 +38,7 @@ pub fn render(report: &StatusReport, took: Duration) -> String {
     let help = "Records that the daemon lost itself, on their way from the kernel to its output.";
     out.family("enforcer_queue_lost_records_total", Kind::Counter, help)
         .sample(&[], report.queue_lost);
+    sinks(report, &mut out);
     let help = "Time that it took to measure what is told here.";
     out.family("enforcer_scrape_seconds", Kind::Gauge, help).sample(&[], took.as_secs_f64());
     out.finish()
@@ -137,6 +138,26 @@ fn flows(report: &StatusReport, out: &mut Exposition) {
             ];
             family.sample(&labels, count);
         }
+    }
+}
+
+fn sinks(report: &StatusReport, out: &mut Exposition) {
+    let mut sinks: Vec<_> = report.sinks.iter().collect();
+    sinks.sort_by_key(|sink| &sink.name);
+    let help = "Whether a sink of records does not go on; `enforcer status` tells why.";
+    let mut family = out.family("enforcer_sink_failing", Kind::Gauge, help);
+    for sink in &sinks {
+        family.sample(&[("sink", &sink.name)], u8::from(sink.failing.is_some()));
+    }
+    let help = "Records that a sink took.";
+    let mut family = out.family("enforcer_sink_taken_records_total", Kind::Counter, help);
+    for sink in &sinks {
+        family.sample(&[("sink", &sink.name)], sink.taken);
+    }
+    let help = "Records that a sink missed, or that were refused for good.";
+    let mut family = out.family("enforcer_sink_missed_records_total", Kind::Counter, help);
+    for sink in &sinks {
+        family.sample(&[("sink", &sink.name)], sink.missed);
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
+#[path = "dockerd/collector.rs"]
+mod collector;
 #[path = "dockerd/config.rs"]
 mod config;
 #[path = "dockerd/engine.rs"]

@@ -48,6 +48,25 @@ impl Body {
             _ => None,
         }
     }
+
+    /// Its kind, as records have it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::FlowOpened(_) => "flow_opened",
+            Self::FlowClosed(_) => "flow_closed",
+            Self::Denied(_) => "denied",
+            Self::Loss(_) => "loss",
+            Self::Gap(_) => "gap",
+            Self::Outside(_) => "outside",
+            Self::Repair(_) => "repair",
+            Self::Takeover(_) => "takeover",
+            Self::Stored(_) => "stored",
+            Self::Retention(_) => "retention",
+            Self::Config(_) => "config",
+            Self::Daemon(_) => "daemon",
+        }
+    }
 }
 
 /// What a record tells.
@@ -369,7 +388,7 @@ pub struct Gap {
     /// Number of the last.
     #[serde(rename = "enforcer.to_seq")]
     pub to_seq: u64,
-    /// How many.
+    /// How many; where the range has more, it is not known which of them.
     #[serde(rename = "enforcer.count")]
     pub count: u64,
 }

@@ -5,6 +5,7 @@
 pub mod files;
 pub mod journal;
 mod missed;
+pub mod otlp;
 pub mod stdout;
 
 use std::{
@@ -36,6 +37,11 @@ pub trait Sink: Send + 'static {
     /// Takes these lines. On an error it has taken none of them: they are offered again.
     fn take(&mut self, lines: &[Arc<Line>]) -> io::Result<()>;
 
+    /// What became of lines that it took, since the last call.
+    fn refused(&mut self) -> Refused {
+        Refused::default()
+    }
+
     /// Called at least every half a second: what was taken is to get where it is safe.
     fn settle(&mut self) -> io::Result<()>;
 
@@ -43,6 +49,16 @@ pub trait Sink: Send + 'static {
     fn end(&mut self) -> io::Result<()> {
         self.settle()
     }
+}
+
+/// What a sink took and could not get rid of: whoever is behind it refused it for good. The sink tells
+/// it there, as a gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How many lines.
+    pub lines: u64,
+    /// Why, if it still is so.
+    pub why: Option<String>,
 }
 
 /// How a sink does.
@@ -133,6 +149,10 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
         (**self).take(lines)
     }
 
+    fn refused(&mut self) -> Refused {
+        (**self).refused()
+    }
+
     fn settle(&mut self) -> io::Result<()> {
         (**self).settle()
     }
@@ -199,12 +219,13 @@ impl<S: Sink> Runner<S> {
             thread::sleep(SETTLE);
         }
         self.next = next;
+        let refused = self.sink.refused();
         let mut progress = lock(&self.progress);
         progress.seq = next.map_or(progress.seq, |next| next - 1);
-        progress.taken += lines.len() as u64;
-        progress.missed += missed;
+        progress.taken += (lines.len() as u64).saturating_sub(refused.lines);
+        progress.missed += missed + refused.lines;
         drop(progress);
-        self.note(None);
+        self.note(refused.why.map(io::Error::other));
     }
 
     fn note(&self, error: Option<io::Error>) {

@@ -101,8 +101,14 @@ pub fn gap(from: u64, next: &Line) -> Line {
 /// The same, up to `to`; its time is that of `next`.
 #[must_use]
 pub fn gap_to(from: u64, to: u64, next: &Line) -> Line {
-    let body = Body::Gap(Gap { from_seq: from, to_seq: to, count: to + 1 - from });
-    beside(to, next, body, Account::Nothing)
+    gap_of(from, to, to + 1 - from, next)
+}
+
+/// A gap of `count` lines among those from `from` to `to`; its time is that of `at`.
+#[must_use]
+pub fn gap_of(from: u64, to: u64, count: u64, at: &Line) -> Line {
+    let body = Body::Gap(Gap { from_seq: from, to_seq: to, count });
+    beside(to, at, body, Account::Nothing)
 }
 
 /// A record with a number of one that is missing, at the time of `next`.

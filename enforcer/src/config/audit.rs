@@ -4,8 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use toml::Spanned;
 
-use super::{check, problem::Problems, raw::RawAudit};
-use crate::audit::store::{Fsync, Settings};
+use super::{check, otlp, problem::Problems, raw::RawAudit};
+use crate::audit::{
+    sink,
+    store::{Fsync, Settings},
+};
 
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
@@ -26,11 +29,13 @@ pub struct Audit {
     pub stdout: bool,
     /// Entries in systemd's journal.
     pub journald: bool,
+    /// Log records at a collector.
+    pub otlp: Option<sink::otlp::Settings>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { files: None, labels: Vec::new(), stdout: true, journald: false }
+        Self { files: None, labels: Vec::new(), stdout: true, journald: false, otlp: None }
     }
 }
 
@@ -56,6 +61,7 @@ pub(super) fn audit(raw: &RawAudit, problems: &mut Problems<'_>) -> Audit {
         // Whoever has files needs no pipe.
         stdout: raw.stdout.unwrap_or(files.is_none()),
         journald: raw.journald.unwrap_or(false),
+        otlp: raw.otlp.as_ref().and_then(|raw| otlp::otlp(raw, problems)),
         files,
     }
 }

@@ -49,6 +49,18 @@ pub(super) struct RawAudit {
     pub(super) labels: Vec<Spanned<String>>,
     pub(super) stdout: Option<bool>,
     pub(super) journald: Option<bool>,
+    pub(super) otlp: Option<Spanned<RawOtlp>>,
+}
+
+/// `[audit.otlp]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOtlp {
+    pub(super) endpoint: Option<Spanned<String>>,
+    pub(super) insecure: Option<bool>,
+    pub(super) headers: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
+    pub(super) headers_file: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<String>>,
 }
 
 /// `[outside]`.

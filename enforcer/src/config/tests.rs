@@ -266,3 +266,83 @@ fn files_of_records_are_kept_as_the_config_says() {
     assert_eq!(files.keep_for, Some(Duration::from_hours(120)));
     assert_eq!(files.fsync, Fsync::Interval(Duration::from_secs(5)));
 }
+
+/// Wraps lines into the table of a collector; they start on line 2.
+fn otlp(lines: &str) -> String {
+    format!("[audit.otlp]\n{lines}\n{LEAST}")
+}
+
+#[test]
+fn a_collector_is_named_by_its_address() {
+    use std::time::Duration;
+
+    let of = |text: &str| parse(text, "f").expect("valid").audit.otlp;
+    assert_eq!(of(LEAST), None);
+    for (lines, endpoint) in [
+        ("endpoint = \"http://127.0.0.1:4318\"", "http://127.0.0.1:4318/v1/logs"),
+        ("endpoint = \"http://localhost/\"", "http://localhost/v1/logs"),
+        ("endpoint = \"http://[::1]:3100/otlp\"", "http://[::1]:3100/otlp/v1/logs"),
+        ("endpoint = \"http://127.8.0.1:1/a/v1/logs/\"", "http://127.8.0.1:1/a/v1/logs"),
+        (
+            "insecure = true\nendpoint = \"http://collector.example:4318\"",
+            "http://collector.example:4318/v1/logs",
+        ),
+    ] {
+        let settings = of(&otlp(lines)).expect("a collector");
+        assert_eq!(settings.endpoint.to_string(), endpoint);
+        assert_eq!(settings.timeout, Duration::from_secs(10));
+    }
+    let more = "endpoint = \"http://127.0.0.1:4318\"\ntimeout = \"250ms\"\n\
+                headers = { Authorization = \"Bearer secret\", X-Scope-OrgID = \"lab\" }";
+    let settings = of(&otlp(more)).expect("a collector");
+    assert_eq!(settings.timeout, Duration::from_millis(250));
+    let shown = format!("{:?}", settings.headers);
+    assert!(shown.contains("authorization") && shown.contains("x-scope-orgid"), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[rustfmt::skip]
+fn bad_collectors() -> Vec<(String, usize, &'static str)> {
+    let with = |line: &str| otlp(&format!("endpoint = \"http://127.0.0.1:4318\"\n{line}"));
+    let at = |address: &str| otlp(&format!("endpoint = \"{address}\""));
+    vec![
+        (format!("[audit.otlp]\n{LEAST}"), 1, "has no `endpoint`, such as"),
+        (otlp("endpiont = \"http://127.0.0.1:4318\""), 2, "did you mean `endpoint`"),
+        (otlp("endpoint = 4318"), 2, "expected a string"),
+        (at("https://127.0.0.1:4318"), 2, "there is no TLS in enforcer; name a collector on this"),
+        (at("127.0.0.1:4318"), 2, "no address such as"),
+        (at("grpc://127.0.0.1:4317"), 2, "no address such as"),
+        (at("http://"), 2, "no address such as"),
+        (at("http://127.0.0.1:0"), 2, "no address such as"),
+        (at("http://127.0.0.1:70000"), 2, "no address such as"),
+        (at("http://127.0.0.1:4318/#a"), 2, "no address such as"),
+        (at("http://127.0.0.1:4318/?a=b"), 2, "has a query"),
+        (at("http://ann:secret@127.0.0.1:4318"), 2, "use `headers_file`"),
+        (at("http://10.0.0.5:4318"), 2, "10.0.0.5 is not on this host, and records name guests"),
+        (at("http://collector:4318"), 2, "say `insecure = true`"),
+        (at("http://[::ffff:10.0.0.1]:4318"), 2, "is not on this host"),
+        (with("headers = { \"a b\" = \"c\" }"), 3, "\"a b\" is no name of a header"),
+        (with("headers = { Host = \"c\" }"), 3, "the header \"host\" is not free"),
+        (with("headers = { a = \"c\", A = \"d\" }"), 3, "there twice"),
+        (with("headers = { a = \"\\u0007\" }"), 3, "the value of \"a\" is none"),
+        (with("headers = \"a: b\""), 3, "expected a map"),
+        (with("headers_file = \"key\""), 3, "not an absolute path"),
+        (with("headers = {}\nheaders_file = \"/key\""), 4, "not both"),
+        (with("timeout = \"0s\""), 3, "is not one of \"100ms\" to \"60s\""),
+        (with("timeout = \"61s\""), 3, "is not one of"),
+        (with("timeout = \"5\""), 3, "is not one of"),
+        (with("timeout = \"-5s\""), 3, "is not one of"),
+        (with("timeout = 5"), 3, "expected a string"),
+        (format!("[audit]\notl = {{}}\n{LEAST}"), 2, "did you mean `otlp`"),
+    ]
+}
+
+#[test]
+fn bad_collectors_are_refused_with_line_and_advice() {
+    for (text, line, named) in bad_collectors() {
+        let error = parse(&text, "f").expect_err(&text);
+        let found = error.problems.iter().any(|p| p.line == line && p.message.contains(named));
+        assert!(found, "{text}: {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}

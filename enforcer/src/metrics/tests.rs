@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::status::{
-    ClosureStatus, EndpointStatus, FlowCounts, Health, NetworkStatus, ProgramStatus,
+    ClosureStatus, EndpointStatus, FlowCounts, Health, NetworkStatus, ProgramStatus, SinkStatus,
 };
 
 const RULES: &str = include_str!("../../../integrations/prometheus/enforcer.rules.yml");
@@ -44,6 +44,12 @@ fn report() -> StatusReport {
         attached,
         ..ProgramStatus::default()
     };
+    let sink = |name: &str, missed, failing: Option<&str>| SinkStatus {
+        name: name.to_owned(),
+        taken: 9,
+        missed,
+        failing: failing.map(str::to_owned),
+    };
     StatusReport {
         version: "1.2.3".to_owned(),
         abi: 5,
@@ -66,6 +72,7 @@ fn report() -> StatusReport {
             counter("class", 9, "flow_closed"),
         ],
         queue_lost: 11,
+        sinks: vec![sink("otlp", 3, Some("why")), sink("files", 0, None)],
         ..StatusReport::default()
     }
 }
@@ -98,6 +105,9 @@ fn each_number_of_the_report_is_on_the_page() {
         ("enforcer_programs_wanted", &["{program=\"to_guest\"} 3"]),
         ("enforcer_programs_attached", &["{program=\"to_guest\"} 2"]),
         ("enforcer_queue_lost_records_total", &["11"]),
+        ("enforcer_sink_failing", &["{sink=\"files\"} 0", "{sink=\"otlp\"} 1"]),
+        ("enforcer_sink_taken_records_total", &["{sink=\"files\"} 9", "{sink=\"otlp\"} 9"]),
+        ("enforcer_sink_missed_records_total", &["{sink=\"files\"} 0", "{sink=\"otlp\"} 3"]),
         ("enforcer_scrape_seconds", &["1.5"]),
     ] {
         assert_eq!(samples(&text, name), expected, "{name}");

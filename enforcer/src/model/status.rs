@@ -36,6 +36,23 @@ pub struct StatusReport {
     /// Records that this daemon lost itself: its queue was full, or they were not understood.
     #[serde(default)]
     pub queue_lost: u64,
+    /// Where records go.
+    #[serde(default)]
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// What became of the records of one sink since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Records that it took.
+    pub taken: u64,
+    /// Records that it missed, or that were refused for good.
+    pub missed: u64,
+    /// Why it does not go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
 }
 
 /// What keeps guest bridges closed where no program sits.

@@ -16,8 +16,9 @@ use crate::{
         record::Body,
         sink::{
             Running, Sink,
-            files::{Counters, Files},
+            files::{self, Counters, Files},
             journal::{self, Journal},
+            otlp::Otlp,
             stdout::Lines,
         },
         stream::Line,
@@ -84,6 +85,10 @@ pub(super) fn open(
         let journal = Journal::new(PathBuf::from(journal::SOCKET));
         outputs.sinks.push(running(Box::new(journal))?);
     }
+    if let Some(settings) = &config.otlp {
+        let otlp = Otlp::new(settings.clone()).map_err(start("the client of a collector"))?;
+        outputs.sinks.push(running(Box::new(otlp))?);
+    }
     Ok((outputs, followers.serve(listener)))
 }
 
@@ -93,7 +98,7 @@ struct Unopened(String);
 
 impl Sink for Unopened {
     fn name(&self) -> &'static str {
-        "files"
+        files::NAME
     }
 
     fn take(&mut self, _: &[Arc<Line>]) -> io::Result<()> {

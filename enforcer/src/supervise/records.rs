@@ -23,6 +23,7 @@ use crate::{
         loss::{self, Ledger, LossKey},
         queue::{Account, Draft, Lost, Queue},
         record::{Body, Cause, Clock, Daemon, Subject},
+        sink::{Progress, files},
         stream::{Sinks, Stream},
     },
     kernel::{
@@ -30,7 +31,7 @@ use crate::{
         maps::CounterMap,
         ring::{Emptied, EventRing, Reader},
     },
-    model::owner::Owners,
+    model::{owner::Owners, status::SinkStatus},
 };
 
 /// How often losses are told.
@@ -173,6 +174,15 @@ impl RecordsHandle {
         failing.collect()
     }
 
+    /// How the sinks do.
+    pub(super) fn sinks(&self) -> Vec<SinkStatus> {
+        let status = |(name, progress): &(&str, Arc<Mutex<Progress>>)| {
+            let Progress { taken, missed, failing, .. } = lock(progress).clone();
+            SinkStatus { name: (*name).to_owned(), taken, missed, failing }
+        };
+        self.sinks.iter().map(status).collect()
+    }
+
     /// Records that the daemon lost itself.
     pub(super) fn lost(&self) -> u64 {
         self.lost.count()
@@ -292,9 +302,12 @@ impl Shared {
         }
     }
 
-    /// Whether a sink does not take what it gets.
+    /// Whether the sink that outlives the daemon does not take what it gets. For others nothing is kept
+    /// back: a collector that is away for days must not fill the kernel's table of counters.
     fn is_behind(&self) -> bool {
-        self.sinks.iter().any(|(_, progress)| lock(progress).failing.is_some())
+        let is_failing =
+            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).failing.is_some();
+        self.sinks.iter().filter(|(name, _)| *name == files::NAME).any(is_failing)
     }
 }
 

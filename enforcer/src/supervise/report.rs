@@ -96,6 +96,7 @@ impl Reporter {
             closure,
             programs,
             queue_lost: self.records.lost(),
+            sinks: self.records.sinks(),
             health: Health { state: health.state, reasons: health.reasons },
         }
     }

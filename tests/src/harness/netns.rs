@@ -5,12 +5,14 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io,
+    net::{Ipv4Addr, TcpListener},
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -53,6 +55,22 @@ impl Namespace {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.keeper.id()
+    }
+
+    /// Listens in it, at an address of its loopback interface. A socket stays in the namespace that it
+    /// was made in, whoever uses it.
+    pub fn listen(&self, port: u16) -> Result<TcpListener> {
+        let net = self.net.as_raw_fd();
+        // A thread that ends: it never leaves the namespace again.
+        let listening = thread::scope(|scope| {
+            let listen = || {
+                enter(net, libc::CLONE_NEWNET)?;
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            };
+            scope.spawn(listen).join()
+        });
+        let listening = listening.map_err(|panic| anyhow::anyhow!("{panic:?}"))?;
+        listening.with_context(|| format!("listen on port {port} of {}", self.name))
     }
 
     /// A command that will run in it.

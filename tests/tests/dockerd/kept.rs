@@ -35,20 +35,20 @@ fn kept(rig_dir: &Path, more: &str) -> Settings {
 }
 
 /// A directory below one that only this run uses.
-fn directory(name: &str) -> Result<(tempdir::Dir, PathBuf)> {
+pub(super) fn directory(name: &str) -> Result<(tempdir::Dir, PathBuf)> {
     let dir = tempdir::Dir::new(name)?;
     let path = dir.path().join("audit");
     Ok((dir, path))
 }
 
-mod tempdir {
+pub(super) mod tempdir {
     use std::{
         fs, io,
         path::{Path, PathBuf},
     };
 
     /// A directory that goes with its owner.
-    pub(super) struct Dir(PathBuf);
+    pub(crate) struct Dir(PathBuf);
 
     impl Dir {
         pub(super) fn new(name: &str) -> io::Result<Self> {
@@ -70,7 +70,7 @@ mod tempdir {
 }
 
 /// Every record in the files, in order.
-fn records(dir: &Path) -> Result<Vec<Value>> {
+pub(super) fn records(dir: &Path) -> Result<Vec<Value>> {
     let mut names: Vec<_> =
         fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     names.retain(|path| path.to_string_lossy().contains(".jsonl"));

@@ -23,6 +23,8 @@ use crate::{
     causes::causes,
 };
 
+/// The sink's name.
+pub const NAME: &str = "files";
 /// How often it is asked whether segments have to go.
 const RETAIN: Duration = Duration::from_secs(10);
 
@@ -201,7 +203,7 @@ impl Files {
 
 impl Sink for Files {
     fn name(&self) -> &'static str {
-        "files"
+        NAME
     }
 
     fn take(&mut self, lines: &[Arc<Line>]) -> io::Result<()> {

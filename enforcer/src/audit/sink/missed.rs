@@ -16,10 +16,60 @@ use crate::audit::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Missed(Arc<Mutex<VecDeque<Range>>>);
 
+/// An unbroken range of lines that a sink lacks.
 #[derive(Debug, Default)]
-struct Range {
-    last: u64,
-    losses: BTreeMap<LossKey, (Subject, u64)>,
+pub(super) struct Range {
+    /// Number of its last line.
+    pub(super) last: u64,
+    losses: Losses,
+}
+
+/// Who lacks how many.
+type Losses = BTreeMap<LossKey, (Subject, u64)>;
+
+impl Range {
+    /// Takes in the next line.
+    pub(super) fn add(&mut self, line: &Line) {
+        self.last = line.seq;
+        let (key, count) = match line.account {
+            Account::Event(counter) => (LossKey { counter, cause: Cause::Sink }, 1),
+            Account::Loss(key, count) => (key, count),
+            Account::Nothing | Account::Deletion(_) => return,
+        };
+        let subject = || {
+            let record: Option<Record> = serde_json::from_str(&line.text).ok();
+            record.and_then(|record| record.body.subject().cloned()).unwrap_or_default()
+        };
+        self.losses.entry(key).or_insert_with(|| (subject(), 0)).1 += count;
+    }
+
+    /// Takes in the range that follows.
+    pub(super) fn extend(&mut self, next: Self) {
+        self.last = next.last;
+        for (key, (subject, count)) in next.losses {
+            self.losses.entry(key).or_insert((subject, 0)).1 += count;
+        }
+    }
+
+    /// The records that stand for it; it begins at `from`, and they have the time of `at`.
+    pub(super) fn stand_ins(&self, from: u64, at: &Line) -> Vec<Arc<Line>> {
+        stand_ins(&self.losses, from, self.last, at)
+    }
+}
+
+/// A gap, and behind it a loss of each who is missing something. There are no more of them than of the
+/// missing.
+fn stand_ins(losses: &Losses, from: u64, to: u64, at: &Line) -> Vec<Arc<Line>> {
+    let mut lines = Vec::with_capacity(losses.len() + 1);
+    let first = (to + 1).saturating_sub(losses.len() as u64).max(from);
+    if first > from {
+        lines.push(Arc::new(gap_to(from, first - 1, at)));
+    }
+    for (seq, (key, (subject, count))) in (first..=to).zip(losses) {
+        let body = Body::Loss(loss::of(subject.clone(), *key, *count));
+        lines.push(Arc::new(beside(seq, at, body, Account::Loss(*key, *count))));
+    }
+    lines
 }
 
 impl Missed {
@@ -30,38 +80,18 @@ impl Missed {
             ranges.push_back(Range::default());
         }
         let Some(range) = ranges.back_mut() else { return };
-        range.last = line.seq;
-        let (key, count) = match line.account {
-            Account::Event(counter) => (LossKey { counter, cause: Cause::Sink }, 1),
-            Account::Loss(key, count) => (key, count),
-            Account::Nothing | Account::Deletion(_) => return,
-        };
-        let subject = || {
-            let record: Option<Record> = serde_json::from_str(&line.text).ok();
-            record.and_then(|record| record.body.subject().cloned()).unwrap_or_default()
-        };
-        range.losses.entry(key).or_insert_with(|| (subject(), 0)).1 += count;
+        range.add(line);
     }
 
-    /// The records that stand for those from `from` to the one before `next`: a gap, and behind it a
-    /// loss of each who is missing something. There are no more of them than of the missing.
+    /// The records that stand for those from `from` to the one before `next`.
     pub(super) fn stand_ins(&self, from: u64, next: &Line) -> Vec<Arc<Line>> {
         let mut ranges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while ranges.front().is_some_and(|range| range.last + 1 < next.seq) {
             ranges.pop_front();
         }
         let known = ranges.front().is_some_and(|range| range.last + 1 == next.seq);
-        let losses = known.then(|| ranges.pop_front()).flatten().unwrap_or_default().losses;
+        let range = known.then(|| ranges.pop_front()).flatten().unwrap_or_default();
         drop(ranges);
-        let mut lines = Vec::with_capacity(losses.len() + 1);
-        let first = next.seq.saturating_sub(losses.len() as u64).max(from);
-        if first > from {
-            lines.push(Arc::new(gap_to(from, first - 1, next)));
-        }
-        for (seq, (key, (subject, count))) in (first..next.seq).zip(losses) {
-            let body = Body::Loss(loss::of(subject, key, count));
-            lines.push(Arc::new(beside(seq, next, body, Account::Loss(key, count))));
-        }
-        lines
+        stand_ins(&range.losses, from, next.seq - 1, next)
     }
 }

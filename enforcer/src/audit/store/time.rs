@@ -24,7 +24,7 @@ pub(super) fn number(time: SystemTime) -> u64 {
 }
 
 /// Reads RFC 3339, `2026-11-22T12:00:00.5Z` for instance; a space may stand for the `T`.
-pub(super) fn micros(text: &str) -> Option<u64> {
+pub(in crate::audit) fn micros(text: &str) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = rest.split_at_checked(8)?;
