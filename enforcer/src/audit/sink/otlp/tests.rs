@@ -202,7 +202,7 @@ fn line(seq: u64) -> Arc<Line> {
     let account = Account::of(&body);
     assert!(matches!(account, Account::Event(CounterKey { owner, .. }) if owner == endpoint));
     let time = "2026-11-22T12:00:00.000001Z".to_owned();
-    Arc::new(stream::line(seq, Draft { time, mono_ns: u64::MAX, body, account }))
+    Arc::new(stream::line(seq, Draft { time, mono_ns: u64::MAX, body, account }, &mut Vec::new()))
 }
 
 fn lines(numbers: std::ops::RangeInclusive<u64>) -> Vec<Arc<Line>> {
@@ -254,7 +254,7 @@ fn a_record_keeps_its_fields() {
     let daemon = Body::Daemon(Daemon { event: "start".into(), version: "1".into(), pid: 1 });
     let time = "1970-01-01T00:00:01.5Z".to_owned();
     let draft = Draft { time, mono_ns: 3, body: daemon, account: Account::Nothing };
-    let lines = [line(1), Arc::new(stream::line(2, draft))];
+    let lines = [line(1), Arc::new(stream::line(2, draft, &mut Vec::new()))];
     let before = SystemTime::now();
     assert_eq!(deliver(&mut sink, &lines), Vec::<String>::new());
 
