@@ -1,10 +1,13 @@
 //! Events as the kernel writes them: denials by most guests and flows of some, all different.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use enforcer::{
     audit::record::Clock,
-    model::owner::{Owner, Owners},
+    model::{
+        owner::{Owner, Owners},
+        provenance::Provenance,
+    },
 };
 use enforcer_common::{
     abi::{
@@ -80,6 +83,11 @@ pub fn guest(id: u32) -> Owner {
         role: Some(Role::Guest),
         container: Some(format!("{id:064x}")),
         name: format!("jupyter-person{id}"),
+        provenance: Arc::new(Provenance {
+            user: Some(format!("person{id}")),
+            image: Some("quay.io/jupyter/base-notebook:latest".to_owned()),
+            ..Provenance::default()
+        }),
     }
 }
 
