@@ -2,9 +2,11 @@
 //! missing is always a number in it.
 
 pub mod account;
+pub mod claim;
 pub mod decode;
 pub mod enrich;
 pub mod follow;
+pub mod life;
 pub mod loss;
 pub mod queue;
 pub mod record;

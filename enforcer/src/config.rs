@@ -62,6 +62,8 @@ pub const DEFAULT_QUOTAS: Quotas = Quotas {
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// SHA-256 of the text that it was read from, hexadecimal.
+    pub digest: String,
     /// The engine's unix socket.
     pub docker_socket: PathBuf,
     /// The daemon's run directory: control socket and lock.
@@ -87,6 +89,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            digest: String::new(),
             docker_socket: PathBuf::from(DEFAULT_DOCKER_SOCKET),
             run_dir: PathBuf::from(DEFAULT_RUN_DIR),
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod desired;
+pub mod digest;
 mod hold;
 pub mod live;
 pub mod outside;

@@ -7,6 +7,7 @@ pub mod closure;
 pub mod config;
 pub mod control;
 pub mod control_socket;
+pub mod digest;
 pub mod docker;
 pub mod kernel;
 pub mod metrics;

@@ -3,6 +3,7 @@
 pub mod closure;
 pub mod connection;
 pub mod desired;
+pub mod heard;
 pub mod inventory;
 pub mod link;
 pub mod observed;

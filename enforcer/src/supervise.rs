@@ -4,6 +4,7 @@
 pub mod alone;
 pub mod closing;
 mod live;
+mod lives;
 pub mod loading;
 mod metrics;
 mod networks;
@@ -111,17 +112,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
     #[cfg(feature = "bpf-log")]
-    loaded
-        .log
-        .read(|line| tracing::debug!(target: "bpf", line))
-        .map_err(start("the log reader"))?;
+    show(loaded.log)?;
 
     let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
     let (journal, journal_out) = mpsc::unbounded_channel();
     let (outputs, following) =
         outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
-    let records = Records::start(outputs, loaded.ring, loaded.counters, owners_out, journal_out)?;
+    let records =
+        Records::start(outputs, loaded.ring, loaded.counters, owners_out.clone(), journal_out)?;
     let requests = netlink::connect()?;
     let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
     let links = netlink::links::follow().await?;
@@ -162,6 +161,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.new_veths,
     );
     let _ = journal.send(live::told(&takeover));
+    let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
         importer: loaded.importer,
@@ -190,6 +190,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = outsiders.run() => {
             Err(SuperviseError::Ended { what: "the watch for guests outside" })
         }
+        () = lives => Err(SuperviseError::Ended { what: "the watch for lives" }),
         () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
         () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
         () = following => Err(SuperviseError::Ended { what: "the events socket" }),
@@ -204,6 +205,12 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     end([watching.task, networks.task, serving.task, reporting]).await;
     records.stop().await;
     outcome
+}
+
+/// Has the daemon's log show what the programs say.
+#[cfg(feature = "bpf-log")]
+fn show(log: kernel::bpf_log::LogRing) -> Result<(), SuperviseError> {
+    log.read(|line| tracing::debug!(target: "bpf", line)).map_err(start("the log reader"))
 }
 
 /// Ends tasks, and what they hold: a socket, the handle of the records.

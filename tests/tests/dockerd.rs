@@ -17,6 +17,8 @@ mod ipv6;
 mod kept;
 #[path = "dockerd/lifecycle.rs"]
 mod lifecycle;
+#[path = "dockerd/lives.rs"]
+mod lives;
 #[path = "dockerd/metrics.rs"]
 mod metrics;
 #[path = "dockerd/outside.rs"]

@@ -85,10 +85,10 @@ fn run_audit(workspace: &Workspace, audit: &Audit) -> Result<()> {
 /// Builds a release daemon around programs with this feature.
 fn daemon(workspace: &Workspace, feature: Option<&str>) -> Result<PathBuf> {
     let mut build = workspace.cargo(["build", "--quiet", "--release", "--package", "enforcer"]);
-    let built = workspace.target.join("release/enforcer");
+    let binary = workspace.target.join("release/enforcer");
     let Some(feature) = feature else {
         succeed(&mut build)?;
-        return Ok(built);
+        return Ok(binary);
     };
     let target = workspace.target.join(feature);
     let toolchain = Toolchain::find(&workspace.target).map_err(anyhow::Error::msg)?;
@@ -96,6 +96,6 @@ fn daemon(workspace: &Workspace, feature: Option<&str>) -> Result<PathBuf> {
     succeed(programs.current_dir(&workspace.root).args(["--features", feature]))?;
     succeed(build.env("ENFORCER_BPF_OBJECT", toolchain.object(&target)))?;
     let kept = workspace.target.join(format!("release/enforcer-{feature}"));
-    fs::copy(built, &kept)?;
+    fs::copy(binary, &kept)?;
     Ok(kept)
 }

@@ -76,6 +76,9 @@ impl Account {
             | Body::Outside(_)
             | Body::Repair(_)
             | Body::Takeover(_)
+            | Body::Guest(_)
+            | Body::Docker(_)
+            | Body::Policy(_)
             | Body::Config(_)
             | Body::Stored(_)
             | Body::Daemon(_) => Self::Nothing,

@@ -45,6 +45,7 @@ impl Body {
             Self::FlowOpened(traffic) | Self::Denied(traffic) => Some(&traffic.subject),
             Self::FlowClosed(closed) => Some(&closed.subject),
             Self::Loss(loss) => Some(&loss.subject),
+            Self::Guest(guest) => Some(&guest.subject),
             _ => None,
         }
     }
@@ -63,6 +64,9 @@ impl Body {
             Self::Takeover(_) => "takeover",
             Self::Stored(_) => "stored",
             Self::Retention(_) => "retention",
+            Self::Guest(_) => "guest",
+            Self::Docker(_) => "docker",
+            Self::Policy(_) => "policy",
             Self::Config(_) => "config",
             Self::Daemon(_) => "daemon",
         }
@@ -93,7 +97,13 @@ pub enum Body {
     Stored(Stored),
     /// A file of records that is deleted, as the config has it.
     Retention(Retention),
-    /// The config file was read again.
+    /// An endpoint came or went.
+    Guest(Box<Guest>),
+    /// What the engine said of a guest or of a guest network.
+    Docker(Box<Docker>),
+    /// A policy that the kernel holds was changed.
+    Policy(PolicyChange),
+    /// The config file was read.
     Config(ConfigChange),
     /// The daemon itself.
     Daemon(Daemon),
@@ -146,15 +156,76 @@ pub struct Stored {
     pub why: Option<String>,
 }
 
+/// An endpoint that came or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// `policed`: its container is known; `gone`.
+    #[serde(rename = "enforcer.event")]
+    pub event: String,
+}
+
+/// An event of the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Docker {
+    /// What kind of thing it is about and what happened to it, as the engine says it: `container die`,
+    /// `network connect`, …
+    #[serde(rename = "enforcer.event")]
+    pub event: String,
+    /// When, by the engine's clock: it may have been told before anybody knew that it is about a guest.
+    #[serde(rename = "event.start", default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Name of the network.
+    #[serde(rename = "network.name", default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
+    /// Docker's id of the container.
+    #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// The container's name.
+    #[serde(rename = "container.name", default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// The container's image, as it was asked for.
+    #[serde(rename = "container.image.name", default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How its first process ended.
+    #[serde(rename = "process.exit_code", default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// Number of the signal that was sent.
+    #[serde(rename = "enforcer.signal", default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i64>,
+}
+
+/// A policy as the kernel holds it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// `changed`, or `dropped`: everything under it is denied.
+    #[serde(rename = "enforcer.event")]
+    pub event: String,
+    /// Network and role that it is for.
+    #[serde(rename = "enforcer.policy")]
+    pub policy: String,
+    /// Rules that it has.
+    #[serde(rename = "enforcer.rules")]
+    pub rules: u64,
+    /// SHA-256 of its limits and rules.
+    #[serde(rename = "enforcer.digest", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
 /// What became of a config file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
-    /// `reloaded` or `refused`.
+    /// `loaded`, `reloaded` or `refused`.
     #[serde(rename = "enforcer.event")]
     pub event: String,
     /// The file.
     #[serde(rename = "file.path")]
     pub file: String,
+    /// SHA-256 of what is in it.
+    #[serde(rename = "file.hash.sha256", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Why it was refused.
     #[serde(rename = "enforcer.why", default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -461,7 +532,7 @@ impl Clock {
     }
 }
 
-fn format_time(time: SystemTime) -> String {
+pub(super) fn format_time(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days);

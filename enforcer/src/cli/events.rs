@@ -154,6 +154,12 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         Body::Retention(r) => {
             ("retention", "", format!("records {} to {} are deleted", r.first_seq, r.last_seq))
         }
+        Body::Guest(g) => ("guest", &g.subject.container, g.event.clone()),
+        Body::Docker(d) => {
+            let what = [&d.event, &d.network].map(String::as_str).join(" ");
+            ("docker", &d.container, what.trim_end().to_owned())
+        }
+        Body::Policy(p) => ("policy", "", format!("{} {}: {} rules", p.policy, p.event, p.rules)),
         Body::Config(c) => (
             "config",
             "",

@@ -10,6 +10,7 @@ use super::{
     problem::Problems,
     raw::{Bits, RawConfig},
 };
+use crate::digest::of_text;
 
 /// Bounds of `max_flows`: below, a single guest fills the table; above, it takes 3 GB.
 const FLOWS: std::ops::RangeInclusive<u32> = 1024..=1 << 24;
@@ -54,6 +55,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     }
     network::together(&networks, &spans, &mut problems);
     let config = Config {
+        digest: of_text(text),
         docker_socket,
         run_dir,
         pin_dir,

@@ -13,13 +13,13 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     apply,
     desired::{self, Facts},
-    hold,
+    digest, hold,
     path::{ObserveError, PacketPath},
     plan::{self, Identities},
     repair::{self, Mended},
 };
 use crate::{
-    audit::record::{Body, Repair},
+    audit::record::{Body, PolicyChange, Repair},
     config::Config,
     model::{
         desired::Desired,
@@ -238,8 +238,15 @@ impl Reconciler {
                 }
             }
             let steps = actions.len();
+            let changed = policy_changes(&actions, desired);
             let gone;
             (failures, gone) = self.apply(actions).await;
+            if failures.is_empty() {
+                for change in changed {
+                    // Nobody listens any more: the daemon is stopping.
+                    let _ = self.journal.send(Body::Policy(change));
+                }
+            }
             observed = self.path.observe(&links).await?;
             if gone == steps {
                 // Only interfaces that have left: the next look at the links settles that.
@@ -376,4 +383,23 @@ pub async fn attach_early(
             tracing::warn!(error, ifindex = veth.ifindex, "cannot attach to a new veth");
         }
     }
+}
+
+/// What the steps change about policies.
+fn policy_changes(actions: &[plan::Action], desired: &Desired) -> Vec<PolicyChange> {
+    let change = |number: &u32, event: &str, rules: usize| {
+        let policy = desired.policies.get(number);
+        PolicyChange {
+            event: event.to_owned(),
+            policy: policy.map_or_else(|| number.to_string(), |policy| policy.name.clone()),
+            rules: u64::try_from(rules).unwrap_or(u64::MAX),
+            digest: policy.map(digest::of_policy),
+        }
+    };
+    let changes = actions.iter().filter_map(|action| match action {
+        plan::Action::PutPolicy(number, _, rules) => Some(change(number, "changed", rules.len())),
+        plan::Action::DropPolicy(number) => Some(change(number, "dropped", 0)),
+        _ => None,
+    });
+    changes.collect()
 }

@@ -9,6 +9,7 @@ use bollard::{
 use futures_util::{Stream, StreamExt as _};
 
 use super::{Engine, EngineError};
+use crate::model::heard::Heard;
 
 /// What has to be asked again. Events say that something changed, never what it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,21 +39,29 @@ impl Stale {
     }
 }
 
+/// One message of the engine.
+#[derive(Debug)]
+pub(super) struct News {
+    /// What has to be asked again.
+    pub(super) stale: Stale,
+    /// What is worth a record, if it turns out to be about a guest.
+    pub(super) heard: Option<Heard>,
+}
+
 /// Subscribes, from `since` (seconds of the clock) on: the engine replays what happened between
 /// that time and the moment at which the subscription takes effect, on the first poll.
 pub(super) fn subscribe(
     engine: &Engine,
     since: &str,
-) -> impl Stream<Item = Result<Stale, EngineError>> + Send + Unpin + use<> {
+) -> impl Stream<Item = Result<News, EngineError>> + Send + Unpin + use<> {
     let kinds = vec!["network".to_owned(), "container".to_owned(), "daemon".to_owned()];
     let filters = HashMap::from([("type".to_owned(), kinds)]);
     let options = EventsOptionsBuilder::default().since(since).filters(&filters).build();
     let doing = "follow its events";
-    Box::pin(
-        engine.docker.events(Some(options)).map(move |event| {
-            event.map(|event| stale(&event)).map_err(EngineError::request(doing))
-        }),
-    )
+    Box::pin(engine.docker.events(Some(options)).map(move |event| {
+        let news = |event| News { stale: stale(&event), heard: heard(&event) };
+        event.map(news).map_err(EngineError::request(doing))
+    }))
 }
 
 /// What an event makes stale; nothing for most of them.
@@ -87,6 +96,40 @@ fn stale(event: &EventMessage) -> Stale {
     stale
 }
 
+/// What an event tells; nothing for health checks and execs.
+fn heard(event: &EventMessage) -> Option<Heard> {
+    let actor = event.actor.as_ref()?;
+    let attribute = |name: &str| actor.attributes.as_ref()?.get(name).cloned();
+    let number = |name: &str| attribute(name)?.parse().ok();
+    let action = event.action.as_deref()?;
+    let heard = match (event.typ?, action) {
+        (
+            EventMessageTypeEnum::CONTAINER,
+            "create" | "start" | "restart" | "rename" | "update" | "die" | "oom" | "kill" | "stop"
+            | "pause" | "unpause" | "destroy",
+        ) => Heard {
+            event: format!("container {action}"),
+            container: actor.id.clone(),
+            name: attribute("name"),
+            image: attribute("image"),
+            exit_code: number("exitCode"),
+            signal: number("signal"),
+            ..Heard::default()
+        },
+        (
+            EventMessageTypeEnum::NETWORK,
+            "create" | "update" | "connect" | "disconnect" | "destroy" | "remove",
+        ) => Heard {
+            event: format!("network {action}"),
+            network: attribute("name"),
+            container: attribute("container"),
+            ..Heard::default()
+        },
+        _ => return None,
+    };
+    Some(Heard { time_ns: event.time_nano, ..heard })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -111,6 +154,43 @@ mod tests {
         assert!(of("network", "create", &json!({})).everything);
         assert_eq!(of("container", "rename", &json!({})).containers.len(), 1);
         assert_eq!(of("network", "destroy", &json!({})).networks.len(), 1);
+    }
+
+    #[test]
+    fn a3_events_tell_who_did_what_to_a_container() {
+        let event = |typ: &str, action: &str, attributes: serde_json::Value| {
+            let event = json!({"Type": typ, "Action": action, "timeNano": 7,
+                "Actor": {"ID": "subject", "Attributes": attributes}});
+            heard(&serde_json::from_value(event).expect("an event"))
+        };
+        let died = event(
+            "container",
+            "die",
+            json!({"name": "ann", "image": "tutorial", "exitCode": "137"}),
+        );
+        let died = died.expect("a death is worth a record");
+        assert_eq!(
+            (died.event.as_str(), died.container.as_deref()),
+            ("container die", Some("subject"))
+        );
+        assert_eq!((died.name.as_deref(), died.image.as_deref()), (Some("ann"), Some("tutorial")));
+        assert_eq!((died.exit_code, died.signal, died.time_ns), (Some(137), None, Some(7)));
+        let joined = event("network", "connect", json!({"name": "guests", "container": "c"}));
+        let joined = joined.expect("a connection is worth a record");
+        assert_eq!(
+            (joined.network.as_deref(), joined.container.as_deref()),
+            (Some("guests"), Some("c"))
+        );
+        let killed = event("container", "kill", json!({"signal": "9"})).expect("worth a record");
+        assert_eq!(killed.signal, Some(9));
+        for (typ, action) in [
+            ("container", "exec_start: sh"),
+            ("container", "health_status: healthy"),
+            ("container", "top"),
+            ("daemon", "reload"),
+        ] {
+            assert_eq!(event(typ, action, json!({})), None, "{action}");
+        }
     }
 
     #[test]

@@ -15,18 +15,18 @@ use std::{
 
 use futures_util::StreamExt as _;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::{AbortHandle, JoinHandle},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use super::{
     Engine, EngineError,
-    events::{self, Stale},
+    events::{self, News, Stale},
     refresh::Follower,
     snapshot::Snapshot,
 };
-use crate::model::inventory::Inventory;
+use crate::model::{heard::Heard, inventory::Inventory};
 
 /// Events within this time are answered by one round of questions.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -70,6 +70,8 @@ pub struct Watching {
     pub inventory: watch::Receiver<Arc<Inventory>>,
     /// Whether the engine answers.
     pub engine: watch::Receiver<EngineState>,
+    /// What the engine says happens, of anybody's containers.
+    pub heard: mpsc::UnboundedReceiver<Heard>,
     /// The task; it ends when nobody holds `inventory` any more, or when it is aborted.
     pub task: JoinHandle<()>,
 }
@@ -80,14 +82,15 @@ pub struct Watching {
 pub fn watch(socket: PathBuf, poke: Arc<Notify>) -> Watching {
     let (publish, inventory) = watch::channel(Arc::new(Inventory::default()));
     let (state, engine) = watch::channel(EngineState::Connecting);
+    let (tell, heard) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         // Ends the connection too: every task below it is aborted when dropped.
         tokio::select! {
             () = publish.closed() => {}
-            () = follow_for_ever(&socket, &poke, &publish, &state) => {}
+            () = follow_for_ever(&socket, &poke, &publish, &state, &tell) => {}
         }
     });
-    Watching { inventory, engine, task }
+    Watching { inventory, engine, heard, task }
 }
 
 async fn follow_for_ever(
@@ -95,6 +98,7 @@ async fn follow_for_ever(
     poke: &Notify,
     publish: &watch::Sender<Arc<Inventory>>,
     state: &watch::Sender<EngineState>,
+    tell: &mpsc::UnboundedSender<Heard>,
 ) {
     let mut backoff = BACKOFF.0;
     let mut complaint = Complaint::default();
@@ -110,7 +114,7 @@ async fn follow_for_ever(
                 userns_remap: engine.userns_remap,
             });
             complaint.over(&engine);
-            follow(engine, poke, publish, &mut snapshot).await
+            follow(engine, poke, publish, tell, &mut snapshot).await
         };
         let Err(error) = result.await;
         complaint.make(&error);
@@ -131,9 +135,10 @@ async fn follow(
     engine: Engine,
     poke: &Notify,
     publish: &watch::Sender<Arc<Inventory>>,
+    tell: &mpsc::UnboundedSender<Heard>,
     snapshot: &mut Snapshot,
 ) -> Result<Infallible, EngineError> {
-    let feed = Feed::start(&engine);
+    let feed = Feed::start(&engine, tell.clone());
     let mut follower = Follower::new(engine, publish, snapshot);
     // The first tick comes at once: the first list.
     let mut resync = interval(RESYNC);
@@ -172,7 +177,7 @@ struct FeedState {
 }
 
 impl Feed {
-    fn start(engine: &Engine) -> Self {
+    fn start(engine: &Engine, tell: mpsc::UnboundedSender<Heard>) -> Self {
         // Replays what happens before the subscription takes effect, so that the list that is
         // asked meanwhile misses nothing.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -186,8 +191,16 @@ impl Feed {
                 let item = stream.next().await.unwrap_or(Err(EngineError::EventsEnded));
                 let mut state = feed.lock().unwrap_or_else(PoisonError::into_inner);
                 match item {
-                    Ok(more) if more.is_empty() => continue,
-                    Ok(more) => state.stale.add(more),
+                    Ok(News { stale, heard }) => {
+                        if let Some(heard) = heard {
+                            // Nobody listens any more: the daemon is stopping.
+                            let _ = tell.send(heard);
+                        }
+                        if stale.is_empty() {
+                            continue;
+                        }
+                        state.stale.add(stale);
+                    }
                     Err(error) => state.failed = Some(error),
                 }
                 notify.notify_one();

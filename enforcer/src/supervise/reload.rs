@@ -30,12 +30,15 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
+    /// Records what the daemon starts with.
     pub(super) fn new(
         file: &Path,
         config: watch::Sender<Arc<Config>>,
         state: watch::Receiver<Arc<State>>,
         journal: mpsc::UnboundedSender<Body>,
     ) -> Self {
+        // Nobody listens any more: the daemon is stopping.
+        let _ = journal.send(loaded(file, &config.borrow().digest));
         Self { file: file.to_owned(), config, state, journal }
     }
 
@@ -51,6 +54,7 @@ impl Reloader {
         let _ = self.journal.send(Body::Config(ConfigChange {
             event: if refused.is_some() { "refused" } else { "reloaded" }.to_owned(),
             file: self.file.display().to_string(),
+            digest: outcome.as_ref().ok().map(|config| config.digest.clone()),
             why: refused,
         }));
         let config = Arc::new(outcome?);
@@ -79,6 +83,16 @@ impl Reloader {
             )),
         }
     }
+}
+
+/// The record of the config that the daemon started with.
+fn loaded(file: &Path, digest: &str) -> Body {
+    Body::Config(ConfigChange {
+        event: "loaded".to_owned(),
+        file: file.display().to_string(),
+        digest: Some(digest.to_owned()),
+        why: None,
+    })
 }
 
 /// Keys that differ and that a running daemon cannot take.

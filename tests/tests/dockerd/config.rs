@@ -11,6 +11,7 @@ use enforcer_tests::harness::{
     run::wait_for,
     topology::{Base, GATEWAY, HUB_PORT, SUBNET6},
 };
+use serde_json::Value;
 
 use crate::{
     flood::{Flood, RATE, Talk, finish, long, start},
@@ -77,7 +78,7 @@ fn f15_o2_a_bad_config_changes_nothing_and_a_good_one_changes_over() -> Result<(
     let (rig, daemon) = start(&Settings::default())?;
     let good = fs::read_to_string(daemon.config())?;
     let hub = (GATEWAY, HUB_PORT);
-    let rules = |daemon: &Enforcer| -> Result<serde_json::Value> {
+    let rules = |daemon: &Enforcer| -> Result<Value> {
         let status = daemon.status(&rig.host)?;
         Ok(serde_json::json!([status["networks"], status["programs"]]))
     };
@@ -103,6 +104,12 @@ fn f15_o2_a_bad_config_changes_nothing_and_a_good_one_changes_over() -> Result<(
         r["event.action"] == "config" && r["enforcer.event"] == "refused"
     })?;
 
+    let loaded = daemon.wait_record("the config of the start", |r| {
+        r["event.action"] == "config" && r["enforcer.event"] == "loaded"
+    })?;
+    let digest = |text: &str| Value::from(enforcer::digest::of_text(text));
+    ensure!(loaded["file.hash.sha256"] == digest(&good), "{loaded}");
+
     let other = good.replace("port = 8081", "port = 22");
     fs::write(daemon.config(), &other)?;
     let (code, said) = daemon.verb(&rig.host, "reload", &[])?;
@@ -110,6 +117,22 @@ fn f15_o2_a_bad_config_changes_nothing_and_a_good_one_changes_over() -> Result<(
     // At once: the answer comes when the kernel holds it.
     ensure!(!reaches(&rig.a, hub)?, "the old port is still open");
     ensure!(reaches(&rig.a, (GATEWAY, 22))?, "the new port is not open");
+    // What was taken, and what that made of the policies.
+    let reloaded = daemon.wait_record("the new config", |r| r["enforcer.event"] == "reloaded")?;
+    ensure!(reloaded["file.hash.sha256"] == digest(&other), "{reloaded}");
+    let policies = || -> Vec<Value> {
+        let changed = |r: &Value| r["event.action"] == "policy" && r["enforcer.event"] == "changed";
+        daemon.records().into_iter().filter(changed).collect()
+    };
+    let (first, changed) = wait_for("its policy", Duration::from_secs(5), || {
+        let told = policies();
+        let last = told.last().cloned().unwrap_or_default();
+        let of_it = |r: &&Value| r["enforcer.policy"] == last["enforcer.policy"];
+        let first = told.iter().find(of_it).cloned().unwrap_or_default();
+        let after = last["event.sequence"].as_u64() > loaded["event.sequence"].as_u64();
+        Ok((after && first != last).then_some((first, last)))
+    })?;
+    ensure!(first["enforcer.digest"] != changed["enforcer.digest"], "{first}\n{changed}");
     fs::write(daemon.config(), &good)?;
     daemon.hang_up()?;
     wait_for("the first config again", Duration::from_secs(5), || {
