@@ -8,6 +8,8 @@ pub mod follow;
 pub mod loss;
 pub mod queue;
 pub mod record;
+#[cfg(test)]
+mod schema;
 pub mod sink;
 pub mod store;
 pub mod stream;
