@@ -10,6 +10,8 @@ pub mod life;
 pub mod loss;
 pub mod queue;
 pub mod record;
+#[cfg(test)]
+mod schema;
 pub mod sink;
 pub mod store;
 pub mod stream;

@@ -17,4 +17,5 @@ pub mod proof;
 pub mod residue;
 pub mod run;
 pub mod scenario;
+pub mod schema;
 pub mod topology;

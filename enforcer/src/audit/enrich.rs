@@ -181,7 +181,7 @@ impl Names {
 }
 
 /// The word for who opened a flow.
-const fn opener_name(opener: Opener) -> &'static str {
+pub(super) const fn opener_name(opener: Opener) -> &'static str {
     match opener {
         Opener::Endpoint => "guest",
         Opener::Peer(Origin::Host) => "host",

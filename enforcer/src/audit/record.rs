@@ -1,7 +1,9 @@
 //! The records: what an operator and their tools read, one JSON object a line. Versioned; fields are
-//! added, never renamed.
+//! added, never renamed. Names are those of the Elastic Common Schema where it has one that fits; see
+//! ADR 8. `docs/schema` is made of these types and their comments.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     time::{Duration, SystemTime},
@@ -9,25 +11,36 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use super::schema::{MAC, words};
 use super::store::Retention;
 
 /// Version of the records.
 pub const VERSION: u32 = 1;
+
+/// Version of the Elastic Common Schema that has the fields' names.
+pub const ECS_VERSION: &str = "8.17.0";
 
 /// Longest text taken from elsewhere, characters.
 const MAX_TEXT: usize = 128;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Record {
-    /// [`VERSION`].
+    /// Version of the records.
     #[serde(rename = "enforcer.v")]
+    #[cfg_attr(test, schemars(extend("const" = VERSION)))]
     pub v: u32,
+    /// Version of the Elastic Common Schema that has the names of the fields.
+    #[serde(rename = "ecs.version", default)]
+    pub ecs: Cow<'static, str>,
     /// Position in the stream, from 1; a number that is left out is in a `gap`.
     #[serde(rename = "event.sequence")]
     pub seq: u64,
     /// When it happened, RFC 3339, UTC.
     #[serde(rename = "@timestamp")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub time: String,
     /// The same on the monotonic clock, ns.
     #[serde(rename = "enforcer.monotonic_ns")]
@@ -75,6 +88,7 @@ impl Body {
 
 /// What a record tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event.action", rename_all = "snake_case")]
 pub enum Body {
     /// A flow was opened.
@@ -111,11 +125,13 @@ pub enum Body {
 
 /// What became of what was in the kernel, or live, when the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Takeover {
     /// `fresh`: nothing was there; `same`: maps and programs of this layout; `migrated`: of another
     /// layout, carried over; `rebuilt`: of one that is not understood; `imported`: connections that
     /// were live at the first installation.
     #[serde(rename = "enforcer.event")]
+    #[cfg_attr(test, schemars(extend("enum" = ["fresh", "same", "migrated", "rebuilt", "imported"])))]
     pub event: String,
     /// ABI version of the other layout.
     #[serde(rename = "enforcer.from", default, skip_serializing_if = "Option::is_none")]
@@ -136,11 +152,13 @@ pub struct Takeover {
 
 /// What was found where records are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stored {
     /// `made`: it is new, and `key` is where its trust begins; `recovered`: so many records stand
     /// behind the last promise; `torn`: so many bytes of an unfinished line were cut; `tampered`:
     /// somebody changed it, and a new file was begun.
     #[serde(rename = "enforcer.event")]
+    #[cfg_attr(test, schemars(extend("enum" = ["made", "recovered", "torn", "tampered"])))]
     pub event: String,
     /// The directory.
     #[serde(rename = "enforcer.dir")]
@@ -216,9 +234,11 @@ pub struct PolicyChange {
 
 /// What became of a config file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConfigChange {
     /// `loaded`, `reloaded` or `refused`.
     #[serde(rename = "enforcer.event")]
+    #[cfg_attr(test, schemars(extend("enum" = ["reloaded", "refused"])))]
     pub event: String,
     /// The file.
     #[serde(rename = "file.path")]
@@ -233,6 +253,7 @@ pub struct ConfigChange {
 
 /// What was mended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repair {
     /// `program from_guest`, `pins`, `endpoint`, `port settings`, …
     #[serde(rename = "enforcer.what")]
@@ -251,6 +272,7 @@ pub struct Repair {
 
 /// What is known of the owner of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Subject {
     /// Name of the guest network.
     #[serde(rename = "network.name", default, skip_serializing_if = "String::is_empty")]
@@ -284,23 +306,28 @@ pub struct Subject {
     pub interface: String,
     /// `guest`, `hub`, `other` or `unknown`; `network` for a bridge's own programs.
     #[serde(rename = "enforcer.role")]
+    #[cfg_attr(test, schemars(extend("enum" = words::roles())))]
     pub role: String,
 }
 
 /// A frame and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Traffic {
     /// Whose.
     #[serde(flatten)]
     pub subject: Subject,
     /// Program that decided.
     #[serde(rename = "enforcer.hook")]
+    #[cfg_attr(test, schemars(extend("enum" = words::hooks())))]
     pub hook: String,
     /// `allow` or `deny`.
     #[serde(rename = "enforcer.verdict")]
+    #[cfg_attr(test, schemars(extend("enum" = ["allow", "deny"])))]
     pub verdict: String,
     /// Why, if denied.
     #[serde(rename = "event.reason", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("enum" = words::reasons())))]
     pub reason: Option<String>,
     /// Number of the rule that allowed; none was needed: absent.
     #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
@@ -313,18 +340,23 @@ pub struct Traffic {
     pub frame_len: u32,
     /// Ethertype, `0x` and four digits.
     #[serde(rename = "enforcer.ethertype")]
+    #[cfg_attr(test, schemars(extend("pattern" = "^0x[0-9a-f]{4}$")))]
     pub ethertype: String,
     /// Source MAC address.
     #[serde(rename = "source.mac")]
+    #[cfg_attr(test, schemars(extend("pattern" = MAC)))]
     pub source_mac: String,
     /// Destination MAC address.
     #[serde(rename = "destination.mac")]
+    #[cfg_attr(test, schemars(extend("pattern" = MAC)))]
     pub destination_mac: String,
     /// Source IP address.
     #[serde(rename = "source.ip", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]
     pub source: Option<String>,
     /// Destination IP address.
     #[serde(rename = "destination.ip", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]
     pub destination: Option<String>,
     /// IP protocol number.
     #[serde(rename = "network.iana_number", default, skip_serializing_if = "Option::is_none")]
@@ -359,24 +391,30 @@ impl fmt::Display for Traffic {
 
 /// A flow that ended, and what it carried. Source is the side that opened it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowClosed {
     /// Whose.
     #[serde(flatten)]
     pub subject: Subject,
     /// `closed`, `idle`, `unanswered`, `policy`, `reopened`, `gone` or `no_room`.
     #[serde(rename = "enforcer.cause")]
+    #[cfg_attr(test, schemars(extend("enum" = words::causes())))]
     pub cause: String,
-    /// Who opened it: `guest` for the endpoint itself, else `host`, `hub` or `beyond`.
+    /// Who opened it: `guest` for the endpoint itself, else `host`, `hub`,
+    /// `other_guest` or `beyond`.
     #[serde(rename = "enforcer.opener")]
+    #[cfg_attr(test, schemars(extend("enum" = words::openers())))]
     pub opener: String,
     /// Number of the rule that allowed; none was needed: absent.
     #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// Source IP address.
     #[serde(rename = "source.ip")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]
     pub source: String,
     /// Destination IP address.
     #[serde(rename = "destination.ip")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]
     pub destination: String,
     /// IP protocol number.
     #[serde(rename = "network.iana_number")]
@@ -389,9 +427,11 @@ pub struct FlowClosed {
     pub destination_port: u16,
     /// First packet, RFC 3339, UTC.
     #[serde(rename = "event.start")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub start: String,
     /// Last packet that kept it alive, RFC 3339, UTC.
     #[serde(rename = "event.end")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub end: String,
     /// From the first to that last packet, ns.
     #[serde(rename = "event.duration")]
@@ -412,15 +452,19 @@ pub struct FlowClosed {
 
 /// How many records of one kind are missing, and why, since the last such record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Loss {
     /// Whose.
     #[serde(flatten)]
     pub subject: Subject,
     /// Program that counted; empty: not a program's.
     #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
+    #[cfg_attr(test, schemars(extend("enum" = words::hooks())))]
     pub hook: String,
-    /// Reason of the denials, `flow_opened` or `flow_closed`.
+    /// Reason of the denials, `flow_opened` or `flow_closed`; `reason_` and a number: not known to
+    /// this daemon, 0: to nobody.
     #[serde(rename = "event.reason")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::loss_reasons())))]
     pub reason: String,
     /// Why they are missing.
     #[serde(rename = "enforcer.cause")]
@@ -432,6 +476,7 @@ pub struct Loss {
 
 /// Why records are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The owner's rate for this reason was used up.
@@ -452,6 +497,7 @@ pub enum Cause {
 
 /// A hole in one sink's copy of the stream. The record has the number of the last one missing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gap {
     /// Number of the first that is missing.
     #[serde(rename = "enforcer.from_seq")]
@@ -466,6 +512,7 @@ pub struct Gap {
 
 /// A way past policy, and what was done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outside {
     /// Docker's id of the container.
     #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
@@ -481,15 +528,18 @@ pub struct Outside {
     pub interface: String,
     /// `host_network`, `container_namespace`, `unpoliced_network` or `no_container`.
     #[serde(rename = "enforcer.why")]
+    #[cfg_attr(test, schemars(extend("enum" = ["host_network", "container_namespace", "unpoliced_network", "no_container"])))]
     pub why: String,
     /// Which namespace or network that is.
     #[serde(rename = "enforcer.to", default, skip_serializing_if = "String::is_empty")]
     pub to: String,
     /// `kill`, `disconnect`, `record`, `deny`, or `connect` if the engine could not be asked.
     #[serde(rename = "enforcer.action")]
+    #[cfg_attr(test, schemars(extend("enum" = ["kill", "disconnect", "record", "deny", "connect"])))]
     pub action: String,
     /// `done`, `gone` if there was nothing left to do, or `failed`: it is tried again.
     #[serde(rename = "enforcer.outcome")]
+    #[cfg_attr(test, schemars(extend("enum" = ["done", "gone", "failed"])))]
     pub outcome: String,
     /// Why it failed.
     #[serde(rename = "error.message", default, skip_serializing_if = "String::is_empty")]
@@ -498,9 +548,11 @@ pub struct Outside {
 
 /// Something about the daemon itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Daemon {
     /// `start`, `stop` or `uninstall`.
     #[serde(rename = "enforcer.event")]
+    #[cfg_attr(test, schemars(extend("enum" = ["start", "stop", "uninstall"])))]
     pub event: String,
     /// Version of the daemon.
     #[serde(rename = "service.version")]
@@ -614,8 +666,14 @@ mod tests {
             cause: Cause::RateLimit,
             count: 3,
         };
-        let record =
-            Record { v: 1, seq: 1, time: String::new(), mono_ns: 0, body: Body::Loss(loss) };
+        let record = Record {
+            v: 1,
+            ecs: ECS_VERSION.into(),
+            seq: 1,
+            time: String::new(),
+            mono_ns: 0,
+            body: Body::Loss(loss),
+        };
         let line = serde_json::to_string(&record).expect("serialises");
         assert!(
             line.contains(r#""event.action":"loss","enforcer.endpoint":7"#) && !line.contains('\n'),

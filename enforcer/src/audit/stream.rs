@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     queue::{Account, Draft, Queue, queue},
-    record::{Body, Gap, Record, VERSION},
+    record::{Body, ECS_VERSION, Gap, Record, VERSION},
     sink::{Progress, Running},
 };
 
@@ -82,7 +82,7 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
 #[must_use]
 pub fn line(seq: u64, draft: Draft, room: &mut Vec<u8>) -> Line {
     let Draft { time, mono_ns, body, account } = draft;
-    let record = Record { v: VERSION, seq, time, mono_ns, body };
+    let record = Record { v: VERSION, ecs: ECS_VERSION.into(), seq, time, mono_ns, body };
     room.clear();
     // Strings, numbers and no map with other keys: that cannot fail.
     let _ = serde_json::to_writer(&mut *room, &record);

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::now;
 use crate::{
-    audit::record::{Body, Daemon, Record, VERSION},
+    audit::record::{Body, Daemon, ECS_VERSION, Record, VERSION},
     closure::{self, ClosureError},
     config::Config,
     control_socket::{self, ControlError, ControlSocket},
@@ -74,6 +74,7 @@ impl Removed {
         };
         Record {
             v: VERSION,
+            ecs: ECS_VERSION.into(),
             seq: 1,
             time: now.rfc3339(now.mono_ns),
             mono_ns: now.mono_ns,

@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::{
     dockerd::Dockerd,
     netns::{Namespace, die_with_parent},
     run::{Run, wait_for},
+    schema,
     topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, Rig, SUBNET},
 };
 
@@ -76,6 +77,9 @@ pub struct Enforcer {
     log: PathBuf,
     environment: Environment,
     records: Arc<Mutex<Vec<Value>>>,
+    reader: Option<JoinHandle<()>>,
+    /// Records that were held against the schema.
+    checked: Mutex<usize>,
 }
 
 /// What its environment tells it.
@@ -150,13 +154,10 @@ impl Enforcer {
         let records = Arc::new(Mutex::new(Vec::new()));
         let output = child.stdout.take().context("no stdout")?;
         let sink = Arc::clone(&records);
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let record = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                sink.lock().unwrap_or_else(PoisonError::into_inner).push(record);
-            }
-        });
-        let mut enforcer = Self { child, binary, config, log, environment, records };
+        let reader = thread::spawn(move || read_lines(BufReader::new(output), &sink));
+        let (reader, checked) = (Some(reader), Mutex::default());
+        let mut enforcer =
+            Self { child, binary, config, log, environment, records, reader, checked };
         let ready = wait_for("enforcer", Duration::from_secs(20), || {
             ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
             // Before it listens, the command line answers on its own.
@@ -208,9 +209,34 @@ impl Enforcer {
     }
 
     /// Records so far.
+    ///
+    /// # Panics
+    /// If one is not what the published schema says.
     #[must_use]
     pub fn records(&self) -> Vec<Value> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = records.get(*checked..).unwrap_or_default();
+        *checked = records.len();
+        for record in new {
+            if let Err(error) = schema::check(record) {
+                panic!("a line of the daemon is not what docs/schema says: {error}");
+            }
+        }
+        records
+    }
+
+    /// Waits until every line of an ended daemon is read.
+    fn read_all(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let ended = wait_for("the last records", Duration::from_secs(5), || {
+                Ok(reader.is_finished().then_some(()))
+            });
+            // What a program that it had started still holds open is not waited for.
+            if ended.is_ok() {
+                let _ = reader.join();
+            }
+        }
     }
 
     /// Waits until the daemon knows a container as an endpoint of this role.
@@ -270,6 +296,7 @@ impl Enforcer {
         let status =
             wait_for("enforcer's end", Duration::from_secs(10), || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "enforcer ended with {status}: {}", self.log_text());
+        self.read_all();
         Ok(self.records())
     }
 
@@ -291,6 +318,23 @@ impl Drop for Enforcer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.read_all();
+        // One panic is enough for a test to fail; a second one would hide it.
+        if !thread::panicking() {
+            let _ = self.records();
+        }
+    }
+}
+
+/// Keeps what the daemon writes, line by line. Nothing is judged here: a slow reader would cost
+/// records. A line that a kill cut short is none.
+fn read_lines(mut output: impl BufRead, records: &Mutex<Vec<Value>>) {
+    let mut line = String::new();
+    while output.read_line(&mut line).is_ok_and(|count| count > 0) {
+        let Some(text) = line.strip_suffix('\n') else { break };
+        let record = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        line.clear();
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
 
 /// A segment that is deleted: the fields of the record of kind `retention` about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Retention {
     /// Its number; those before it are deleted too.
     #[serde(rename = "enforcer.segment")]
@@ -45,12 +46,15 @@ pub struct Retention {
     pub last_seq: u64,
     /// When it ended, RFC 3339.
     #[serde(rename = "enforcer.ended")]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub ended: String,
     /// Value of the chain at its last line.
     #[serde(rename = "enforcer.head")]
+    #[cfg_attr(test, schemars(extend("pattern" = "^[0-9a-f]{64}$")))]
     pub head: String,
     /// `age` or `size`.
     #[serde(rename = "enforcer.because")]
+    #[cfg_attr(test, schemars(extend("enum" = ["age", "size"])))]
     pub because: String,
 }
 
