@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
-use super::schema::{MAC, words};
+use super::schema::{MAC, SHA256, words};
 use super::store::Retention;
 
 /// Version of the records.
@@ -176,23 +176,27 @@ pub struct Stored {
 
 /// An endpoint that came or went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Guest {
     /// Whose.
     #[serde(flatten)]
     pub subject: Subject,
     /// `policed`: its container is known; `gone`.
+    #[cfg_attr(test, schemars(extend("enum" = ["policed", "gone"])))]
     #[serde(rename = "enforcer.event")]
     pub event: String,
 }
 
 /// An event of the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Docker {
     /// What kind of thing it is about and what happened to it, as the engine says it: `container die`,
     /// `network connect`, …
     #[serde(rename = "enforcer.event")]
     pub event: String,
     /// When, by the engine's clock: it may have been told before anybody knew that it is about a guest.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     #[serde(rename = "event.start", default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// Name of the network.
@@ -217,8 +221,10 @@ pub struct Docker {
 
 /// A policy as the kernel holds it now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PolicyChange {
     /// `changed`, or `dropped`: everything under it is denied.
+    #[cfg_attr(test, schemars(extend("enum" = ["changed", "dropped"])))]
     #[serde(rename = "enforcer.event")]
     pub event: String,
     /// Network and role that it is for.
@@ -228,6 +234,7 @@ pub struct PolicyChange {
     #[serde(rename = "enforcer.rules")]
     pub rules: u64,
     /// SHA-256 of its limits and rules.
+    #[cfg_attr(test, schemars(extend("pattern" = SHA256)))]
     #[serde(rename = "enforcer.digest", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
@@ -238,12 +245,13 @@ pub struct PolicyChange {
 pub struct ConfigChange {
     /// `loaded`, `reloaded` or `refused`.
     #[serde(rename = "enforcer.event")]
-    #[cfg_attr(test, schemars(extend("enum" = ["reloaded", "refused"])))]
+    #[cfg_attr(test, schemars(extend("enum" = ["loaded", "reloaded", "refused"])))]
     pub event: String,
     /// The file.
     #[serde(rename = "file.path")]
     pub file: String,
     /// SHA-256 of what is in it.
+    #[cfg_attr(test, schemars(extend("pattern" = SHA256)))]
     #[serde(rename = "file.hash.sha256", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Why it was refused.

@@ -13,6 +13,9 @@ use super::record::Record;
 /// A MAC address as in [`super::enrich::mac`].
 pub(super) const MAC: &str = "^[0-9a-f]{2}(:[0-9a-f]{2}){5}$";
 
+/// A SHA-256 in hexadecimal digits.
+pub(super) const SHA256: &str = "^[0-9a-f]{64}$";
+
 const TITLE: &str = "A record of enforcer, version 1";
 
 const DESCRIPTION: &str = "One line of enforcer's audit stream. Keys are flat: a dot is part of a key. Names outside \

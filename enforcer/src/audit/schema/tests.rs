@@ -17,17 +17,20 @@ use serde_json::{Value, json};
 use super::schema;
 use crate::{
     audit::{
+        claim,
         decode::{Decoded, Ended, Judged},
         enrich::Names,
         loss::{self, LossKey},
-        queue::Account,
+        queue::{Account, Draft},
         record::{
-            Body, Cause, Clock, ConfigChange, Daemon, Gap, Outside, Repair, Stored, Takeover,
+            Body, Cause, Clock, ConfigChange, Daemon, Gap, Guest, Outside, PolicyChange, Repair,
+            Stored, Subject, Takeover,
         },
         store::Retention,
-        stream::{self, Draft},
+        stream,
     },
-    model::{owner::Owner, provenance::Provenance},
+    digest,
+    model::{heard::Heard, owner::Owner, provenance::Provenance},
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema/record-v1.schema.json");
@@ -56,9 +59,11 @@ const ECS: &[(&str, &[&str])] = &[
     ("event.reason", &["string"]),
     ("event.sequence", &["integer"]),
     ("event.start", &["string"]),
+    ("file.hash.sha256", &["string"]),
     ("file.path", &["string"]),
     ("network.iana_number", &["integer", "string"]),
     ("network.name", &["string"]),
+    ("process.exit_code", &["integer"]),
     ("process.pid", &["integer"]),
     ("rule.id", &["integer", "string"]),
     ("service.version", &["string"]),
@@ -223,9 +228,41 @@ fn of_the_daemon() -> Vec<Body> {
     let config = |event: &str, why: Option<String>| ConfigChange {
         event: text(event),
         file: text("/etc/enforcer.toml"),
+        digest: why.is_none().then(|| digest::of_text("")),
         why,
     };
+    let heard = Heard {
+        event: text("container die"),
+        time_ns: Some(7_000_000_000),
+        network: Some(text("guests")),
+        container: Some(text("abc")),
+        name: Some(text("ann")),
+        image: Some(text("python:3")),
+        exit_code: Some(137),
+        signal: Some(9),
+    };
+    let policy = |event: &str, digest: Option<String>| PolicyChange {
+        event: text(event),
+        policy: text("guests (guest)"),
+        rules: 2,
+        digest,
+    };
+    let guest = |event: &str| {
+        Body::Guest(Box::new(Guest {
+            subject: Subject { role: text("guest"), ..Subject::default() },
+            event: text(event),
+        }))
+    };
     vec![
+        guest("policed"),
+        guest("gone"),
+        Body::Docker(Box::new(claim::record(heard))),
+        Body::Docker(Box::new(claim::record(Heard {
+            event: text("network create"),
+            ..Heard::default()
+        }))),
+        Body::Policy(policy("changed", Some(digest::of_text("")))),
+        Body::Policy(policy("dropped", None)),
         Body::Gap(Gap { from_seq: 2, to_seq: 4, count: 3 }),
         Body::Outside(outside),
         Body::Repair(repair("")),
