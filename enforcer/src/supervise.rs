@@ -123,7 +123,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
     let records = Records::start(outputs, loaded.ring, loaded.counters, owners_out, journal_out)?;
     let requests = netlink::connect()?;
-    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
+    let path =
+        PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -162,6 +163,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.new_veths,
     );
     let _ = journal.send(live::told(&takeover));
+    for body in loading::unseen(path.lock().processes.list()) {
+        let _ = journal.send(body);
+    }
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
         importer: loaded.importer,

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Retention;
 
+mod process;
+
+pub use process::{ConnectRefused, Exec, Process, Unseen};
+
 /// Version of the records.
 pub const VERSION: u32 = 1;
 
@@ -44,6 +48,8 @@ impl Body {
             Self::FlowOpened(traffic) | Self::Denied(traffic) => Some(&traffic.subject),
             Self::FlowClosed(closed) => Some(&closed.subject),
             Self::Loss(loss) => Some(&loss.subject),
+            Self::Exec(exec) => Some(&exec.subject),
+            Self::ConnectRefused(refused) => Some(&refused.subject),
             _ => None,
         }
     }
@@ -59,6 +65,12 @@ pub enum Body {
     FlowClosed(Box<FlowClosed>),
     /// A frame was denied.
     Denied(Box<Traffic>),
+    /// A process of a guest began to run a program.
+    Exec(Box<Exec>),
+    /// A process of a guest was refused a call, before there was a packet.
+    ConnectRefused(Box<ConnectRefused>),
+    /// What guests' processes do is not seen.
+    Unseen(Unseen),
     /// Records that were not written.
     Loss(Loss),
     /// Records that were made and that the sink in which this stands did not get.
@@ -313,7 +325,7 @@ pub struct Loss {
     /// Program that counted; empty: not a program's.
     #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
     pub hook: String,
-    /// Reason of the denials, `flow_opened` or `flow_closed`.
+    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec` or `connect_refused`.
     #[serde(rename = "event.reason")]
     pub reason: String,
     /// Why they are missing.

@@ -2,12 +2,14 @@
 
 use super::{SuperviseError, blocking};
 use crate::{
+    audit::record::{Body, Unseen},
     config::Config,
     kernel::{
         clsact,
         features::Features,
         load::{self, LoadOptions, Loaded},
         pins::Pins,
+        processes::ProcessProgram,
         takeover::{self, Takeover},
     },
     netlink,
@@ -34,4 +36,14 @@ pub async fn load(
         Ok((loaded, takeover))
     })
     .await?
+}
+
+/// What the records lack where programs that know the process could not be attached.
+pub(super) fn unseen(programs: Vec<ProcessProgram>) -> Vec<Body> {
+    let refused = programs.into_iter().filter_map(|program| {
+        let (what, why) = (program.name.to_owned(), program.problem?);
+        tracing::warn!(program = program.name, why, "guests' processes are not seen by it");
+        Some(Body::Unseen(Unseen { what, why, ..Unseen::default() }))
+    });
+    refused.collect()
 }

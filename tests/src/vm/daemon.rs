@@ -86,8 +86,13 @@ impl Daemon {
         let reader = loaded.ring.read(|| true, take)?;
         let requests = netlink::connect()?;
         let (closure, closes) = runtime.block_on(closing::close(&config))?;
-        let path =
-            PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), (closure.clone(), closes));
+        let path = PacketPath::new(
+            loaded.hooks,
+            loaded.maps,
+            loaded.processes,
+            requests.clone(),
+            (closure.clone(), closes),
+        );
         let links = runtime.block_on(netlink::links::follow())?;
         let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
         let (state, state_out) = watch::channel(Arc::<State>::default());
