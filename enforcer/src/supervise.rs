@@ -111,10 +111,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
     #[cfg(feature = "bpf-log")]
-    loaded
-        .log
-        .read(|line| tracing::debug!(target: "bpf", line))
-        .map_err(start("the log reader"))?;
+    loading::read_log(loaded.log)?;
 
     let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
@@ -162,10 +159,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
-    let _ = journal.send(live::told(&takeover));
-    for body in loading::unseen(path.lock().processes.list()) {
-        let _ = journal.send(body);
-    }
+    loading::tell(&journal, &takeover, path.lock().processes.list());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
         importer: loaded.importer,

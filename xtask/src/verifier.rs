@@ -75,13 +75,13 @@ fn count(workspace: &Workspace) -> Result<Counts> {
     let mut ebpf = loader.load(&bytes)?;
     let mut table = Counts::new();
     for (name, program) in ebpf.programs_mut() {
-        let loaded = match program {
+        let outcome = match program {
             Program::SchedClassifier(program) => program.load(),
             Program::CgroupSockAddr(program) => program.load(),
             Program::BtfTracePoint(program) => program.load("sched_process_exec", &btf),
             other => bail!("{name} is of a kind that nobody counts: {:?}", other.prog_type()),
         };
-        loaded.with_context(|| format!("the kernel refuses {name}"))?;
+        outcome.with_context(|| format!("the kernel refuses {name}"))?;
         let count = program.info()?.verified_instruction_count();
         table.insert(name.to_owned(), count.context("this kernel does not say (since 5.16)")?);
     }

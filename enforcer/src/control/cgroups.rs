@@ -25,12 +25,12 @@ pub fn cgroups(
 ) {
     let mut cgroups = BTreeMap::<u64, DesiredCgroup>::new();
     for (ifindex, endpoint, container) in guests(desired) {
-        let held = held(*ifindex, endpoint, observed);
+        // Known once the container has been inspected.
+        let joined = inventory.containers.get(container).filter(|c| c.sandbox.is_some());
+        let held = held(*ifindex, endpoint, observed).filter(|_| joined.is_none());
         let Some(cgroup) = found.get(container).copied().or(held.map(|(cgroup, _)| cgroup)) else {
             continue;
         };
-        // Known once the container has been inspected.
-        let joined = inventory.containers.get(container).filter(|c| c.sandbox.is_some());
         let only = match joined {
             Some(container) => container.networks.len() == 1,
             None => held.is_some_and(|(_, owner)| owner.ifindex != 0),
@@ -113,11 +113,12 @@ mod tests {
         desired.cgroups.iter().map(|(id, c)| (*id, c.ifindex, c.judged)).collect()
     }
 
+    type Case<'a> = (&'a [(u32, Role)], &'a [&'a str], bool, Vec<(u64, u32, bool)>);
+
     #[test]
     fn only_guests_processes_are_known_and_only_calls_of_one_network_are_judged() {
         // Ports, networks, refused at connect -> cgroups.
         let (guest, hub) = (Role::Guest, Role::Hub);
-        type Case<'a> = (&'a [(u32, Role)], &'a [&'a str], bool, Vec<(u64, u32, bool)>);
         let cases: [Case<'_>; 6] = [
             (&[(5, guest)], &["n"], true, vec![(77, 5, true)]),
             (&[(5, guest)], &["n"], false, vec![(77, 5, false)]),

@@ -57,8 +57,8 @@ impl Cgroups {
     pub fn find(&mut self, root: &Path, container: &str, pid: u32) -> Result<u64, NoCgroup> {
         let usual = USUAL.iter().map(|parent| root.join(parent));
         let names = [container.to_owned(), format!("docker-{container}.scope")];
-        let guesses = usual.chain(self.parents.iter().cloned());
-        let guessed = guesses.flat_map(|parent| names.each_ref().map(|name| parent.join(name)));
+        let known = usual.chain(self.parents.iter().cloned());
+        let guessed = known.flat_map(|parent| names.each_ref().map(|name| parent.join(name)));
         for path in guessed {
             if let Ok(found) = fs::metadata(&path) {
                 return Ok(found.ino());

@@ -62,7 +62,7 @@ fn offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
             })?;
             // With bit fields in the structure, the upper byte is the width of this one: 0 for others.
             let is_plain = info >> 31 == 0 || bits >> 24 == 0;
-            return (is_plain && bits & 7 == 0).then_some((bits & 0x00ff_ffff) / 8);
+            return (is_plain && bits.is_multiple_of(8)).then_some((bits & 0x00ff_ffff) / 8);
         }
         at += 12 + extra(kind, count)?;
     }

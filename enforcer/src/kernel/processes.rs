@@ -101,10 +101,10 @@ impl Processes {
             };
         }
         // From here on this load's program records an exec, and an earlier one beside it does not.
-        if let Err(error) = active.set(0, *load, 0) {
-            if let Some(exec) = self.hooks.first_mut() {
-                exec.problem = Some(causes(&error));
-            }
+        if let Err(error) = active.set(0, *load, 0)
+            && let Some(exec) = self.hooks.first_mut()
+        {
+            exec.problem = Some(causes(&error));
         }
         for hook in &mut self.hooks {
             if let Err(error) = hook.keep(&self.pins) {

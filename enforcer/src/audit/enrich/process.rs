@@ -60,7 +60,10 @@ mod tests {
         let executable = b"./a\nb\xff".to_vec();
         let began = Began { owner: 7, time_ns: 0, process, executable, cut: false };
         let exec = Names::default().began(&began);
-        assert_eq!(exec.process.name, "x\n\"\x1b[2J\u{fffd}aaaaaaaa", "all 16 bytes, no NUL needed");
+        assert_eq!(
+            exec.process.name, "x\n\"\x1b[2J\u{fffd}aaaaaaaa",
+            "all 16 bytes, no NUL needed"
+        );
         assert_eq!((exec.process.parent_pid, exec.process.user.as_str()), (None, "1000"));
         let line = serde_json::to_string(&exec).expect("serialises");
         assert!(!line.contains(['\n', '\x1b']), "{line}");
