@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Adds the cgroups of the guests. `found` has those that containers were seen in, by container id; of
-/// one that is not there what the kernel holds stays: a cgroup's id is never used again.
+/// Adds the cgroups of the guests. `found` has those that containers were seen in, by container id. Of
+/// one that Docker has not told of yet what the kernel holds stays: a cgroup's id is never used again.
 pub fn cgroups(
     desired: &mut Desired,
     config: &Config,
@@ -157,6 +157,10 @@ mod tests {
             (held(same), &new, vec![(80, 5, true)]),
             (held([0xbb; 32]), &new, vec![(80, 5, false)]),
         ];
+        let told = inventory(&["n"]);
+        let mut gone = desired(&[(5, Role::Guest)]);
+        cgroups(&mut gone, &Config::default(), &told, &none, &held(same));
+        assert!(gone.cgroups.is_empty(), "told, and not found");
         for (observed, found, expected) in cases {
             let mut desired = desired(&[(5, Role::Guest)]);
             cgroups(&mut desired, &Config::default(), &silent, found, &observed);

@@ -186,7 +186,9 @@ pub(super) fn seen(world: &World, daemon: &Daemon) -> Result<()> {
 
     drop(cgroup);
     daemon.wake();
-    Ok(())
+    wait_for("nobody's cgroup", PATIENCE, || {
+        Ok(daemon.state.borrow().observed.cgroups.is_empty().then_some(()))
+    })
 }
 
 fn news(daemon: &Daemon, since: usize) -> (Vec<Began>, Vec<Refused>) {
