@@ -3,7 +3,7 @@
 //!
 //! Format: Documentation/bpf/btf.rst. Only `struct`s are looked into, by name.
 
-use std::{fs, io};
+use std::{fs, sync::OnceLock};
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
@@ -21,24 +21,30 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Those of the running kernel.
-    pub(super) fn of_kernel() -> io::Result<Self> {
-        let bytes = fs::read(BTF)?;
-        let find = |structure: &str, field: &str| {
-            offset(&bytes, structure, field).ok_or_else(|| {
-                io::Error::other(format!("the kernel's BTF has no {structure}.{field}"))
-            })
+    /// Those of the running kernel. Looked up once: it takes a while.
+    pub(super) fn of_kernel() -> Result<Self, String> {
+        static FOUND: OnceLock<Result<Fields, String>> = OnceLock::new();
+        FOUND.get_or_init(|| Self::find(&fs::read(BTF).map_err(|e| e.to_string())?)).clone()
+    }
+
+    fn find(btf: &[u8]) -> Result<Self, String> {
+        let wanted =
+            [("linux_binprm", "filename"), ("task_struct", "real_parent"), ("task_struct", "tgid")];
+        let found = offsets(btf, wanted).unwrap_or_default();
+        let at = |index: usize| {
+            let (structure, field) = wanted[index];
+            found[index].ok_or_else(|| format!("the kernel's BTF has no {structure}.{field}"))
         };
-        Ok(Self {
-            bprm_filename: find("linux_binprm", "filename")?,
-            task_parent: find("task_struct", "real_parent")?,
-            task_tgid: find("task_struct", "tgid")?,
-        })
+        Ok(Self { bprm_filename: at(0)?, task_parent: at(1)?, task_tgid: at(2)? })
     }
 }
 
-/// Where a field that is no bit field lies, bytes.
-fn offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
+/// Where fields that are no bit fields lie, bytes: each in the first structure of its name that there is.
+/// `None`: these bytes are not understood.
+fn offsets<const N: usize>(btf: &[u8], wanted: [(&str, &str); N]) -> Option<[Option<u32>; N]>
+where
+    [Option<u32>; N]: Default,
+{
     if u16::from_ne_bytes(*btf.first_chunk()?) != MAGIC {
         return None;
     }
@@ -51,22 +57,27 @@ fn offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
         let text = strings.get(at as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
         text.is_some_and(|rest| rest.first() == Some(&0))
     };
+    let mut found = <[Option<u32>; N]>::default();
     let mut at = 0;
-    while at < types.len() {
+    while at < types.len() && found.contains(&None) {
         let (name, info) = (word(types, at)?, word(types, at + 4)?);
         let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-        if kind == KIND_STRUCT && is(name, structure) {
-            let bits = (0..count).find_map(|index| {
-                let member = at + 12 + 12 * index;
-                is(word(types, member)?, field).then(|| word(types, member + 8))?
-            })?;
-            // With bit fields in the structure, the upper byte is the width of this one: 0 for others.
-            let is_plain = info >> 31 == 0 || bits >> 24 == 0;
-            return (is_plain && bits.is_multiple_of(8)).then_some((bits & 0x00ff_ffff) / 8);
+        for ((structure, field), place) in wanted.iter().zip(&mut found) {
+            if kind == KIND_STRUCT && place.is_none() && is(name, structure) {
+                let mut members = (0..count).map(|index| at + 12 + 12 * index);
+                let member = members.find(|at| word(types, *at).is_some_and(|at| is(at, field)));
+                *place = member.and_then(|at| whole_bytes(info, word(types, at + 8)?));
+            }
         }
         at += 12 + extra(kind, count)?;
     }
-    None
+    Some(found)
+}
+
+/// A member's place, bytes. In a structure with bit fields the upper byte is the width of this one.
+fn whole_bytes(info: u32, bits: u32) -> Option<u32> {
+    let is_plain = info >> 31 == 0 || bits >> 24 == 0;
+    (is_plain && bits.is_multiple_of(8)).then_some((bits & 0x00ff_ffff) / 8)
 }
 
 /// Bytes behind the 12 that each type has.
@@ -110,6 +121,10 @@ mod tests {
         bytes
     }
 
+    fn offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
+        offsets(btf, [(structure, field)])?[0]
+    }
+
     #[test]
     fn a_field_is_found_by_structure_and_name() {
         // Structure, field -> where.
@@ -142,9 +157,10 @@ mod tests {
     #[test]
     fn the_running_kernel_s_fields_are_found() {
         // Not every machine that compiles this has them.
-        if let Ok(bytes) = fs::read(BTF) {
-            assert!(offset(&bytes, "task_struct", "tgid").is_some_and(|at| at > 0 && at % 4 == 0));
-            assert!(offset(&bytes, "linux_binprm", "filename").is_some_and(|at| at > 0));
+        if fs::exists(BTF).unwrap_or(false) {
+            let fields = Fields::of_kernel().expect("the fields");
+            let all = [fields.bprm_filename, fields.task_parent, fields.task_tgid];
+            assert!(all.iter().all(|at| *at > 0 && at.is_multiple_of(4)), "{fields:?}");
         }
     }
 }

@@ -196,8 +196,7 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
 
 /// What the programs that know the process are told; an error is for people.
 fn globals() -> Result<processes::Globals, String> {
-    let fields = Fields::of_kernel().map_err(|error| error.to_string())?;
-    Ok(processes::Globals { load: sys::monotonic_ns(), fields })
+    Ok(processes::Globals { load: sys::monotonic_ns(), fields: Fields::of_kernel()? })
 }
 
 fn programs(
