@@ -73,15 +73,15 @@ fn run(actor: &Actor, program: &[&str], times: u64) -> Result<Ran> {
 
 /// Records of a kind about a guest.
 fn records(daemon: &Enforcer, kind: &str, guest: &str) -> Vec<Value> {
-    let is = |record: &Value| record["kind"] == kind && record["container"] == guest;
+    let is = |record: &Value| record["event.action"] == kind && record["container.name"] == guest;
     daemon.records().into_iter().filter(is).collect()
 }
 
 /// What was told to be lost of a guest's records for a reason.
 fn told_lost(daemon: &Enforcer, reason: &str, guest: &str) -> u64 {
     let lost = records(daemon, "loss", guest);
-    let of = lost.iter().filter(|record| record["reason"] == reason);
-    of.filter_map(|record| record["count"].as_u64()).sum()
+    let of = lost.iter().filter(|record| record["event.reason"] == reason);
+    of.filter_map(|record| record["enforcer.count"].as_u64()).sum()
 }
 
 /// A2: each program that a guest's process begins has one record, which names the process; those of
@@ -103,7 +103,7 @@ fn a2_an_exec_in_a_guest_has_one_record_and_nobody_else_s_has_any() -> Result<()
     ensure!((of_host.began, of_other.began) == (3, 3), "{of_host:?} {of_other:?}");
     let actor = rig.a.actor.clone();
     let sleeper = thread::spawn(move || run(&actor, &["/bin/sleep", "3"], 1));
-    let record = daemon.wait_record("the exec", |record| record["kind"] == "exec")?;
+    let record = daemon.wait_record("the exec", |record| record["event.action"] == "exec")?;
     let pid = record["process.pid"].as_u64().context("no pid")?;
     // It still sleeps: the machine's own word for who that is.
     let comm = fs::read_to_string(format!("/proc/{pid}/comm"))?;
@@ -113,7 +113,7 @@ fn a2_an_exec_in_a_guest_has_one_record_and_nobody_else_s_has_any() -> Result<()
     let inner = inner.and_then(|pids| pids.split_whitespace().last()?.parse().ok());
     ensure!(comm.trim() == "sleep" && inner == Some(ran.pid), "{pid} is {comm} {inner:?} {ran:?}");
     for (key, wanted) in [
-        ("container", Value::from(&*rig.a.name)),
+        ("container.name", Value::from(&*rig.a.name)),
         ("process.name", "sleep".into()),
         ("process.executable", "/bin/sleep".into()),
         ("process.user.id", "0".into()),
@@ -126,16 +126,17 @@ fn a2_an_exec_in_a_guest_has_one_record_and_nobody_else_s_has_any() -> Result<()
     let within = nest(&rig)?;
     run(&rig.a.actor, &["/bin/cat", "/dev/null"], 1)?;
     let nested = daemon.wait_record("the exec below", |record| {
-        record["kind"] == "exec" && record["process.name"] == "cat"
+        record["event.action"] == "exec" && record["process.name"] == "cat"
     })?;
-    ensure!(nested["container"] == *rig.a.name, "{nested}");
+    ensure!(nested["container.name"] == *rig.a.name, "{nested}");
     ensure!(nested["enforcer.cgroup"] == within, "{nested} is not in {within}");
 
     let rose = rise(&before, &daemon.counts(&rig.host)?);
     let exec = rose.get("exec").copied().unwrap_or_default();
     let expected = Count { events: 2, recorded: 2, ..Count::default() };
     ensure!(exec == expected, "{rose:?}");
-    let all: Vec<_> = daemon.records().into_iter().filter(|r| r["kind"] == "exec").collect();
+    let all: Vec<_> =
+        daemon.records().into_iter().filter(|r| r["event.action"] == "exec").collect();
     ensure!(all.len() == 2, "{all:?}");
 
     // What happens while no daemon runs waits in the kernel.
@@ -245,10 +246,11 @@ fn n8_a_refused_call_fails_at_once_and_names_its_process() -> Result<()> {
         ensure!(refused.took_ms < AT_ONCE_MS, "{to}: {refused:?}");
         println!("refused {to} within {} ms", refused.took_ms);
         let record = daemon.wait_record("the refusal", |record| {
-            record["kind"] == "connect_refused" && record["destination.ip"] == to.ip().to_string()
+            record["event.action"] == "connect_refused"
+                && record["destination.ip"] == to.ip().to_string()
         })?;
         for (key, wanted) in [
-            ("container", Value::from(&*rig.a.name)),
+            ("container.name", Value::from(&*rig.a.name)),
             ("process.name", "actor".into()),
             ("process.pid", rig.a.pid.into()),
             ("process.user.id", "0".into()),
@@ -371,8 +373,9 @@ fn a2_where_guests_have_no_cgroup_of_their_own_that_is_told() -> Result<()> {
     let options = Options { cgroups: Cgroups::One, ..Options::default() };
     let (rig, daemon) = start(options, &Settings::default())?;
     let told = || {
-        let is =
-            |record: &Value| record["kind"] == "unseen" && record["enforcer.what"] == "processes";
+        let is = |record: &Value| {
+            record["event.action"] == "unseen" && record["enforcer.what"] == "processes"
+        };
         let mut names: Vec<_> = daemon
             .records()
             .into_iter()
@@ -394,7 +397,7 @@ fn a2_where_guests_have_no_cgroup_of_their_own_that_is_told() -> Result<()> {
     ensure!(failed.is_empty(), "{failed:?}");
     thread::sleep(Duration::from_secs(6));
     ensure!(told() == ["guest-a", "guest-b"], "told again: {:?}", told());
-    ensure!(daemon.records().iter().all(|record| record["kind"] != "exec"), "whose is it?");
+    ensure!(daemon.records().iter().all(|record| record["event.action"] != "exec"), "whose is it?");
     uninstall(rig, daemon, &residue)
 }
 
