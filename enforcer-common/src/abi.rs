@@ -4,6 +4,7 @@
 //! What outlives a daemon is described by [`layout`]: a field keeps its meaning as long as it keeps its
 //! name, a change of meaning changes the name, and any change of a layout changes [`ABI_VERSION`].
 
+pub mod cgroup;
 pub mod counter;
 pub mod endpoint;
 pub mod event;
@@ -16,7 +17,7 @@ pub mod verdict;
 
 /// Version of every layout in [`crate::abi`]; both sides carry it and refuse to mismatch. With the
 /// feature `other-layout` it is a version that no release has.
-pub const ABI_VERSION: u32 = 3 + if cfg!(feature = "other-layout") { 0x8000_0000 } else { 0 };
+pub const ABI_VERSION: u32 = 4 + if cfg!(feature = "other-layout") { 0x8000_0000 } else { 0 };
 
 /// Section of the eBPF object that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const ABI_SECTION: &str = "enforcer_abi";

@@ -6,7 +6,7 @@ use crate::{
         verdict::DropReason,
     },
     guard,
-    packet::Family,
+    packet::{self, Family, IPV4},
 };
 
 /// Where a frame that is delivered to an endpoint entered the machine.
@@ -91,6 +91,41 @@ pub fn outbound(
         (None, Role::Hub) if neighbour => Ok(BY_DESIGN),
         (None, Role::Guest) if neighbour => Err(DropReason::GuestToGuest),
         (None, Role::Guest | Role::Hub) => Err(DropReason::Policy),
+    }
+}
+
+/// Whether a process's call towards `destination` is left to its packets: it stays within the guest, or
+/// may do, or the kernel knows better. A group's packet also goes to listeners in the guest itself.
+#[must_use]
+#[inline(always)]
+pub fn is_left_to_packets(
+    endpoint: &Endpoint,
+    network: &Network,
+    family: Family,
+    destination: &[u8; 16],
+) -> bool {
+    let has_family =
+        if family == IPV4 { endpoint.ipv4 != [0; 4] } else { endpoint.ipv6 != [0; 16] };
+    endpoint.role != Role::Guest as u8
+        || !has_family
+        || guard::is_own(endpoint, family, destination)
+        || packet::is_multicast(destination, family)
+        || guard::is_subnet_broadcast(network, family, destination)
+        || guard::is_unroutable(destination, family)
+}
+
+/// The address that the endpoint has towards `destination`.
+#[must_use]
+#[inline(always)]
+pub fn own_address(endpoint: &Endpoint, family: Family, destination: &[u8; 16]) -> [u8; 16] {
+    if family == IPV4 {
+        let mut address = [0; 16];
+        address[..4].copy_from_slice(&endpoint.ipv4);
+        address
+    } else if guard::is_link_local(destination) {
+        endpoint.link_local
+    } else {
+        endpoint.ipv6
     }
 }
 

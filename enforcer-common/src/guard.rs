@@ -53,7 +53,7 @@ pub fn is_own(endpoint: &Endpoint, family: packet::Family, address: &[u8; 16]) -
 #[inline(always)]
 pub fn destination(network: &Network, packet: &Packet) -> Result<(), DropReason> {
     let to = &packet.destination;
-    if packet::is_multicast(to, packet.family) || is_subnet_broadcast(network, packet) {
+    if packet::is_multicast(to, packet.family) || is_subnet_broadcast(network, packet.family, to) {
         return Err(DropReason::Multicast);
     }
     if packet.source == *to || is_unroutable(to, packet.family) {
@@ -101,16 +101,21 @@ pub fn is_gateway(network: &Network, family: packet::Family, address: &[u8; 16])
 }
 
 #[inline(always)]
-fn is_subnet_broadcast(network: &Network, packet: &Packet) -> bool {
+pub(crate) fn is_subnet_broadcast(
+    network: &Network,
+    family: packet::Family,
+    to: &[u8; 16],
+) -> bool {
     let host_bits = !mask4(network.prefix4);
-    packet.family == IPV4
-        && in_subnet(network, IPV4, &packet.destination)
+    family == IPV4
+        && in_subnet(network, IPV4, to)
         && host_bits > 1
-        && word(&packet.destination, 0) & host_bits == host_bits
+        && word(to, 0) & host_bits == host_bits
 }
 
+/// Whether nobody beyond the endpoint itself has this address.
 #[inline(always)]
-fn is_unroutable(address: &[u8; 16], family: packet::Family) -> bool {
+pub(crate) fn is_unroutable(address: &[u8; 16], family: packet::Family) -> bool {
     if family == IPV4 {
         address[0] == 0 || address[0] == 127
     } else {
@@ -121,7 +126,7 @@ fn is_unroutable(address: &[u8; 16], family: packet::Family) -> bool {
 }
 
 #[inline(always)]
-fn is_link_local(address: &[u8; 16]) -> bool {
+pub(crate) fn is_link_local(address: &[u8; 16]) -> bool {
     address[0] == 0xfe && address[1] & 0xc0 == 0x80
 }
 

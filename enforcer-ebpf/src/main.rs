@@ -15,14 +15,19 @@
 )]
 
 mod atomic;
+mod call;
 mod maps;
 mod net;
+mod process;
 mod skb;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{btf_tracepoint, cgroup_sock_addr, classifier},
+    programs::{BtfTracePointContext, SockAddrContext, TcContext},
+};
 use enforcer_common::abi::{ABI_VERSION, event::Hook, verdict::Verdict};
 
-use crate::skb::Skb;
+use crate::{call::Asked, skb::Skb};
 
 /// Read by the loader before it loads anything.
 #[unsafe(no_mangle)]
@@ -94,6 +99,57 @@ pub fn import_flows(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn import_counters(ctx: TcContext) -> i32 {
     net::import_counters(Skb::new(&ctx)).cast_signed()
+}
+
+/// Tracepoint `sched_process_exec`: a process has begun to run another program.
+///
+/// Fails: open; it decides nothing. What it cannot record is counted.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    process::exec(&ctx);
+    0
+}
+
+/// connect(2) of an IPv4 socket, of any process: others than guests' pass.
+///
+/// Fails: open; the packet is judged by `from_guest`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[cgroup_sock_addr(connect4)]
+pub fn guest_connect4(ctx: SockAddrContext) -> i32 {
+    Asked::new(&ctx).connect4()
+}
+
+/// connect(2) of an IPv6 socket, of any process: others than guests' pass.
+///
+/// Fails: open; the packet is judged by `from_guest`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[cgroup_sock_addr(connect6)]
+pub fn guest_connect6(ctx: SockAddrContext) -> i32 {
+    Asked::new(&ctx).connect6()
+}
+
+/// sendmsg(2) and its like of an IPv4 UDP socket, with an address, of any process.
+///
+/// Fails: open; the packet is judged by `from_guest`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[cgroup_sock_addr(sendmsg4)]
+pub fn guest_sendmsg4(ctx: SockAddrContext) -> i32 {
+    Asked::new(&ctx).sendmsg4()
+}
+
+/// sendmsg(2) and its like of an IPv6 UDP socket, with an address, of any process.
+///
+/// Fails: open; the packet is judged by `from_guest`.
+/// Kernel: 6.1.
+/// Cost: see docs/verifier-instructions.toml.
+#[cgroup_sock_addr(sendmsg6)]
+pub fn guest_sendmsg6(ctx: SockAddrContext) -> i32 {
+    Asked::new(&ctx).sendmsg6()
 }
 
 #[inline(always)]

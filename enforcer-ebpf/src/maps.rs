@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     abi::{
+        cgroup::CgroupOwner,
         counter::{Counter, CounterKey, Told, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
@@ -75,6 +76,15 @@ pub static IMPORT_SCRATCH: PerCpuArray<ImportScratch, 1> = PerCpuArray::new();
 /// Ports of guest bridges by ifindex. Written by the daemon.
 #[btf_map]
 pub static ENDPOINTS: HashMap<u32, Endpoint, 8192, ON_DEMAND> = HashMap::new();
+
+/// Guests' cgroups by id. Written by the daemon, read by the programs that know the process.
+#[btf_map]
+pub static CGROUPS: HashMap<u64, CgroupOwner, 8192, ON_DEMAND> = HashMap::new();
+
+/// Which load of program `process_exec` records: while one daemon takes over from another both sit on
+/// their tracepoint. Written by the daemon.
+#[btf_map]
+pub static EXEC_LOAD: Array<u64, 1> = Array::new();
 
 /// Guest bridges by ifindex. Written by the daemon.
 #[btf_map]

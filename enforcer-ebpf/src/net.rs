@@ -2,14 +2,14 @@
 
 mod bridge;
 mod conversation;
-mod count;
-mod emit;
-mod flows;
+pub mod count;
+pub mod emit;
+pub mod flows;
 mod from_guest;
 mod icmp_error;
 mod import;
 mod neighbours;
-mod policy;
+pub mod policy;
 mod reap;
 mod stamp;
 mod to_guest;

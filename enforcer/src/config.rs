@@ -76,6 +76,8 @@ pub struct Config {
     pub max_flows: u32,
     /// What keeps guest bridges closed where no program sits.
     pub closed_by: ClosedBy,
+    /// Whether a guest's process is told at once that its packet would be denied.
+    pub refuse_at_connect: bool,
     /// Where audit records go.
     pub audit: Audit,
     /// What becomes of guests that step outside their policy.
@@ -96,6 +98,7 @@ impl Default for Config {
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
+            refuse_at_connect: true,
             audit: Audit::default(),
             outside: Outside::default(),
             metrics: None,

@@ -1,6 +1,7 @@
 //! The control path: what should be, what is, the steps from one to the other, and their execution.
 
 pub mod apply;
+mod cgroups;
 pub mod desired;
 pub mod digest;
 mod hold;

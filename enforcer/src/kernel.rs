@@ -5,9 +5,11 @@ mod bpf;
 #[cfg(feature = "bpf-log")]
 pub mod bpf_log;
 pub mod canary;
+pub mod cgroups;
 pub mod clsact;
 pub mod convert;
 pub mod features;
+mod fields;
 pub mod import;
 pub mod layout;
 pub mod links;
@@ -17,6 +19,7 @@ pub mod migrate;
 pub mod object;
 pub mod observe;
 pub mod pins;
+pub mod processes;
 mod raw;
 pub mod ring;
 pub mod sweep;
@@ -53,6 +56,15 @@ pub enum KernelError {
         /// Why.
         #[source]
         source: ProgramError,
+    },
+    /// A program that knows the process could not be attached.
+    #[error("cannot attach {program}")]
+    AttachProcess {
+        /// Name of the program.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The kernel does not say which programs are attached.
     #[error("cannot list the programs on interface {ifindex}")]

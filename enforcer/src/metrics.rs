@@ -24,6 +24,8 @@ pub use self::{
 /// The reasons of counters that count no denial.
 const FLOW_OPENED: &str = "flow_opened";
 const FLOW_CLOSED: &str = "flow_closed";
+const EXEC: &str = "exec";
+const CONNECT_REFUSED: &str = "connect_refused";
 
 /// A report as text; `took` is the time that it took to measure it.
 #[must_use]
@@ -190,7 +192,8 @@ fn counters(report: &StatusReport, out: &mut Exposition) {
             }
         }
     };
-    let denied = |reason: &str| reason != FLOW_OPENED && reason != FLOW_CLOSED;
+    let denied =
+        |reason: &str| ![FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED].contains(&reason);
     write("enforcer_denied_events_total", "Frames denied.", denied, |count| count.events);
     let help = "Packets denied, as on the wire: a super-packet is many.";
     write("enforcer_denied_packets_total", help, denied, |count| count.packets);
@@ -203,6 +206,11 @@ fn counters(report: &StatusReport, out: &mut Exposition) {
     write("enforcer_closed_flows_packets_total", help, closed, |count| count.packets);
     let help = "Bytes of flows that ended, in both directions.";
     write("enforcer_closed_flows_bytes_total", help, closed, |count| count.bytes);
+    let help = "Programs that guests' processes began to run.";
+    write("enforcer_execs_total", help, |reason| reason == EXEC, |count| count.events);
+    let help = "Calls of guests' processes that were refused before there was a packet.";
+    let refused = |reason: &str| reason == CONNECT_REFUSED;
+    write("enforcer_refused_calls_total", help, refused, |count| count.events);
     let help = "Records that the kernel wrote for the daemon.";
     write("enforcer_records_written_total", help, |_| true, |count| count.recorded);
     let help = "Records left out because of the rate for each guest and reason.";

@@ -112,7 +112,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
     #[cfg(feature = "bpf-log")]
-    show(loaded.log)?;
+    loading::read_log(loaded.log)?;
 
     let (config, config_out) = watch::channel(Arc::new(config));
     let (owners, owners_out) = watch::channel(Arc::<Owners>::default());
@@ -122,7 +122,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let records =
         Records::start(outputs, loaded.ring, loaded.counters, owners_out.clone(), journal_out)?;
     let requests = netlink::connect()?;
-    let path = PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), closing);
+    let path =
+        PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -160,7 +161,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
-    let _ = journal.send(live::told(&takeover));
+    loading::tell(&journal, &takeover, path.lock().processes.list());
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
@@ -186,17 +187,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (asked, questions) = mpsc::channel(8);
 
     let outcome = tokio::select! {
-        () = reconciler.run() => Err(SuperviseError::Ended { what: "the control loop" }),
-        () = outsiders.run() => {
-            Err(SuperviseError::Ended { what: "the watch for guests outside" })
-        }
-        () = lives => Err(SuperviseError::Ended { what: "the watch for lives" }),
-        () = importing.run() => Err(SuperviseError::Ended { what: "the import of flows" }),
-        () = early => Err(SuperviseError::Ended { what: "the watch for new interfaces" }),
-        () = following => Err(SuperviseError::Ended { what: "the events socket" }),
-        _ = &mut reporting => Err(SuperviseError::Ended { what: "the reports" }),
-        () = socket.serve(asked) => Err(SuperviseError::Ended { what: "the control socket" }),
-        () = announce(state_out, shared) => Err(SuperviseError::Ended { what: "the control loop" }),
+        () = reconciler.run() => ended("the control loop"),
+        () = outsiders.run() => ended("the watch for guests outside"),
+        () = lives => ended("the watch for lives"),
+        () = importing.run() => ended("the import of flows"),
+        () = early => ended("the watch for new interfaces"),
+        () = following => ended("the events socket"),
+        _ = &mut reporting => ended("the reports"),
+        () = socket.serve(asked) => ended("the control socket"),
+        () = announce(state_out, shared) => ended("the control loop"),
         () = obey(&reports, &mut reloader, questions, &mut signals) => Ok(()),
     };
     notify::send("STOPPING=1");
@@ -207,10 +206,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     outcome
 }
 
-/// Has the daemon's log show what the programs say.
-#[cfg(feature = "bpf-log")]
-fn show(log: kernel::bpf_log::LogRing) -> Result<(), SuperviseError> {
-    log.read(|line| tracing::debug!(target: "bpf", line)).map_err(start("the log reader"))
+fn ended(what: &'static str) -> Result<(), SuperviseError> {
+    Err(SuperviseError::Ended { what })
 }
 
 /// Ends tasks, and what they hold: a socket, the handle of the records.

@@ -6,6 +6,7 @@ mod datagram;
 mod interface;
 mod packet;
 mod registry;
+mod run;
 mod stream;
 mod sys;
 pub mod volley;
@@ -95,6 +96,9 @@ fn perform(request: Request, registry: &Arc<Registry>) -> Result<Value> {
         Request::UdpExchange { from_port, to, data, count, segment, timeout_ms } => {
             json(datagram::exchange(from_port, to, &data, count, segment, timeout_ms)?)
         }
+        Request::UdpSendTo { to, data } => json(datagram::send_to(to, &data)?),
+        Request::UdpConnect { to } => json(datagram::connect(to)?),
+        Request::Run { program, times } => json(run::run(&program, times)?),
         Request::Echo { to, interface, data, timeout_ms } => {
             json(datagram::echo(to, &interface, &data, timeout_ms)?)
         }

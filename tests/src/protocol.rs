@@ -114,6 +114,25 @@ pub enum Request {
         /// Most milliseconds to wait for an answer.
         timeout_ms: u64,
     },
+    /// Sends a datagram by `sendto`, from a socket that is not connected. Answers [`Sent`].
+    UdpSendTo {
+        /// Peer.
+        to: SocketAddr,
+        /// Payload, hexadecimal.
+        data: String,
+    },
+    /// Connects a UDP socket and sends nothing, as `getaddrinfo` does. Answers [`Connected`].
+    UdpConnect {
+        /// Peer.
+        to: SocketAddr,
+    },
+    /// Runs a program to its end, again and again. Answers [`Ran`].
+    Run {
+        /// Its path, and its arguments.
+        program: Vec<String>,
+        /// How many times.
+        times: u64,
+    },
     /// One ICMP or `ICMPv6` echo. Answers [`Exchanged`].
     Echo {
         /// Peer.
@@ -317,6 +336,17 @@ pub struct Exchanged {
     pub answer: Option<String>,
     /// `errno` of a failed send or receive.
     pub errno: Option<i32>,
+}
+
+/// Programs that were run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ran {
+    /// How many began.
+    pub began: u64,
+    /// Process id of the last, as the actor sees it.
+    pub pid: u32,
+    /// Milliseconds that all of them took.
+    pub took_ms: u64,
 }
 
 /// A running capture.

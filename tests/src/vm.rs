@@ -9,10 +9,12 @@ mod foreign;
 mod guest;
 mod live;
 mod probe;
+mod processes;
 mod survival;
 mod world;
 
 pub use live::live_flows;
+pub use processes::child;
 
 use std::time::Instant;
 
@@ -101,7 +103,10 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     let started = Instant::now();
     let mut daemon = Daemon::start(&runtime, &world)?;
     tally.note("the kernel loads every program", started, Ok(()));
-    tally.test("the table of verified instructions", || checks::verified(&daemon));
+    tally.test("the table of verified instructions", || {
+        checks::verified(&daemon)?;
+        processes::verified(&daemon)
+    });
     tally.test("TCX, or clsact where there is none", || checks::mechanism(&daemon));
     tally.test("the programs run first on every port", || checks::attached(&world, &daemon));
     tally.test("guest to host: the allowed port works", || checks::allowed(&world));
@@ -124,6 +129,9 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     tally.test("attaching anew leaves no gap", || checks::no_gap(&world, &daemon));
     tally.test("a filter of a killed daemon is replaced", || checks::leftover(&world, &daemon));
 
+    tally.test("a2, n8: a guest's processes are recorded, and refused at once", || {
+        processes::seen(&world, &daemon)
+    });
     tally.test("the self-probe is denied", || survival::probed(&mut daemon));
     tally
         .test("programs that were taken off come back", || survival::detached(&world, &mut daemon));

@@ -27,6 +27,8 @@ mod outside;
 mod passing;
 #[path = "dockerd/ports.rs"]
 mod ports;
+#[path = "dockerd/processes.rs"]
+mod processes;
 #[path = "dockerd/promises.rs"]
 mod promises;
 #[path = "dockerd/races.rs"]

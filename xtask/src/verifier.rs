@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use aya::{Btf, EbpfLoader, programs::SchedClassifier};
+use aya::{Btf, EbpfLoader, programs::Program};
 
 use crate::{
     toolchain::{TARGET, Toolchain},
@@ -75,8 +75,13 @@ fn count(workspace: &Workspace) -> Result<Counts> {
     let mut ebpf = loader.load(&bytes)?;
     let mut table = Counts::new();
     for (name, program) in ebpf.programs_mut() {
-        let program: &mut SchedClassifier = program.try_into()?;
-        program.load().with_context(|| format!("the kernel refuses {name}"))?;
+        let outcome = match program {
+            Program::SchedClassifier(program) => program.load(),
+            Program::CgroupSockAddr(program) => program.load(),
+            Program::BtfTracePoint(program) => program.load("sched_process_exec", &btf),
+            other => bail!("{name} is of a kind that nobody counts: {:?}", other.prog_type()),
+        };
+        outcome.with_context(|| format!("the kernel refuses {name}"))?;
         let count = program.info()?.verified_instruction_count();
         table.insert(name.to_owned(), count.context("this kernel does not say (since 5.16)")?);
     }

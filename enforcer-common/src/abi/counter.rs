@@ -8,9 +8,10 @@ use super::{layout::layout, pod};
 pub struct CounterKey {
     /// [`super::endpoint::Endpoint::id`] or [`super::endpoint::Network::id`].
     pub owner: u32,
-    /// A [`super::verdict::DropReason`], [`FLOW_OPENED`] or [`FLOW_CLOSED`].
+    /// A [`super::verdict::DropReason`], [`FLOW_OPENED`], [`FLOW_CLOSED`], [`EXEC`] or
+    /// [`CONNECT_REFUSED`].
     pub reason: u16,
-    /// A [`super::event::Hook`]; 0 for [`FLOW_CLOSED`], which is no program's.
+    /// A [`super::event::Hook`]; 0 for the last three, which no frame is behind.
     pub hook: u8,
     /// Padding, 0.
     pub reserved: u8,
@@ -20,6 +21,11 @@ pub struct CounterKey {
 pub const FLOW_OPENED: u16 = 0;
 /// [`CounterKey::reason`] of flows that ended.
 pub const FLOW_CLOSED: u16 = u16::MAX;
+/// [`CounterKey::reason`] of programs that a process of the owner began to run.
+pub const EXEC: u16 = u16::MAX - 1;
+/// [`CounterKey::reason`] of calls that were refused before there was a packet. Why is in the records:
+/// what is refused here is never added to the frames that are denied.
+pub const CONNECT_REFUSED: u16 = u16::MAX - 2;
 
 /// Value of map `COUNTERS`, one for each CPU.
 ///
@@ -27,7 +33,8 @@ pub const FLOW_CLOSED: u16 = u16::MAX;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
-    /// Frames (super-packets count once) denied, or flows opened or closed.
+    /// Frames (super-packets count once) denied, flows opened or closed, programs begun, calls
+    /// refused.
     pub events: u64,
     /// Packets as on the wire: a GSO super-packet counts its segments. Of closed flows: all of both
     /// directions.

@@ -17,6 +17,10 @@ pub enum EventKind {
     Denied = 2,
     /// A flow ended: a [`FlowEnd`], not an [`Event`].
     FlowClosed = 3,
+    /// A process of a guest began to run a program: an [`Exec`].
+    Exec = 4,
+    /// A process of a guest was refused a call: a [`ConnectRefused`].
+    ConnectRefused = 5,
 }
 
 impl EventKind {
@@ -27,6 +31,8 @@ impl EventKind {
             1 => Some(Self::FlowOpened),
             2 => Some(Self::Denied),
             3 => Some(Self::FlowClosed),
+            4 => Some(Self::Exec),
+            5 => Some(Self::ConnectRefused),
             _ => None,
         }
     }
@@ -229,5 +235,121 @@ pub struct FlowEnd {
     pub reserved: u8,
 }
 
+/// Room for the name of a process, as the kernel has it (`TASK_COMM_LEN`).
+pub const COMM_BYTES: usize = 16;
+/// Room for the name of a program that is run. A longer one is cut.
+pub const EXECUTABLE_BYTES: usize = 256;
+
+/// Who did something, as seen from outside every container.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Id of the cgroup that the process is in: the guest's, or one within it.
+    pub cgroup: u64,
+    /// Process id in the machine's own PID namespace (the kernel's `tgid`).
+    pub pid: u32,
+    /// User id in the machine's own user namespace.
+    pub uid: u32,
+    /// Group id, likewise.
+    pub gid: u32,
+    /// Process id of its parent; 0: not known.
+    pub parent_pid: u32,
+    /// Name of the thread, NUL at its end. The process chose it.
+    pub comm: [u8; COMM_BYTES],
+}
+
+/// A process began to run a program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// [`EVENT_ABI`].
+    pub abi: u16,
+    /// [`EventKind::Exec`].
+    pub kind: u16,
+    /// Endpoint of the guest: an id, not an ifindex.
+    pub owner: u32,
+    /// When, monotonic ns.
+    pub time_ns: u64,
+    /// Which; its name is the new program's.
+    pub process: Process,
+    /// Bytes of `executable` in use.
+    pub executable_len: u32,
+    /// Padding, 0.
+    pub reserved: u32,
+    /// The program, as the caller named it: may be a relative path, or a script. Its end is missing
+    /// when all bytes but the last are in use.
+    pub executable: [u8; EXECUTABLE_BYTES],
+}
+
+/// Which call was refused. Value of [`ConnectRefused::call`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// connect(2) of a TCP socket.
+    Connect = 1,
+    /// sendto(2), sendmsg(2) or sendmmsg(2) of a UDP socket, with an address.
+    SendMsg = 2,
+    /// A packet of a connected UDP socket.
+    Send = 3,
+}
+
+impl Call {
+    /// Every call, in order of value.
+    pub const ALL: [Self; 3] = [Self::Connect, Self::SendMsg, Self::Send];
+
+    /// The word for it in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::SendMsg => "sendmsg",
+            Self::Send => "send",
+        }
+    }
+
+    /// The call with this ABI value, if there is one.
+    #[must_use]
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Connect),
+            2 => Some(Self::SendMsg),
+            3 => Some(Self::Send),
+            _ => None,
+        }
+    }
+}
+
+/// A process was refused a call that no packet was made for.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectRefused {
+    /// [`EVENT_ABI`].
+    pub abi: u16,
+    /// [`EventKind::ConnectRefused`].
+    pub kind: u16,
+    /// Endpoint of the guest: an id, not an ifindex.
+    pub owner: u32,
+    /// When, monotonic ns.
+    pub time_ns: u64,
+    /// Who.
+    pub process: Process,
+    /// Destination address; IPv4 in the first four bytes.
+    pub destination: [u8; 16],
+    /// Destination port, host order.
+    pub destination_port: u16,
+    /// A [`super::verdict::DropReason`]: why a packet would have been denied.
+    pub reason: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`crate::packet::Family`].
+    pub family: u8,
+    /// A [`Call`].
+    pub call: u8,
+    /// Padding, 0.
+    pub reserved: u8,
+}
+
 const _: () = assert!(size_of::<Event>() == 88 && size_of::<FlowEnd>() == 112);
-pod!(Event, FlowEnd);
+const _: () = assert!(size_of::<Process>() == 40 && size_of::<Exec>() == 320);
+const _: () = assert!(size_of::<ConnectRefused>() == 80);
+pod!(Event, FlowEnd, Process, Exec, ConnectRefused);

@@ -7,6 +7,7 @@
 //! meaning changes the name.** Its place and its width may change freely.
 
 use super::{
+    cgroup::CgroupOwner,
     counter::{Counter, CounterKey, Told, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
@@ -62,6 +63,7 @@ pub const MAPS: &[MapLayout] = &[
     map("PUBLISHED", PublishedKey::LAYOUT, PUBLISHED_VALUE),
     map("USAGE", ENDPOINT_ID, Usage::LAYOUT),
     map("ENDPOINTS", IFINDEX, Endpoint::LAYOUT),
+    map("CGROUPS", CGROUP_ID, CgroupOwner::LAYOUT),
     map("FLOWS", FlowKey::LAYOUT, FlowRecord::LAYOUT),
     map("COUNTERS", CounterKey::LAYOUT, Counter::LAYOUT),
     map("TOLD", CounterKey::LAYOUT, Told::LAYOUT),
@@ -69,6 +71,7 @@ pub const MAPS: &[MapLayout] = &[
 
 const ONLY_ENTRY: Layout = integer(&[Field::integer("entry", 4)]);
 const IFINDEX: Layout = integer(&[Field::integer("ifindex", 4)]);
+const CGROUP_ID: Layout = integer(&[Field::integer("cgroup", 8)]);
 const ENDPOINT_ID: Layout = integer(&[Field::integer("endpoint", 4)]);
 const POLICY_NUMBER: Layout = integer(&[Field::integer("policy", 4)]);
 const PUBLISHED_VALUE: Layout = integer(&[Field::integer("published", 4)]);

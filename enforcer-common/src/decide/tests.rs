@@ -94,3 +94,54 @@ fn n6_unknown_roles_are_denied() {
         assert_eq!(verdict.is_ok(), value == 1 || value == 2, "role {value}");
     }
 }
+
+#[test]
+fn n8_what_stays_in_a_guest_or_may_do_is_left_to_its_packets() {
+    let six = |text: &str| text.parse::<std::net::Ipv6Addr>().expect("an address").octets();
+    let both =
+        |role| Endpoint { ipv6: six("fd00::2"), link_local: six("fe80::2"), ..endpoint(role) };
+    // Family, destination -> left to packets.
+    let rows = [
+        (IPV4, widen([8, 8, 8, 8]), false),
+        (IPV4, widen([10, 1, 0, 1]), false),
+        (IPV4, widen([10, 1, 0, 9]), false),
+        (IPV4, widen([169, 254, 169, 254]), false),
+        (IPV4, widen([10, 1, 0, 2]), true),
+        (IPV4, widen([127, 0, 0, 11]), true),
+        (IPV4, widen([0, 0, 0, 0]), true),
+        (IPV4, widen([224, 0, 0, 251]), true),
+        (IPV4, widen([255, 255, 255, 255]), true),
+        (IPV4, widen([10, 1, 255, 255]), true),
+        (IPV6, six("2001:db8::1"), false),
+        (IPV6, six("fd00::9"), false),
+        (IPV6, six("fe80::9"), false),
+        (IPV6, six("fd00::2"), true),
+        (IPV6, six("fe80::2"), true),
+        (IPV6, six("::1"), true),
+        (IPV6, six("::"), true),
+        (IPV6, six("ff02::fb"), true),
+    ];
+    for (family, destination, left) in rows {
+        let is =
+            |endpoint: &Endpoint| is_left_to_packets(endpoint, &network(), family, &destination);
+        assert_eq!(is(&both(Role::Guest)), left, "{destination:?}");
+        for role in [Role::Unknown, Role::Hub, Role::Other] {
+            assert!(is(&both(role)), "{role:?}");
+        }
+        // The kernel has no route for it, and says so.
+        let without = if family == IPV4 {
+            Endpoint { ipv4: [0; 4], ..both(Role::Guest) }
+        } else {
+            endpoint(Role::Guest)
+        };
+        assert!(is(&without), "{destination:?}");
+    }
+    let guest = both(Role::Guest);
+    for (family, destination, own) in [
+        (IPV4, widen([8, 8, 8, 8]), widen([10, 1, 0, 2])),
+        (IPV6, six("2001:db8::1"), six("fd00::2")),
+        (IPV6, six("fe80::9"), six("fe80::2")),
+    ] {
+        assert_eq!(own_address(&guest, family, &destination), own);
+    }
+}

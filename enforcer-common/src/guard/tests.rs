@@ -178,7 +178,7 @@ fn p27_a_subnet_has_a_broadcast_only_below_31() {
     ] {
         let packet = packet(IPV4, v4("10.9.9.9"), v4(last));
         assert_eq!(
-            is_subnet_broadcast(&network(prefix, 64), &packet),
+            is_subnet_broadcast(&network(prefix, 64), packet.family, &packet.destination),
             broadcast,
             "/{prefix} {last}"
         );

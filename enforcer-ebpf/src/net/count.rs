@@ -81,6 +81,70 @@ pub fn take_token(counter: &mut Counter, now: u64) -> bool {
     true
 }
 
+/// A counter of what processes do. A program that runs for a process may be interrupted by a packet, or
+/// by another process on the same CPU, so each sum is one instruction.
+#[derive(Clone, Copy)]
+pub struct OfProcess(*mut Counter);
+
+impl OfProcess {
+    /// Counts one event; `None`: there is no room for its counter, and that is counted.
+    #[inline(always)]
+    pub fn one(key: &CounterKey) -> Option<Self> {
+        let Some(counter) = entry(key) else {
+            if let Some(uncounted) = UNCOUNTED.get_ptr_mut(0) {
+                // SAFETY: this CPU's own slot, valid for this run.
+                unsafe { atomic::add64(uncounted, 1) };
+            }
+            return None;
+        };
+        let counter = &raw mut *counter;
+        // SAFETY: this CPU's own value, valid for this run; programs do not change their CPU.
+        unsafe { atomic::add64(&raw mut (*counter).events, 1) };
+        Some(Self(counter))
+    }
+
+    /// Takes one record from the owner's rate, if one is left. Two processes that interrupt one another
+    /// may share a token: a record more, never one that is not counted.
+    #[inline(always)]
+    pub fn take_token(self, now: u64) -> bool {
+        // SAFETY: as above; aligned words, each read and written at once.
+        unsafe {
+            let (tokens, refilled) = (&raw mut (*self.0).tokens, &raw mut (*self.0).refilled_ns);
+            let earned = now.saturating_sub(refilled.read_volatile()) / NS_PER_RECORD;
+            let mut left = tokens.read_volatile();
+            if earned > 0 {
+                let sum = left.saturating_add(earned);
+                left = if sum > RECORD_BURST { RECORD_BURST } else { sum };
+                refilled.write_volatile(now);
+            }
+            let taken = left > 0;
+            tokens.write_volatile(if taken { left - 1 } else { 0 });
+            taken
+        }
+    }
+
+    /// Its record is written.
+    #[inline(always)]
+    pub fn recorded(self) {
+        // SAFETY: as above.
+        unsafe { atomic::add64(&raw mut (*self.0).recorded, 1) };
+    }
+
+    /// The owner's rate is used up.
+    #[inline(always)]
+    pub fn suppressed(self) {
+        // SAFETY: as above.
+        unsafe { atomic::add64(&raw mut (*self.0).suppressed, 1) };
+    }
+
+    /// The ring is full.
+    #[inline(always)]
+    pub fn lost(self) {
+        // SAFETY: as above.
+        unsafe { atomic::add64(&raw mut (*self.0).lost, 1) };
+    }
+}
+
 #[inline(always)]
 fn entry(key: &CounterKey) -> Option<&'static mut Counter> {
     if let Some(counter) = COUNTERS.get_ptr_mut(key) {

@@ -131,14 +131,15 @@ pub fn closed(key: &FlowKey, flow: *const FlowRecord, cause: u8) {
     unsafe { bpf_ringbuf_submit(slot, wakeup()) };
 }
 
+/// The ring, for records of any length: its own type is `Event`.
 #[inline(always)]
-fn ring() -> *mut c_void {
+pub fn ring() -> *mut c_void {
     (&raw const EVENTS).cast_mut().cast()
 }
 
 /// Whether the reader is woken for this record.
 #[inline(always)]
-fn wakeup() -> u64 {
+pub fn wakeup() -> u64 {
     // SAFETY: the map is a ring buffer; the helper only reads its state.
     let waiting = unsafe { bpf_ringbuf_query(ring(), u64::from(BPF_RB_AVAIL_DATA)) };
     u64::from(if waiting > WAKE_AT_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })

@@ -1,19 +1,27 @@
 //! Audit path 1: bytes from the ring become an event. Pure; what is not understood is an error that
 //! is counted, never a guess.
 
+mod process;
+
 use enforcer_common::abi::{
     counter::{CounterKey, FLOW_CLOSED},
     event::{EVENT_ABI, EndCause, Event, EventKind, FlowEnd, Hook},
     verdict::DropReason,
 };
 
+pub use process::{Began, Refused};
+
 /// An event, understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
     /// A frame opened a flow, or was denied.
     Judged(Judged),
     /// A flow ended.
     Ended(Ended),
+    /// A process began to run a program.
+    Began(Box<Began>),
+    /// A process was refused a call.
+    Refused(Refused),
 }
 
 /// A frame and its verdict.
@@ -39,7 +47,7 @@ pub struct Ended {
 impl Decoded {
     /// What the kernel counted it under.
     #[must_use]
-    pub const fn counter(&self) -> CounterKey {
+    pub fn counter(&self) -> CounterKey {
         match self {
             Self::Judged(Judged { event, .. }) => CounterKey {
                 owner: event.owner,
@@ -50,15 +58,19 @@ impl Decoded {
             Self::Ended(Ended { end, .. }) => {
                 CounterKey { owner: end.owner, reason: FLOW_CLOSED, hook: 0, reserved: 0 }
             }
+            Self::Began(began) => began.counter(),
+            Self::Refused(refused) => refused.counter(),
         }
     }
 
     /// When it happened, monotonic ns.
     #[must_use]
-    pub const fn time_ns(&self) -> u64 {
+    pub fn time_ns(&self) -> u64 {
         match self {
             Self::Judged(Judged { event, .. }) => event.time_ns,
             Self::Ended(Ended { end, .. }) => end.time_ns,
+            Self::Began(began) => began.time_ns,
+            Self::Refused(refused) => refused.event.time_ns,
         }
     }
 }
@@ -84,6 +96,9 @@ pub enum DecodeError {
     /// Not known.
     #[error("a flow's end with cause {0}")]
     Cause(u8),
+    /// Not known.
+    #[error("a refusal of call {0}")]
+    Call(u8),
 }
 
 /// Decodes one event.
@@ -103,6 +118,10 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
             let cause = EndCause::from_value(end.cause).ok_or(DecodeError::Cause(end.cause))?;
             Ok(Decoded::Ended(Ended { cause, end }))
         }
+        EventKind::Exec => {
+            process::began(bytes).map(|began| Decoded::Began(Box::new(began))).ok_or(length)
+        }
+        EventKind::ConnectRefused => process::refused(bytes).map(Decoded::Refused),
     }
 }
 

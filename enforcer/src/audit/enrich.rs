@@ -1,6 +1,8 @@
 //! Audit path 2: ids become names. An owner is known for a while after it is gone, for its last
 //! events are read later than it ends.
 
+mod process;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -118,6 +120,8 @@ impl Names {
         match decoded {
             Decoded::Judged(judged) => self.judged(judged),
             Decoded::Ended(ended) => Body::FlowClosed(Box::new(self.ended(ended, clock))),
+            Decoded::Began(began) => Body::Exec(Box::new(self.began(began))),
+            Decoded::Refused(refused) => Body::ConnectRefused(Box::new(self.refused(refused))),
         }
     }
 

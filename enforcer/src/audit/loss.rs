@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use enforcer_common::abi::{
-    counter::{Counter, CounterKey, FLOW_CLOSED, FLOW_OPENED, Told},
+    counter::{CONNECT_REFUSED, Counter, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED, Told},
     event::Hook,
     verdict::DropReason,
 };
@@ -121,22 +121,30 @@ pub fn of(subject: Subject, key: LossKey, count: u64) -> Loss {
 pub fn reason_name(reason: u16) -> String {
     match DropReason::from_value(reason) {
         Some(reason) => reason.name().to_owned(),
-        None if reason == FLOW_OPENED => "flow_opened".to_owned(),
-        None if reason == FLOW_CLOSED => "flow_closed".to_owned(),
-        None => format!("reason_{reason}"),
+        None => match OTHERS.iter().find(|(value, _)| *value == reason) {
+            Some((_, name)) => (*name).to_owned(),
+            None => format!("reason_{reason}"),
+        },
     }
 }
+
+/// Counters of what is no frame denied.
+const OTHERS: [(u16, &str); 4] = [
+    (FLOW_OPENED, "flow_opened"),
+    (FLOW_CLOSED, "flow_closed"),
+    (EXEC, "exec"),
+    (CONNECT_REFUSED, "connect_refused"),
+];
 
 /// The value of a counter's reason by its word.
 #[must_use]
 pub fn reason_value(word: &str) -> Option<u16> {
-    match word {
-        "flow_opened" => Some(FLOW_OPENED),
-        "flow_closed" => Some(FLOW_CLOSED),
-        _ => match DropReason::ALL.iter().find(|reason| reason.name() == word) {
-            Some(reason) => Some(*reason as u16),
-            None => word.strip_prefix("reason_")?.parse().ok(),
-        },
+    if let Some((value, _)) = OTHERS.iter().find(|(_, name)| *name == word) {
+        return Some(*value);
+    }
+    match DropReason::ALL.iter().find(|reason| reason.name() == word) {
+        Some(reason) => Some(*reason as u16),
+        None => word.strip_prefix("reason_")?.parse().ok(),
     }
 }
 
@@ -188,7 +196,7 @@ mod tests {
         assert_eq!(reason_name(FLOW_CLOSED), "flow_closed");
         assert_eq!(reason_name(999), "reason_999");
         let known = DropReason::ALL.iter().map(|reason| *reason as u16);
-        for value in known.chain([FLOW_OPENED, FLOW_CLOSED, 999]) {
+        for value in known.chain([FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED, 999]) {
             assert_eq!(reason_value(&reason_name(value)), Some(value));
         }
         assert_eq!(reason_value("nonsense"), None);

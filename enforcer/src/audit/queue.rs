@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use enforcer_common::abi::{
-    counter::{CounterKey, FLOW_CLOSED, FLOW_OPENED},
+    counter::{CONNECT_REFUSED, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED},
     event::Hook,
 };
 
@@ -67,6 +67,10 @@ impl Account {
                 })
             }
             Body::FlowClosed(closed) => Self::Event(key(closed.subject.endpoint, FLOW_CLOSED, "")),
+            Body::Exec(exec) => Self::Event(key(exec.subject.endpoint, EXEC, "")),
+            Body::ConnectRefused(refused) => {
+                Self::Event(key(refused.subject.endpoint, CONNECT_REFUSED, ""))
+            }
             Body::Loss(loss) => reason_value(&loss.reason).map_or(Self::Nothing, |reason| {
                 let counter = key(loss.subject.endpoint, reason, &loss.hook);
                 Self::Loss(LossKey { counter, cause: loss.cause }, loss.count)
@@ -81,6 +85,7 @@ impl Account {
             | Body::Policy(_)
             | Body::Config(_)
             | Body::Stored(_)
+            | Body::Unseen(_)
             | Body::Daemon(_) => Self::Nothing,
         }
     }

@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::schema::{MAC, SHA256, words};
 use super::store::Retention;
 
+mod process;
+
+pub use process::{ConnectRefused, Exec, Process, Unseen};
+
 /// Version of the records.
 pub const VERSION: u32 = 1;
 
@@ -59,6 +63,8 @@ impl Body {
             Self::FlowClosed(closed) => Some(&closed.subject),
             Self::Loss(loss) => Some(&loss.subject),
             Self::Guest(guest) => Some(&guest.subject),
+            Self::Exec(exec) => Some(&exec.subject),
+            Self::ConnectRefused(refused) => Some(&refused.subject),
             _ => None,
         }
     }
@@ -77,6 +83,9 @@ impl Body {
             Self::Takeover(_) => "takeover",
             Self::Stored(_) => "stored",
             Self::Retention(_) => "retention",
+            Self::Exec(_) => "exec",
+            Self::ConnectRefused(_) => "connect_refused",
+            Self::Unseen(_) => "unseen",
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
             Self::Policy(_) => "policy",
@@ -97,6 +106,12 @@ pub enum Body {
     FlowClosed(Box<FlowClosed>),
     /// A frame was denied.
     Denied(Box<Traffic>),
+    /// A process of a guest began to run a program.
+    Exec(Box<Exec>),
+    /// A process of a guest was refused a call, before there was a packet.
+    ConnectRefused(Box<ConnectRefused>),
+    /// What guests' processes do is not seen.
+    Unseen(Unseen),
     /// Records that were not written.
     Loss(Loss),
     /// Records that were made and that the sink in which this stands did not get.
@@ -469,8 +484,8 @@ pub struct Loss {
     #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(test, schemars(extend("enum" = words::hooks())))]
     pub hook: String,
-    /// Reason of the denials, `flow_opened` or `flow_closed`; `reason_` and a number: not known to
-    /// this daemon, 0: to nobody.
+    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec` or `connect_refused`; `reason_` and a
+    /// number: not known to this daemon, 0: to nobody.
     #[serde(rename = "event.reason")]
     #[cfg_attr(test, schemars(extend("anyOf" = words::loss_reasons())))]
     pub reason: String,

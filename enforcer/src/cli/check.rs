@@ -118,6 +118,7 @@ fn as_json(config: &Config) -> serde_json::Value {
                 ClosedBy::Nft => "nft",
                 ClosedBy::Nobody => "nobody",
             },
+            "refuse_at_connect": config.refuse_at_connect,
         },
         "metrics": config.metrics.as_ref().map(|at| match at {
             MetricsAt::Listen(address) => json!({"listen": address}),

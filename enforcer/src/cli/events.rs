@@ -126,6 +126,27 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             );
             ("flow_closed", &f.subject.container, what)
         }
+        Body::Exec(e) => {
+            let what = format!(
+                "{} ({}), pid {}, user {}",
+                e.executable, e.process.name, e.process.pid, e.process.user
+            );
+            ("exec", &e.subject.container, what)
+        }
+        Body::ConnectRefused(r) => {
+            let what = format!(
+                "{} to {} port {} protocol {}: {} (pid {}, {})",
+                r.call,
+                r.destination,
+                r.destination_port,
+                r.protocol,
+                r.reason,
+                r.process.pid,
+                r.process.name
+            );
+            ("refused", &r.subject.container, what)
+        }
+        Body::Unseen(u) => ("unseen", &u.container, format!("{}: {}", u.what, u.why)),
         Body::Loss(l) => {
             let cause = serde_json::to_value(l.cause).unwrap_or_default();
             let cause = cause.as_str().unwrap_or_default().to_owned();

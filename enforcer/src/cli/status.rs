@@ -52,6 +52,7 @@ fn render(report: &StatusReport) -> String {
     if report.backlog > 0 {
         head.push(format!("{} ports wait for their programs, denied until then", report.backlog));
     }
+    head.extend(report.unseen.iter().map(|what| format!("not seen: {what}")));
     head.push(format!("docker: {}", report.docker));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");

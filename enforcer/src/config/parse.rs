@@ -62,6 +62,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         mark_mask,
         max_flows,
         closed_by,
+        refuse_at_connect: raw.daemon.refuse_at_connect.unwrap_or(true),
         audit,
         outside,
         metrics,

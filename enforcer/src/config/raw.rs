@@ -34,6 +34,7 @@ pub(super) struct RawDaemon {
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
     pub(super) closed_by: Option<Spanned<String>>,
+    pub(super) refuse_at_connect: Option<bool>,
 }
 
 /// `[audit]`.

@@ -24,6 +24,7 @@ use crate::{
         links::{Hooks, is_ingress},
         maps::Maps,
         observe,
+        processes::Processes,
     },
     model::{
         closure::{Closure, Drops},
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub hooks: Hooks,
     /// Maps.
     pub maps: Maps,
+    /// Programs that know the process.
+    pub processes: Processes,
 }
 
 /// Shared access to the packet path and to bridge ports.
@@ -72,10 +75,11 @@ impl PacketPath {
     pub fn new(
         hooks: Hooks,
         maps: Maps,
+        processes: Processes,
         netlink: rtnetlink::Handle,
         (closure, closes): (Table, Closes),
     ) -> Self {
-        let loaded = Arc::new(Mutex::new(Loaded { hooks, maps }));
+        let loaded = Arc::new(Mutex::new(Loaded { hooks, maps, processes }));
         Self { loaded, netlink, fdb: Arc::default(), closure, steps: Arc::default(), closes }
     }
 
@@ -128,7 +132,7 @@ impl PacketPath {
             !loaded.hooks.uses_tcx()
                 || observe::runs_first(&loaded.hooks, *ifindex, *hook).unwrap_or(false)
         };
-        observed.first.iter().all(first) && loaded.hooks.are_pinned()
+        observed.first.iter().all(first) && loaded.are_pinned()
     }
 
     /// Reads what the kernel holds, on the interfaces that this process touched.
@@ -137,7 +141,7 @@ impl PacketPath {
         let mut observed = {
             let loaded = self.lock();
             let mut observed = observe::maps(&loaded.maps)?;
-            observed.pinned = loaded.hooks.are_pinned();
+            observed.pinned = loaded.are_pinned();
             for (ifindex, hook) in loaded.hooks.held() {
                 observed.held.insert((ifindex, hook));
                 if !loaded.hooks.uses_tcx() {
@@ -198,12 +202,20 @@ impl Execute for PacketPath {
 }
 
 impl Loaded {
+    /// Whether everything that outlives the daemon is pinned, and does something.
+    fn are_pinned(&self) -> bool {
+        self.hooks.are_pinned() && self.processes.are_pinned()
+    }
+
     fn execute(&mut self, action: &Action) -> Result<(), KernelError> {
-        let Self { hooks, maps } = self;
+        let Self { hooks, maps, processes } = self;
         match action {
             Action::Attach(ifindex, hook) => hooks.attach(*ifindex, *hook),
             Action::Detach(ifindex, hook) => hooks.detach(*ifindex, *hook),
-            Action::Pin => hooks.pin(),
+            Action::Pin => {
+                hooks.pin()?;
+                processes.pin()
+            }
             Action::PutLedger(ledger) => maps.set_ledger(*ledger),
             Action::PutNetwork(ifindex, network) => maps.networks.put(ifindex, network),
             Action::DropNetwork(ifindex) => maps.networks.remove(ifindex),
@@ -215,6 +227,8 @@ impl Loaded {
             Action::DropPublished(key) => maps.published.remove(key),
             Action::PutHub(key, hub) => maps.hubs.put(key, hub),
             Action::DropHub(key) => maps.hubs.remove(key),
+            Action::PutCgroup(cgroup, owner) => maps.cgroups.put(cgroup, owner),
+            Action::DropCgroup(cgroup) => maps.cgroups.remove(cgroup),
             Action::PutPolicy(number, policy, rules) => maps.put_policy(*number, *policy, rules),
             Action::DropPolicy(number) => maps.drop_policy(*number),
             Action::DropRule(key) => maps.rules.remove(key),

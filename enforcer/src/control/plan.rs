@@ -5,12 +5,15 @@
 mod display;
 mod values;
 
+pub(super) use values::container as container_bytes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use enforcer_common::abi::{
+    cgroup::CgroupOwner,
     endpoint::{Endpoint, Hub, HubKey, Network, Role},
     event::Hook,
     ledger::Ledger,
@@ -50,6 +53,10 @@ pub enum Action {
     PutEndpoint(u32, Endpoint),
     /// Forget a port.
     DropEndpoint(u32),
+    /// Write whose a cgroup is.
+    PutCgroup(u64, CgroupOwner),
+    /// Forget it.
+    DropCgroup(u64),
     /// Make the flow counters of an endpoint id.
     CreateUsage(u32),
     /// Remove them.
@@ -225,6 +232,7 @@ pub fn plan(desired: &Desired, observed: &Observed, identities: &mut Identities)
     plan.networks();
     plan.hubs();
     plan.endpoints();
+    plan.cgroups();
     plan.early();
     plan.remove();
     plan.ledger();
@@ -351,6 +359,18 @@ impl Planner<'_> {
         }
     }
 
+    /// After the endpoints that they name.
+    fn cgroups(&mut self) {
+        for (cgroup, wanted) in &self.desired.cgroups {
+            let Some(endpoint) = self.identities.endpoints.get(&wanted.ifindex) else { continue };
+            let ifindex = if wanted.judged { wanted.ifindex } else { 0 };
+            let value = CgroupOwner { owner: endpoint.id, ifindex };
+            if self.observed.cgroups.get(cgroup) != Some(&value) {
+                self.actions.push(Action::PutCgroup(*cgroup, value));
+            }
+        }
+    }
+
     /// Whether the kernel was seen to run all programs that stand between this port and the rest.
     fn is_policed(&self, ifindex: u32, endpoint: &DesiredEndpoint) -> bool {
         let runs = |ifindex: u32, hooks: [Hook; 2]| {
@@ -392,6 +412,8 @@ impl Planner<'_> {
     fn remove(&mut self) {
         let (desired, observed) = (self.desired, self.observed);
         let push = &mut self.actions;
+        let gone = |cgroup: &&u64| !desired.cgroups.contains_key(cgroup);
+        push.extend(observed.cgroups.keys().filter(gone).copied().map(Action::DropCgroup));
         let gone = |ifindex: &&u32| !desired.endpoints.contains_key(ifindex);
         for ifindex in observed.endpoints.keys().filter(gone) {
             push.push(Action::DropEndpoint(*ifindex));

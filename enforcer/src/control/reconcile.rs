@@ -11,7 +11,7 @@ use enforcer_common::abi::endpoint::Role;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
-    apply,
+    apply, cgroups,
     desired::{self, Facts},
     digest, hold,
     path::{ObserveError, PacketPath},
@@ -19,8 +19,10 @@ use super::{
     repair::{self, Mended},
 };
 use crate::{
-    audit::record::{Body, PolicyChange, Repair},
+    audit::record::{Body, PolicyChange, Repair, Unseen},
+    causes::causes,
     config::Config,
+    kernel,
     model::{
         desired::Desired,
         inventory::Inventory,
@@ -37,6 +39,8 @@ const PERIOD: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_millis(250);
 /// A veth without a bridge for this long is not about to become a guest's port.
 const SETTLED: Duration = Duration::from_secs(10);
+/// A guest's cgroup is there before its first instruction; one that is not there by now is not coming.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(3);
 /// First and longest wait before a port without identity is looked at again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// Rounds of plan and apply at one wake-up; a calm machine needs two.
@@ -79,6 +83,8 @@ pub struct State {
     pub failures: Vec<String>,
     /// Wake-ups so far; 0: never ran.
     pub runs: u64,
+    /// Guests whose processes are not seen, and why, for people.
+    pub unseen: Vec<String>,
     /// The config that it wanted.
     pub config: Option<Arc<Config>>,
 }
@@ -93,6 +99,17 @@ struct Memory {
     settled: Option<Settled>,
     /// Guest bridges by the name that the config has, whatever they are called now.
     bridges: BTreeMap<String, u32>,
+    cgroups: kernel::cgroups::Cgroups,
+    /// Guests without a cgroup of their own, by container id.
+    without: BTreeMap<String, Without>,
+}
+
+/// A guest without a cgroup of its own.
+#[derive(Debug)]
+struct Without {
+    since: Instant,
+    /// For people, once it has been told.
+    told: Option<String>,
 }
 
 /// The kernel held everything that was wanted.
@@ -143,7 +160,8 @@ impl Reconciler {
         }
     }
 
-    /// Brings the kernel to what it should hold; says whether a port lacks its identity.
+    /// Brings the kernel to what it should hold; says whether a port lacks its identity, or a guest
+    /// its cgroup.
     async fn wake(&mut self, memory: &mut Memory) -> bool {
         let config = Arc::clone(&self.config.borrow_and_update());
         let links = Arc::clone(&self.links.borrow_and_update());
@@ -154,11 +172,13 @@ impl Reconciler {
             settled: memory.settled(&links, Instant::now()),
             bridges: memory.bridges(&config, &links),
         };
+        let (found, missing) = memory.cgroups(&config, &inventory);
         let mut desired = desired::desired(&config, &inventory, &links, &facts);
         memory.runs += 1;
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
                 hold::hold(&mut desired, &config, &inventory, &observed);
+                cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);
                 if memory.runs > 1 {
                     self.publish(memory, &desired, &observed, Vec::new(), None);
                 }
@@ -170,9 +190,44 @@ impl Reconciler {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot observe");
             (Observed::default(), vec![error.to_string()])
         });
+        let incomplete = self.tell_unseen(memory, &desired, &missing);
         let unidentified = desired.endpoints.values().any(|e| e.role == Role::Unknown);
         self.publish(memory, &desired, &observed, failures, Some(config));
-        unidentified
+        unidentified || incomplete
+    }
+
+    /// Records the guests whose processes are not seen, each once; says whether one may still be.
+    fn tell_unseen(
+        &self,
+        memory: &mut Memory,
+        desired: &Desired,
+        missing: &BTreeMap<String, String>,
+    ) -> bool {
+        let without = cgroups::without(desired);
+        let now = Instant::now();
+        memory.without.retain(|container, _| without.contains_key(container));
+        let mut incomplete = false;
+        for (container, name) in without {
+            let known = memory
+                .without
+                .entry(container.clone())
+                .or_insert(Without { since: now, told: None });
+            if known.told.is_some() {
+                continue;
+            }
+            if now.duration_since(known.since) < CGROUP_PATIENCE {
+                incomplete = true;
+                continue;
+            }
+            let why = missing.get(&container).cloned().unwrap_or_default();
+            tracing::warn!(container, name, why, "what its processes do is not seen");
+            known.told = Some(format!("processes of {name}: {why}"));
+            let what = "processes".to_owned();
+            let unseen = Unseen { what, container_id: Some(container), container: name, why };
+            // Nobody listens any more: the daemon is stopping.
+            let _ = self.journal.send(Body::Unseen(unseen));
+        }
+        incomplete
     }
 
     /// What is known now: also before a long plan is done, for `status` tells how much is left of it.
@@ -189,6 +244,7 @@ impl Reconciler {
             observed: observed.clone(),
             failures,
             runs: memory.runs,
+            unseen: memory.without.values().filter_map(|without| without.told.clone()).collect(),
             config,
         };
         self.state.send_replace(Arc::new(state));
@@ -297,10 +353,8 @@ impl Reconciler {
 
     /// Asked anew each time: the number of a namespace that is gone is given to another one.
     async fn namespaces(&self, config: &Config, inventory: &Inventory) -> BTreeMap<String, i32> {
-        let bridges: Vec<&String> = config.networks.values().map(|n| &n.bridge).collect();
-        let attached = inventory.networks.values().filter(|n| bridges.contains(&&n.bridge));
         let mut found = BTreeMap::new();
-        for id in attached.flat_map(|network| network.attachments.keys()) {
+        for id in attached(config, inventory) {
             let sandbox = inventory.containers.get(id).and_then(|c| c.sandbox.as_deref());
             let Some(sandbox) = sandbox else { continue };
             match netlink::netns::number(&self.netlink, sandbox).await {
@@ -315,6 +369,28 @@ impl Reconciler {
 }
 
 impl Memory {
+    /// The cgroups that guests' containers are in, and why others' are not known.
+    fn cgroups(
+        &mut self,
+        config: &Config,
+        inventory: &Inventory,
+    ) -> (BTreeMap<String, u64>, BTreeMap<String, String>) {
+        let (mut found, mut missing) = (BTreeMap::new(), BTreeMap::new());
+        let root = kernel::cgroups::root();
+        for id in attached(config, inventory) {
+            let pid = inventory.containers.get(id).map_or(0, |container| container.pid);
+            let outcome = match &root {
+                Some(root) => self.cgroups.find(root, id, pid),
+                None => Err(kernel::cgroups::NoCgroup::NoHierarchy),
+            };
+            match outcome {
+                Ok(cgroup) => drop(found.insert(id.clone(), cgroup)),
+                Err(error) => drop(missing.insert(id.clone(), causes(&error))),
+            }
+        }
+        (found, missing)
+    }
+
     /// Returns when something that was in place is not any more.
     async fn watch(&mut self, path: &PacketPath, observed: &Observed) {
         loop {
@@ -356,6 +432,13 @@ impl Memory {
         let old = |since: &Instant| now.duration_since(*since) >= SETTLED;
         self.masterless.iter().filter(|(_, since)| old(since)).map(|(i, _)| *i).collect()
     }
+}
+
+/// Containers on guest networks.
+fn attached<'a>(config: &Config, inventory: &'a Inventory) -> impl Iterator<Item = &'a String> {
+    let is_ours = |bridge: &String| config.networks.values().any(|n| n.bridge == *bridge);
+    let ours = inventory.networks.values().filter(move |network| is_ours(&network.bridge));
+    ours.flat_map(|network| network.attachments.keys())
 }
 
 /// Attaches to each new veth at its first appearance, before it is anybody's port.

@@ -29,6 +29,7 @@ fn one(action: &Action, tcx: bool) -> Option<Mended> {
         Action::SetPort(ifindex, _) => ("port settings".to_owned(), *ifindex),
         Action::SetMac(ifindex, _) => ("FDB entry".to_owned(), *ifindex),
         Action::PutHub(key, _) => ("hub".to_owned(), key.network),
+        Action::PutCgroup(_, owner) => ("cgroup".to_owned(), owner.ifindex),
         Action::PutPolicy(..) => ("policy".to_owned(), 0),
         Action::CreateUsage(_) => ("quotas".to_owned(), 0),
         Action::PutPublished(_) => ("published port".to_owned(), 0),
@@ -42,6 +43,7 @@ fn one(action: &Action, tcx: bool) -> Option<Mended> {
         | Action::DropUsage(_)
         | Action::DropPublished(_)
         | Action::DropHub(_)
+        | Action::DropCgroup(_)
         | Action::DropPolicy(_)
         | Action::DropRule(_)
         | Action::Open => return None,

@@ -76,6 +76,7 @@ pub(super) fn container(
         labels,
         sandbox: settings.sandbox_key.filter(|key| !key.is_empty()),
         published: published(settings.ports.unwrap_or_default()),
+        pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         running: state.running.unwrap_or(false),
         started: state.started_at.unwrap_or_default(),
         network_mode: from.host_config.and_then(|host| host.network_mode).unwrap_or_default(),

@@ -21,6 +21,7 @@ const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const MAP_GET_FD_BY_ID: libc::c_long = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_QUERY: libc::c_long = 16;
+const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
@@ -34,6 +35,8 @@ const MOST_ON_A_HOOK: u32 = 64;
 const MOST_MAPS: u32 = 64;
 /// `BPF_LINK_TYPE_TCX`.
 const LINK_TYPE_TCX: u32 = 11;
+/// `BPF_LINK_TYPE_CGROUP`.
+const LINK_TYPE_CGROUP: u32 = 3;
 
 /// Where a TCX program sits. Values of the kernel's `enum bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,14 @@ struct LinkCreate {
     pad: u32,
     expected_revision: u64,
     rest: [u64; 6],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepoint {
+    name: u64,
+    prog_fd: u32,
+    pad: u32,
 }
 
 #[repr(C)]
@@ -240,6 +251,49 @@ pub(super) fn attach_tcx(
             ..Default::default()
         },
     )
+}
+
+/// Puts a program on the tracepoint that it was loaded for. The link lives as long as the descriptor and
+/// its pins; it can be neither updated nor taken off.
+pub(super) fn attach_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // No name: the program has the tracepoint's BTF type.
+    descriptor(
+        RAW_TRACEPOINT_OPEN,
+        &mut RawTracepoint { name: 0, prog_fd: number(program), pad: 0 },
+    )
+}
+
+/// Puts a program on a cgroup and all below it, behind those that are there. The link lives as long as
+/// the descriptor and its pins.
+pub(super) fn attach_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    descriptor(
+        LINK_CREATE,
+        &mut LinkCreate {
+            prog_fd: number(program),
+            target_ifindex: number(cgroup),
+            attach_type,
+            ..Default::default()
+        },
+    )
+}
+
+/// Whether a link on a cgroup or a tracepoint does anything. Only the former can be taken off.
+pub(super) fn is_attached(link: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut raw = RawLinkInfo::default();
+    info(link, &mut raw)?;
+    // A cgroup's id lies where an interface's index does; 0: it was taken off.
+    Ok(raw.kind != LINK_TYPE_CGROUP || (raw.ifindex, raw.attach_type) != (0, 0))
+}
+
+/// Kernel's id of a program.
+pub(super) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut raw = RawProgramInfo::default();
+    info(program, &mut raw)?;
+    Ok(raw.id)
 }
 
 /// Has a link run another program. A frame meets either the old one or the new one.

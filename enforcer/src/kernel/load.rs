@@ -14,6 +14,7 @@ use enforcer_common::abi::event::Hook;
 use super::{
     KernelError,
     features::Features,
+    fields::Fields,
     import::{self, Importer},
     layout,
     links::Hooks,
@@ -21,7 +22,9 @@ use super::{
     migrate::MigrateError,
     object::{self, ObjectError},
     pins::{Anchors, MAPS, PinError, Pins, RING},
+    processes::{self, Processes},
     ring::EventRing,
+    sys,
 };
 use crate::model::closure::stamps;
 
@@ -40,6 +43,8 @@ pub struct Loaded {
     pub hooks: Hooks,
     /// Maps that control writes.
     pub maps: Maps,
+    /// Programs that know the process.
+    pub processes: Processes,
     /// Counters of denials and records.
     pub counters: CounterMap,
     /// Events.
@@ -147,7 +152,9 @@ impl Programs {
 /// Loads everything on the maps that are pinned, and pins those that are not; attaches nothing.
 pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Loaded, LoadError> {
     let fresh = pins.maps()?.is_empty();
-    let mut programs = programs(options, pins)?;
+    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+    let globals = globals();
+    let mut programs = programs(options, &btf, globals.as_ref().ok(), pins)?;
     let ebpf = &mut programs.ebpf;
     #[cfg(feature = "bpf-log")]
     let log = super::bpf_log::LogRing::take(ebpf)?;
@@ -155,6 +162,7 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
         load_program(ebpf, name)?;
     }
     let importer = Importer::new(ebpf)?;
+    let processes = Processes::load(ebpf, &btf, &globals, pins.clone())?;
     let ring = EventRing::take(ebpf)?;
     let counters = CounterMap::take(ebpf)?;
     let maps = Maps::take(ebpf)?;
@@ -169,10 +177,14 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
         );
     }
     let again = pins.clone();
-    let reload = Box::new(move || self::programs(options, &again));
+    let reload = Box::new(move || {
+        let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+        self::programs(options, &btf, None, &again)
+    });
     Ok(Loaded {
         hooks: Hooks::new(programs, reload, pins.clone(), anchors, features.tcx),
         maps,
+        processes,
         counters,
         ring,
         fresh,
@@ -182,14 +194,23 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
     })
 }
 
-fn programs(options: LoadOptions, pins: &Pins) -> Result<Programs, LoadError> {
+/// What the programs that know the process are told; an error is for people.
+fn globals() -> Result<processes::Globals, String> {
+    Ok(processes::Globals { load: sys::monotonic_ns(), fields: Fields::of_kernel()? })
+}
+
+fn programs(
+    options: LoadOptions,
+    btf: &Btf,
+    globals: Option<&processes::Globals>,
+    pins: &Pins,
+) -> Result<Programs, LoadError> {
     let bytes = object::embedded()?;
     let (from_guest, from_host) =
         stamps(options.mark_mask).ok_or(LoadError::MarkMask { mask: options.mark_mask })?;
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     let mut loader = EbpfLoader::new();
     loader
-        .btf(Some(&btf))
+        .btf(Some(btf))
         .override_global("MARK_FROM_GUEST", &from_guest, true)
         .override_global("MARK_FROM_HOST", &from_host, true)
         .override_global("MARK_MASK", &options.mark_mask, true)
@@ -197,6 +218,13 @@ fn programs(options: LoadOptions, pins: &Pins) -> Result<Programs, LoadError> {
         .map_max_entries("CHECKS_SOON", options.max_flows.saturating_mul(2))
         .map_max_entries("CHECKS_LATER", options.max_flows)
         .verifier_log_level(VerifierLogLevel::STATS);
+    if let Some(processes::Globals { load, fields }) = globals {
+        loader
+            .override_global("EXEC_LOADED", load, true)
+            .override_global("BPRM_FILENAME", &fields.bprm_filename, true)
+            .override_global("TASK_PARENT", &fields.task_parent, true)
+            .override_global("TASK_TGID", &fields.task_tgid, true);
+    }
     for map in MAPS.into_iter().chain([RING]) {
         loader.map_pin_path(map, pins.map(map));
     }

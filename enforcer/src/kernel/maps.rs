@@ -5,6 +5,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
 };
 use enforcer_common::abi::{
+    cgroup::CgroupOwner,
     counter::{Counter, CounterKey, Told, Usage},
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
@@ -18,6 +19,8 @@ use super::{KernelError, load::LoadError};
 pub struct Maps {
     /// Ports of guest bridges by ifindex.
     pub endpoints: Table<u32, Endpoint>,
+    /// Guests' cgroups by id.
+    pub cgroups: Table<u64, CgroupOwner>,
     /// Guest bridges by ifindex.
     pub networks: Table<u32, Network>,
     /// Addresses of hubs' containers.
@@ -38,6 +41,7 @@ impl Maps {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
             endpoints: Table::take(ebpf, "ENDPOINTS")?,
+            cgroups: Table::take(ebpf, "CGROUPS")?,
             networks: Table::take(ebpf, "NETWORKS")?,
             hubs: Table::take(ebpf, "HUBS")?,
             rules: Table::take(ebpf, "RULES")?,

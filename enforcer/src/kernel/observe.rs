@@ -10,6 +10,7 @@ pub fn maps(maps: &Maps) -> Result<Observed, KernelError> {
     Ok(Observed {
         networks: maps.networks.list()?.into_iter().collect(),
         endpoints: maps.endpoints.list()?.into_iter().collect(),
+        cgroups: maps.cgroups.list()?.into_iter().collect(),
         hubs: maps.hubs.list()?.into_iter().collect(),
         policies: maps.list_policies()?.into_iter().collect(),
         rules: maps.rules.list()?.into_iter().collect(),

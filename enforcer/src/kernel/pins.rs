@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <pin_dir>/links/<ifindex>-<hook>    TCX links; they are the same whatever layout the maps have
+//! <pin_dir>/links/<program>           links of programs that know the process
 //! <pin_dir>/v<ABI>/<MAP>              maps of one layout
 //! ```
 
@@ -22,8 +23,10 @@ use super::{KernelError, bpf, raw::RawMap, sys};
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Every map that outlives the daemon: all but those that only one run of a program uses.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 18] = [
     "ENDPOINTS",
+    "CGROUPS",
+    "EXEC_LOAD",
     "NETWORKS",
     "HUBS",
     "POLICIES",
@@ -135,6 +138,19 @@ impl Pins {
     #[must_use]
     pub fn link(&self, ifindex: u32, hook: Hook) -> PathBuf {
         self.links_dir().join(format!("{ifindex}-{}", hook.name()))
+    }
+
+    /// Where the link of a program is pinned that is on no interface.
+    #[must_use]
+    pub fn process_link(&self, program: &str) -> PathBuf {
+        self.links_dir().join(program)
+    }
+
+    /// Names of the programs on no interface whose links are pinned.
+    pub fn process_links(&self) -> Result<Vec<String>, PinError> {
+        let mut found = names(&self.links_dir())?;
+        found.retain(|name| link_name(name).is_none());
+        Ok(found)
     }
 
     /// All pinned links: interface, hook, path.

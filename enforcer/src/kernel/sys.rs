@@ -49,7 +49,16 @@ pub(super) fn is_root() -> bool {
 
 /// Whether a path lies on a BPF file system.
 pub(super) fn is_bpffs(path: &Path) -> io::Result<bool> {
-    const BPF_FS_MAGIC: libc::c_long = 0xcafe_4a11;
+    is_of(path, 0xcafe_4a11)
+}
+
+/// Whether a path lies in the cgroup v2 hierarchy.
+pub(super) fn is_cgroup2(path: &Path) -> io::Result<bool> {
+    is_of(path, 0x6367_7270)
+}
+
+/// Whether a path lies on a file system of this kind (include/uapi/linux/magic.h).
+fn is_of(path: &Path, magic: libc::c_long) -> io::Result<bool> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
     let mut found = std::mem::MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: a C string and room for the answer, both alive during the call.
@@ -57,7 +66,7 @@ pub(super) fn is_bpffs(path: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: zeroed, then written by the kernel.
-    Ok(unsafe { found.assume_init() }.f_type == BPF_FS_MAGIC)
+    Ok(unsafe { found.assume_init() }.f_type == magic)
 }
 
 /// Mounts a BPF file system.

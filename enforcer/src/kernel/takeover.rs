@@ -90,6 +90,7 @@ fn from_other(
             let why = causes(&error);
             tracing::error!(from, why, "the maps of the other version are not understood");
             loaded.hooks.hold(filters)?;
+            loaded.processes.attach();
             Ok(Takeover::Rebuilt { from, cut: count_flows(dir), why })
         }
     }
@@ -116,10 +117,12 @@ fn carry(
 fn adopt(loaded: &mut Loaded, filters: &[(u32, Hook)]) -> Result<usize, KernelError> {
     let ports: BTreeSet<u32> = loaded.maps.endpoints.list()?.into_iter().map(|(i, _)| i).collect();
     let bridges: BTreeSet<u32> = loaded.maps.networks.list()?.into_iter().map(|(i, _)| i).collect();
-    loaded.hooks.adopt(filters, |ifindex, hook| match hook {
+    let adopted = loaded.hooks.adopt(filters, |ifindex, hook| match hook {
         Hook::FromGuest | Hook::ToGuest => ports.contains(&ifindex),
         Hook::FromBridge | Hook::ToBridge => bridges.contains(&ifindex),
-    })
+    })?;
+    loaded.processes.attach();
+    Ok(adopted)
 }
 
 /// Flows of a table whose layout is not known: their number is, nevertheless.

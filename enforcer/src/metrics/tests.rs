@@ -70,6 +70,8 @@ fn report() -> StatusReport {
             counter("lab", 7, "policy"),
             counter("class", 9, "flow_opened"),
             counter("class", 9, "flow_closed"),
+            counter("class", 9, "exec"),
+            counter("class", 9, "connect_refused"),
         ],
         queue_lost: 11,
         sinks: vec![sink("otlp", 3, Some("why")), sink("files", 0, None)],
@@ -128,7 +130,8 @@ fn each_number_of_the_report_is_on_the_page() {
     let denied = [about("lab", 7, "policy"), about("lab", 8, "policy")];
     let opened = [about("class", 9, "flow_opened")];
     let closed = [about("class", 9, "flow_closed")];
-    let all = [&closed[..], &opened[..], &denied[..]].concat();
+    let (execs, refused) = ([about("class", 9, "exec")], [about("class", 9, "connect_refused")]);
+    let all = [&refused[..], &execs[..], &closed[..], &opened[..], &denied[..]].concat();
     for (name, about, value) in [
         ("enforcer_denied_events_total", &denied[..], 10),
         ("enforcer_denied_packets_total", &denied[..], 20),
@@ -137,6 +140,8 @@ fn each_number_of_the_report_is_on_the_page() {
         ("enforcer_closed_flows_total", &closed[..], 10),
         ("enforcer_closed_flows_packets_total", &closed[..], 20),
         ("enforcer_closed_flows_bytes_total", &closed[..], 3000),
+        ("enforcer_execs_total", &execs[..], 10),
+        ("enforcer_refused_calls_total", &refused[..], 10),
         ("enforcer_records_written_total", &all[..], 7),
         ("enforcer_records_suppressed_total", &all[..], 2),
         ("enforcer_records_lost_total", &all[..], 1),

@@ -19,12 +19,23 @@ pub struct Desired {
     pub networks: BTreeMap<u32, DesiredNetwork>,
     /// Ports of guest bridges by ifindex.
     pub endpoints: BTreeMap<u32, DesiredEndpoint>,
+    /// Guests' cgroups by id.
+    pub cgroups: BTreeMap<u64, DesiredCgroup>,
     /// Addresses of hubs' containers.
     pub hubs: BTreeMap<HubKey, Hub>,
     /// Policies by number (index in map `POLICIES`).
     pub policies: BTreeMap<u32, DesiredPolicy>,
     /// veths that belong to nobody yet: the programs sit there early and pass.
     pub early: BTreeSet<u32>,
+}
+
+/// The cgroup of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredCgroup {
+    /// Port whose endpoint has the records of its processes.
+    pub ifindex: u32,
+    /// Whether calls of its processes are judged as the packets of that port would be.
+    pub judged: bool,
 }
 
 /// One guest bridge.

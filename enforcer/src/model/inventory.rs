@@ -93,6 +93,8 @@ pub struct Container {
     pub sandbox: Option<String>,
     /// Container ports that Docker publishes on a non-loopback address.
     pub published: Vec<PublishedPort>,
+    /// Its first process; 0: it does not run, or is not known yet.
+    pub pid: u32,
     /// Whether its processes run, or are paused.
     pub running: bool,
     /// When this life of it began, as Docker writes it.

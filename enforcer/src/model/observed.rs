@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::abi::{
+    cgroup::CgroupOwner,
     endpoint::{Endpoint, Hub, HubKey, Network},
     event::Hook,
     ledger::Ledger,
@@ -20,6 +21,8 @@ pub struct Observed {
     pub networks: BTreeMap<u32, Network>,
     /// Map `ENDPOINTS`.
     pub endpoints: BTreeMap<u32, Endpoint>,
+    /// Map `CGROUPS`.
+    pub cgroups: BTreeMap<u64, CgroupOwner>,
     /// Map `HUBS`.
     pub hubs: BTreeMap<HubKey, Hub>,
     /// Map `POLICIES`, those that exist.

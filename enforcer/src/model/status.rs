@@ -33,6 +33,9 @@ pub struct StatusReport {
     pub programs: Vec<ProgramStatus>,
     /// What was denied, and what became of the records of it.
     pub counters: Vec<CounterStatus>,
+    /// What guests' processes do that is not seen, and why. The packet path does without.
+    #[serde(default)]
+    pub unseen: Vec<String>,
     /// Records that this daemon lost itself: its queue was full, or they were not understood.
     #[serde(default)]
     pub queue_lost: u64,
@@ -136,6 +139,9 @@ pub struct EndpointStatus {
     pub mac: String,
     /// Its addresses.
     pub addresses: Vec<String>,
+    /// Id of the guest's cgroup, whose processes are seen; 0: none is.
+    #[serde(default)]
+    pub cgroup: u64,
     /// Flows by state, as the kernel counts them.
     pub flows: FlowCounts,
 }
@@ -158,13 +164,14 @@ pub struct FlowCounts {
 /// One program on one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramStatus {
-    /// Name of the program: `from_guest`, `to_guest`, `from_bridge` or `to_bridge`.
+    /// Name of the program: `from_guest`, `to_guest`, `from_bridge`, `to_bridge`, `process_exec`,
+    /// `guest_connect4`, …
     pub program: String,
-    /// Interface that it belongs on.
+    /// Interface that it belongs on; empty: it is the whole machine's.
     pub interface: String,
     /// The kernel's id of the program, 0 when it is not loaded.
     pub id: u32,
-    /// Kind of hook: `tcx` or `clsact`.
+    /// Kind of hook: `tcx`, `clsact`, `tracepoint` or `cgroup`.
     pub hook: String,
     /// Whether the kernel has it there now.
     pub attached: bool,
@@ -186,9 +193,9 @@ pub struct CounterStatus {
     pub network: String,
     /// Program that counted.
     pub hook: String,
-    /// Reason of the denial, `flow_opened` or `flow_closed`.
+    /// Reason of the denial, `flow_opened`, `flow_closed`, `exec` or `connect_refused`.
     pub reason: String,
-    /// Frames denied, or flows opened.
+    /// Frames denied, flows opened or ended, programs begun, calls refused.
     pub events: u64,
     /// Packets as on the wire.
     pub packets: u64,

@@ -1,13 +1,17 @@
 //! Loads the packet path, and takes over what an earlier daemon left of it.
 
-use super::{SuperviseError, blocking};
+use tokio::sync::mpsc;
+
+use super::{SuperviseError, blocking, live};
 use crate::{
+    audit::record::{Body, Unseen},
     config::Config,
     kernel::{
         clsact,
         features::Features,
         load::{self, LoadOptions, Loaded},
         pins::Pins,
+        processes::ProcessProgram,
         takeover::{self, Takeover},
     },
     netlink,
@@ -34,4 +38,28 @@ pub async fn load(
         Ok((loaded, takeover))
     })
     .await?
+}
+
+/// Has the lines of the eBPF programs among the daemon's own.
+#[cfg(feature = "bpf-log")]
+pub(super) fn read_log(log: crate::kernel::bpf_log::LogRing) -> Result<(), SuperviseError> {
+    log.read(|line| tracing::debug!(target: "bpf", line)).map_err(super::start("the log reader"))
+}
+
+/// Records what was taken over, and what the records lack where programs that know the process could not
+/// be attached.
+pub(super) fn tell(
+    journal: &mpsc::UnboundedSender<Body>,
+    takeover: &Takeover,
+    programs: Vec<ProcessProgram>,
+) {
+    let refused = programs.into_iter().filter_map(|program| {
+        let (what, why) = (program.name.to_owned(), program.problem?);
+        tracing::warn!(program = program.name, why, "guests' processes are not seen by it");
+        Some(Body::Unseen(Unseen { what, why, ..Unseen::default() }))
+    });
+    for body in std::iter::once(live::told(takeover)).chain(refused) {
+        // Nobody listens any more: the daemon is stopping.
+        let _ = journal.send(body);
+    }
 }

@@ -82,7 +82,8 @@ impl Reporter {
         let closure = self.closure(&mut health).await;
         let (docker, docker_connected) = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
-        let programs = self.programs(&view);
+        let mut programs = self.programs(&view);
+        let unseen = self.processes(&view, &mut programs);
         StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             abi: ABI_VERSION,
@@ -95,6 +96,7 @@ impl Reporter {
             backlog: backlog(&view),
             closure,
             programs,
+            unseen,
             queue_lost: self.records.lost(),
             sinks: self.records.sinks(),
             health: Health { state: health.state, reasons: health.reasons },
@@ -227,6 +229,7 @@ impl Reporter {
                 ifindex: *ifindex,
                 role: role_name(role).to_owned(),
                 mac: mac(endpoint.mac),
+                cgroup: held.map_or(0, |held| view.cgroup_of(held.id)),
                 addresses: ipv4.into_iter().chain(ipv6).collect(),
                 flows: FlowCounts {
                     inbound_half_open: usage.inbound_half_open,
@@ -257,6 +260,24 @@ impl Reporter {
                 attached: view.observed.first.contains(&(ifindex, hook)),
             })
             .collect()
+    }
+
+    /// Adds the programs that know the process; returns what is not seen.
+    fn processes(&self, view: &View<'_>, programs: &mut Vec<ProgramStatus>) -> Vec<String> {
+        let listed = self.path.lock().processes.list();
+        let mut unseen = Vec::new();
+        for program in listed {
+            programs.push(ProgramStatus {
+                program: program.name.to_owned(),
+                interface: String::new(),
+                id: program.id,
+                hook: program.kind.to_owned(),
+                attached: program.problem.is_none(),
+            });
+            unseen.extend(program.problem.map(|why| format!("{}: {why}", program.name)));
+        }
+        unseen.extend(view.state.unseen.iter().cloned());
+        unseen
     }
 
     fn counter_list(&self, health: &mut Grader) -> Vec<CounterStatus> {
@@ -304,6 +325,12 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// Cgroup whose processes an endpoint has the records of; 0: none.
+    fn cgroup_of(&self, id: u32) -> u64 {
+        let mut cgroups = self.observed.cgroups.iter();
+        cgroups.find(|(_, owner)| owner.owner == id).map_or(0, |(cgroup, _)| *cgroup)
+    }
+
     fn name(&self, ifindex: u32) -> String {
         self.links.get(&ifindex).map_or_else(|| format!("#{ifindex}"), |link| link.name.clone())
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     frames, hex,
-    protocol::{Exchanged, Listening},
+    protocol::{Connected, Exchanged, Listening, Sent},
 };
 
 const SOL_UDP: i32 = 17;
@@ -47,6 +47,36 @@ pub(super) fn listen(registry: &Registry, at: SocketAddr, echo: bool) -> Result<
         }
     });
     Ok(Listening { id, at })
+}
+
+fn unbound(to: SocketAddr) -> Result<UdpSocket> {
+    let any =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    UdpSocket::bind((any, 0)).context("bind")
+}
+
+/// Sends one datagram from a socket that is not connected.
+pub(super) fn send_to(to: SocketAddr, data: &str) -> Result<Sent> {
+    let socket = unbound(to)?;
+    Ok(match socket.send_to(&hex::decode(data)?, to) {
+        Ok(_) => Sent { sent: 1, ..Sent::default() },
+        Err(error) => Sent { refused: 1, errno: error.raw_os_error(), ..Sent::default() },
+    })
+}
+
+/// Connects a UDP socket and sends nothing.
+pub(super) fn connect(to: SocketAddr) -> Result<Connected> {
+    let socket = unbound(to)?;
+    let since = Instant::now();
+    let outcome = socket.connect(to);
+    Ok(Connected {
+        id: None,
+        local: socket.local_addr().ok(),
+        peer: socket.peer_addr().ok(),
+        errno: outcome.err().and_then(|error| error.raw_os_error()),
+        took_ms: u64::try_from(since.elapsed().as_millis())?,
+        answer: String::new(),
+    })
 }
 
 /// Sends datagrams and waits for one answer.

@@ -4,6 +4,9 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(outcome) = enforcer_tests::vm::child() {
+        return outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     if enforcer_tests::vm::run() {
         println!("RESULT ok");
         ExitCode::SUCCESS

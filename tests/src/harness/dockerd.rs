@@ -39,11 +39,31 @@ pub struct Options {
     pub live_restore: bool,
     /// Containers' users are others than the machine's.
     pub userns_remap: bool,
+    /// Which hierarchies of cgroups the host has.
+    pub cgroups: Cgroups,
+}
+
+/// Hierarchies of cgroups, as one host namespace sees them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cgroups {
+    /// Those of the machine.
+    #[default]
+    Machine,
+    /// Version 2 and no other.
+    Two,
+    /// Version 1 and no other. Only on a machine that has it.
+    One,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { iptables: true, userland_proxy: true, live_restore: false, userns_remap: false }
+        Self {
+            iptables: true,
+            userland_proxy: true,
+            live_restore: false,
+            userns_remap: false,
+            cgroups: Cgroups::Machine,
+        }
     }
 }
 
@@ -82,6 +102,15 @@ impl Dockerd {
             for table in ["/etc/subuid", "/etc/subgid"] {
                 host.run(&format!("mount --bind {} {table}", ranges.display()))?;
             }
+        }
+        // Only in this namespace: the machine's own hierarchies stay where they are.
+        match options.cgroups {
+            Cgroups::Machine => {}
+            Cgroups::Two => {
+                host.run("umount -R /sys/fs/cgroup")?;
+                host.run("mount -t cgroup2 none /sys/fs/cgroup")?;
+            }
+            Cgroups::One => drop(host.run("umount /sys/fs/cgroup/unified")?),
         }
         let child = spawn(&dir, &cgroup, host, options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -355,6 +355,8 @@ pub struct Settings {
     pub programs: Option<PathBuf>,
     /// eBPF object in place of its own.
     pub object: Option<PathBuf>,
+    /// Refuse calls before there is a packet. Off for tests of packets, which count each of them.
+    pub refuse_at_connect: bool,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
     /// Another binary than the usual one.
@@ -380,6 +382,7 @@ socket = "{}"
 
 [daemon]
 run_dir = "{}"
+refuse_at_connect = {}
 
 [networks.{NETWORK}]
 bridge = "{BRIDGE}"
@@ -388,7 +391,8 @@ subnet = "{SUBNET}"
 gateway = "{GATEWAY}"
 "#,
         docker_socket.display(),
-        run_dir.display()
+        run_dir.display(),
+        settings.refuse_at_connect
     );
     if let Some(subnet) = &settings.subnet6 {
         text.push_str(&format!("subnet6 = \"{subnet}\"\n"));

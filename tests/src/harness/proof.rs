@@ -27,7 +27,7 @@ const BR_NETFILTER: [&str; 2] =
     ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
 /// Counters that rise when nobody attacks.
-pub const NO_DENIALS: [&str; 3] = ["flow_opened", "flow_closed", "not_addressed"];
+pub const NO_DENIALS: [&str; 4] = ["flow_opened", "flow_closed", "exec", "not_addressed"];
 
 /// What was seen of one attack.
 #[derive(Clone, Debug, Default)]

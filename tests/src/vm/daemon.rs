@@ -46,6 +46,9 @@ use crate::harness::run::wait_for;
 /// The control loop looks at everything every 5 s; emulation takes its time.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Digit of which A's container id is made.
+pub(super) const CONTAINER_A: &str = "a";
+
 /// See the module.
 pub(super) struct Daemon {
     /// What the kernel offers.
@@ -86,8 +89,13 @@ impl Daemon {
         let reader = loaded.ring.read(|| true, take)?;
         let requests = netlink::connect()?;
         let (closure, closes) = runtime.block_on(closing::close(&config))?;
-        let path =
-            PacketPath::new(loaded.hooks, loaded.maps, requests.clone(), (closure.clone(), closes));
+        let path = PacketPath::new(
+            loaded.hooks,
+            loaded.maps,
+            loaded.processes,
+            requests.clone(),
+            (closure.clone(), closes),
+        );
         let links = runtime.block_on(netlink::links::follow())?;
         let (inventory, inventory_out) = watch::channel(Arc::new(inventory(world)));
         let (state, state_out) = watch::channel(Arc::<State>::default());
@@ -183,6 +191,11 @@ impl Daemon {
         Ok(matching.count())
     }
 
+    /// Everything that the kernel told so far.
+    pub(super) fn events(&self) -> Vec<Decoded> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Stops it and lets go of everything.
     pub(super) fn stop(self) {
         let Self { path, tasks, .. } = self;
@@ -207,7 +220,7 @@ pub(super) fn config() -> Result<Config> {
 
 fn inventory(world: &World) -> Inventory {
     // Ids of 64 digits, as Docker's are.
-    let members = [("a".repeat(64), &world.a), ("b".repeat(64), &world.b)];
+    let members = [(CONTAINER_A.repeat(64), &world.a), ("b".repeat(64), &world.b)];
     let attachments = members.clone().map(|(id, member)| {
         let attachment =
             Attachment { mac: Some(member.port.mac), ipv4: Some(member.port.ipv4), ipv6: None };
@@ -216,7 +229,8 @@ fn inventory(world: &World) -> Inventory {
     let containers = members.map(|(id, member)| {
         let sandbox = Some(member.guest.sandbox.display().to_string());
         let name = format!("guest-{}", id.chars().next().unwrap_or_default());
-        (id.clone(), Container { id, name, sandbox, ..Container::default() })
+        let networks = [("network".to_owned(), NETWORK.to_owned())].into();
+        (id.clone(), Container { id, name, sandbox, networks, ..Container::default() })
     });
     let network = DockerNetwork {
         id: "network".into(),

@@ -7,7 +7,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use enforcer_common::{
     abi::{
         counter::{CounterKey, FLOW_OPENED},
-        event::{EndCause, Event, FlowEnd, Hook},
+        event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process},
         verdict::DropReason,
     },
     packet,
@@ -18,13 +18,13 @@ use super::schema;
 use crate::{
     audit::{
         claim,
-        decode::{Decoded, Ended, Judged},
+        decode::{Began, Decoded, Ended, Judged, Refused},
         enrich::Names,
         loss::{self, LossKey},
         queue::{Account, Draft},
         record::{
             Body, Cause, Clock, ConfigChange, Daemon, Gap, Guest, Outside, PolicyChange, Repair,
-            Stored, Subject, Takeover,
+            Stored, Subject, Takeover, Unseen,
         },
         store::Retention,
         stream,
@@ -64,7 +64,12 @@ const ECS: &[(&str, &[&str])] = &[
     ("network.iana_number", &["integer", "string"]),
     ("network.name", &["string"]),
     ("process.exit_code", &["integer"]),
+    ("process.executable", &["string"]),
+    ("process.group.id", &["string"]),
+    ("process.name", &["string"]),
+    ("process.parent.pid", &["integer"]),
     ("process.pid", &["integer"]),
+    ("process.user.id", &["string"]),
     ("rule.id", &["integer", "string"]),
     ("service.version", &["string"]),
     ("source.bytes", &["integer"]),
@@ -164,6 +169,19 @@ fn samples() -> Vec<Body> {
         let end = FlowEnd { owner: 7, opener, family: packet::IPV4, ..FlowEnd::default() };
         bodies.push(names.enrich(&Decoded::Ended(Ended { cause, end }), CLOCK));
     }
+    let process = Process { pid: 10, comm: *b"curl\0aaaaaaaaaaa", ..Process::default() };
+    for (parent_pid, cut) in [(0, false), (9, true)] {
+        let process = Process { parent_pid, ..process };
+        let began = Began { owner: 7, time_ns: 5, process, executable: b"/bin/curl".to_vec(), cut };
+        bodies.push(names.enrich(&Decoded::Began(Box::new(began)), CLOCK));
+    }
+    for (call, family) in
+        Call::ALL.into_iter().zip([packet::IPV4, packet::IPV6].into_iter().cycle())
+    {
+        let event = ConnectRefused { process, owner: 7, family, ..ConnectRefused::default() };
+        let refused = Refused { call, reason: DropReason::Policy, event };
+        bodies.push(names.enrich(&Decoded::Refused(refused), CLOCK));
+    }
     let counter = CounterKey { owner: 7, reason: FLOW_OPENED, hook: 1, reserved: 0 };
     for (counter, cause) in [
         (counter, Cause::RateLimit),
@@ -176,6 +194,7 @@ fn samples() -> Vec<Body> {
     ] {
         bodies.push(Body::Loss(loss::record(&names, LossKey { counter, cause }, 3)));
     }
+    bodies.extend(of_lives());
     bodies.extend(of_the_daemon());
     bodies
 }
@@ -231,6 +250,30 @@ fn of_the_daemon() -> Vec<Body> {
         digest: why.is_none().then(|| digest::of_text("")),
         why,
     };
+    vec![
+        Body::Unseen(Unseen { what: text("exec"), why: text("no BTF"), ..Unseen::default() }),
+        Body::Unseen(Unseen {
+            what: text("processes"),
+            container_id: Some(text("abc")),
+            container: text("ann"),
+            why: text("cgroup v1"),
+        }),
+        Body::Gap(Gap { from_seq: 2, to_seq: 4, count: 3 }),
+        Body::Outside(outside),
+        Body::Repair(repair("")),
+        Body::Repair(repair("veth0")),
+        Body::Takeover(takeover),
+        Body::Takeover(full),
+        Body::Stored(stored),
+        Body::Retention(retention),
+        Body::Config(config("reloaded", None)),
+        Body::Config(config("refused", Some(text("line 3")))),
+        Body::Daemon(Daemon { event: text("start"), version: text("0.1.0"), pid: 7 }),
+    ]
+}
+
+fn of_lives() -> Vec<Body> {
+    let text = str::to_owned;
     let heard = Heard {
         event: text("container die"),
         time_ns: Some(7_000_000_000),
@@ -263,17 +306,6 @@ fn of_the_daemon() -> Vec<Body> {
         }))),
         Body::Policy(policy("changed", Some(digest::of_text("")))),
         Body::Policy(policy("dropped", None)),
-        Body::Gap(Gap { from_seq: 2, to_seq: 4, count: 3 }),
-        Body::Outside(outside),
-        Body::Repair(repair("")),
-        Body::Repair(repair("veth0")),
-        Body::Takeover(takeover),
-        Body::Takeover(full),
-        Body::Stored(stored),
-        Body::Retention(retention),
-        Body::Config(config("reloaded", None)),
-        Body::Config(config("refused", Some(text("line 3")))),
-        Body::Daemon(Daemon { event: text("start"), version: text("0.1.0"), pid: 7 }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use enforcer_common::{
     abi::{
         endpoint::Role,
-        event::{EndCause, Hook},
+        event::{Call, EndCause, Hook},
         verdict::DropReason,
     },
     decide::{Opener, Origin},
@@ -16,13 +16,17 @@ pub(in super::super) fn hooks() -> Vec<&'static str> {
     Hook::ALL.map(Hook::name).to_vec()
 }
 
+pub(in super::super) fn calls() -> Vec<&'static str> {
+    Call::ALL.map(Call::name).to_vec()
+}
+
 pub(in super::super) fn reasons() -> Vec<&'static str> {
     DropReason::ALL.iter().map(|reason| reason.name()).collect()
 }
 
 /// What a loss is a loss of: denials, flows, or something that this daemon has no word for.
 pub(in super::super) fn loss_reasons() -> Value {
-    let words = [reasons(), vec!["flow_opened", "flow_closed"]].concat();
+    let words = [reasons(), vec!["flow_opened", "flow_closed", "exec", "connect_refused"]].concat();
     json!([{ "enum": words }, { "pattern": "^reason_[0-9]+$" }])
 }
 

@@ -79,7 +79,8 @@ fn entry(line: &Line) -> String {
     // Severity as in RFC 5424: a denial is a notice, a loss or what is outside a warning.
     let priority = match text("event.action").as_str() {
         "loss" | "gap" | "outside" | "repair" => 4,
-        "denied" => 5,
+        "unseen" => 4,
+        "denied" | "connect_refused" => 5,
         _ => 6,
     };
     field(&mut entry, "MESSAGE", &message(&text));
@@ -113,6 +114,8 @@ fn message(text: &impl Fn(&str) -> String) -> String {
         ("reason", "event.reason"),
         ("cause", "enforcer.cause"),
         ("count", "enforcer.count"),
+        ("process", "process.name"),
+        ("executable", "process.executable"),
     ] {
         let value = text(key);
         if !value.is_empty() {
@@ -122,11 +125,10 @@ fn message(text: &impl Fn(&str) -> String) -> String {
     let (source, destination) = (text("source.ip"), text("destination.ip"));
     if !destination.is_empty() {
         let (from, to) = (text("source.port"), text("destination.port"));
-        let _ = write!(
-            words,
-            " {source} {from} > {destination} {to} protocol {}",
-            text("network.iana_number")
-        );
+        if !source.is_empty() {
+            let _ = write!(words, " {source} {from}");
+        }
+        let _ = write!(words, " > {destination} {to} protocol {}", text("network.iana_number"));
     }
     words
 }

@@ -27,6 +27,10 @@ impl fmt::Display for Action {
                 write!(f, "write port {ifindex} as endpoint {}", endpoint.id)
             }
             Self::DropEndpoint(ifindex) => write!(f, "forget port {ifindex}"),
+            Self::PutCgroup(cgroup, owner) => {
+                write!(f, "write cgroup {cgroup} as endpoint {}'s", owner.owner)
+            }
+            Self::DropCgroup(cgroup) => write!(f, "forget cgroup {cgroup}"),
             Self::CreateUsage(id) => write!(f, "make the flow counters of endpoint {id}"),
             Self::DropUsage(id) => write!(f, "remove the flow counters of endpoint {id}"),
             Self::PutPublished(key) => write!(f, "open published {}", Published(key)),

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use enforcer_common::abi::policy::Quotas;
 
 use super::*;
-use crate::model::{desired::DesiredNetwork, inventory::PublishedPort};
+use crate::model::{
+    desired::{DesiredCgroup, DesiredNetwork},
+    inventory::PublishedPort,
+};
 
 const BRIDGE: u32 = 10;
 const PORT: u32 = 20;
@@ -103,6 +106,12 @@ fn perform(observed: &mut Observed, actions: &[Action]) {
             }
             Action::DropHub(key) => {
                 observed.hubs.remove(&key);
+            }
+            Action::PutCgroup(key, value) => {
+                observed.cgroups.insert(key, value);
+            }
+            Action::DropCgroup(key) => {
+                observed.cgroups.remove(&key);
             }
             Action::DropRule(key) => {
                 observed.rules.remove(&key);
@@ -377,4 +386,34 @@ fn f15_nobody_is_judged_by_rules_that_its_number_stands_for_next() {
     let id = observed.endpoints[&PORT].id;
     settle(&shifted, &mut observed, &mut identities);
     assert_eq!((observed.endpoints[&PORT].id, observed.endpoints[&PORT].policy), (id, 3));
+}
+
+#[test]
+fn a2_a_cgroup_is_written_behind_its_endpoint_and_goes_before_it() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    let mut desired = desired();
+    desired.cgroups = [(77, DesiredCgroup { ifindex: PORT, judged: true })].into();
+    let rounds = settle(&desired, &mut observed, &mut identities);
+    let entry = position(&rounds[0], |a| matches!(a, Action::PutEndpoint(PORT, _)));
+    let cgroup = position(&rounds[0], |a| matches!(a, Action::PutCgroup(77, _)));
+    assert!(entry < cgroup, "{rounds:#?}");
+    let id = observed.endpoints[&PORT].id;
+    assert_eq!(observed.cgroups, [(77, CgroupOwner { owner: id, ifindex: PORT })].into());
+
+    // Records only; and another container behind the port: another cgroup, and another endpoint.
+    desired.cgroups = [(77, DesiredCgroup { ifindex: PORT, judged: false })].into();
+    settle(&desired, &mut observed, &mut identities);
+    assert_eq!(observed.cgroups[&77], CgroupOwner { owner: id, ifindex: 0 });
+    desired.endpoints.insert(PORT, guest("b"));
+    desired.cgroups = [(78, DesiredCgroup { ifindex: PORT, judged: false })].into();
+    settle(&desired, &mut observed, &mut identities);
+    let id = observed.endpoints[&PORT].id;
+    assert_eq!(observed.cgroups, [(78, CgroupOwner { owner: id, ifindex: 0 })].into());
+
+    desired.endpoints.clear();
+    desired.cgroups.clear();
+    let rounds = settle(&desired, &mut observed, &mut identities);
+    let cgroup = position(&rounds[0], |a| *a == Action::DropCgroup(78));
+    let entry = position(&rounds[0], |a| *a == Action::DropEndpoint(PORT));
+    assert!(cgroup < entry && observed.cgroups.is_empty(), "{rounds:#?}");
 }

@@ -47,7 +47,7 @@ pub(super) fn endpoint(endpoint: &DesiredEndpoint, id: u32) -> Endpoint {
 }
 
 /// Docker's id as bytes; zero for one that is not 64 hexadecimal digits.
-pub(super) fn container(endpoint: &DesiredEndpoint) -> [u8; 32] {
+pub(in crate::control) fn container(endpoint: &DesiredEndpoint) -> [u8; 32] {
     let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let id = endpoint.container.as_deref().unwrap_or_default();
     let bytes: Option<Vec<u8>> = id.as_bytes().chunks(2).map(pair).collect();

@@ -1,0 +1,64 @@
+//! Whose process runs, and what is told of it.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_comm,
+    generated::{
+        bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
+        bpf_get_current_uid_gid, bpf_ktime_get_ns,
+    },
+};
+use enforcer_common::abi::{
+    cgroup::{CgroupOwner, MAX_DEPTH},
+    event::Process,
+};
+
+use crate::maps::CGROUPS;
+
+/// The guest whose cgroup the current process is in, or is below. No guest can leave its cgroup; one
+/// that may make cgroups makes them within its own.
+#[inline(always)]
+pub fn guest() -> Option<&'static CgroupOwner> {
+    // SAFETY: the helper takes nothing; entries are replaced as a whole by the daemon.
+    if let Some(owner) = unsafe { CGROUPS.get(bpf_get_current_cgroup_id()) } {
+        return Some(owner);
+    }
+    for depth in 1..=MAX_DEPTH {
+        // SAFETY: the helper takes any depth.
+        let ancestor = unsafe { bpf_get_current_ancestor_cgroup_id(depth.cast_signed()) };
+        if ancestor == 0 {
+            break;
+        }
+        // SAFETY: as above.
+        if let Some(owner) = unsafe { CGROUPS.get(ancestor) } {
+            return Some(owner);
+        }
+    }
+    None
+}
+
+/// Writes who runs into a record.
+///
+/// # Safety
+/// `process` points into a slot of the ring.
+#[inline(always)]
+pub unsafe fn describe(process: *mut Process, parent_pid: u32) {
+    // SAFETY: the helpers take nothing; the slot is the caller's.
+    unsafe {
+        let user = bpf_get_current_uid_gid();
+        (*process).cgroup = bpf_get_current_cgroup_id();
+        (*process).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        (*process).uid = user as u32;
+        (*process).gid = (user >> 32) as u32;
+        (*process).parent_pid = parent_pid;
+        // Fails never for a buffer of this length.
+        (*process).comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    }
+}
+
+/// Monotonic time, ns. These programs may not read the coarse clock, which is the same one but for its
+/// steps.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: takes nothing and reads a clock.
+    unsafe { bpf_ktime_get_ns() }
+}

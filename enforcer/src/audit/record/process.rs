@@ -1,0 +1,103 @@
+//! Records that know the process.
+
+use serde::{Deserialize, Serialize};
+
+use super::Subject;
+#[cfg(test)]
+use crate::audit::schema::words;
+
+/// Who did something. Numbers are those of the machine, not those that a container sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Process {
+    /// Process id.
+    #[serde(rename = "process.pid")]
+    pub pid: u32,
+    /// Process id of its parent.
+    #[serde(rename = "process.parent.pid", default, skip_serializing_if = "Option::is_none")]
+    pub parent_pid: Option<u32>,
+    /// Its name. The process may choose any.
+    #[serde(rename = "process.name")]
+    pub name: String,
+    /// User id; where containers' users are remapped, the remapped one.
+    #[serde(rename = "process.user.id")]
+    pub user: String,
+    /// Group id, likewise.
+    #[serde(rename = "process.group.id")]
+    pub group: String,
+    /// Id of its cgroup: the container's, or one within it.
+    #[serde(rename = "enforcer.cgroup")]
+    pub cgroup: u64,
+}
+
+/// A process of a guest began to run a program. Its arguments are not recorded: they hold passwords.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Exec {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Which; its name is the new program's.
+    #[serde(flatten)]
+    pub process: Process,
+    /// The program, as the caller named it: a path, perhaps a relative one, or a script.
+    #[serde(rename = "process.executable")]
+    pub executable: String,
+    /// The end of `executable` is missing.
+    #[serde(rename = "enforcer.truncated", default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+/// A process of a guest was refused a connection, or a datagram, before there was a packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ConnectRefused {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Which.
+    #[serde(flatten)]
+    pub process: Process,
+    /// `deny`.
+    #[serde(rename = "enforcer.verdict")]
+    #[cfg_attr(test, schemars(extend("enum" = ["deny"])))]
+    pub verdict: String,
+    /// Why its packet would have been denied.
+    #[serde(rename = "event.reason")]
+    #[cfg_attr(test, schemars(extend("enum" = words::reasons())))]
+    pub reason: String,
+    /// `connect` or `sendmsg`.
+    #[serde(rename = "enforcer.call")]
+    #[cfg_attr(test, schemars(extend("enum" = words::calls())))]
+    pub call: String,
+    /// Destination IP address.
+    #[serde(rename = "destination.ip")]
+    #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]
+    pub destination: String,
+    /// Destination port.
+    #[serde(rename = "destination.port")]
+    pub destination_port: u16,
+    /// IP protocol number.
+    #[serde(rename = "network.iana_number")]
+    pub protocol: u8,
+}
+
+/// Something that guests' processes do is not seen on this host, or is seen again. The packet path does
+/// not depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Unseen {
+    /// `exec`, `connect`, or `processes` of one container.
+    #[serde(rename = "enforcer.what")]
+    #[cfg_attr(test, schemars(extend("enum" = ["exec", "connect", "processes"])))]
+    pub what: String,
+    /// Docker's id of the container, if it is about one.
+    #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
+    /// The container's name.
+    #[serde(rename = "container.name", default, skip_serializing_if = "String::is_empty")]
+    pub container: String,
+    /// Why.
+    #[serde(rename = "enforcer.why")]
+    pub why: String,
+}
