@@ -87,9 +87,9 @@ pub struct ConnectRefused {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unseen {
-    /// `exec`, `connect`, or `processes` of one container.
+    /// A program that does not run, `process_exec` or `guest_…`; or `processes` of one container.
     #[serde(rename = "enforcer.what")]
-    #[cfg_attr(test, schemars(extend("enum" = ["exec", "connect", "processes"])))]
+    #[cfg_attr(test, schemars(extend("pattern" = "^(process_exec|guest_[a-z0-9]+|processes)$")))]
     pub what: String,
     /// Docker's id of the container, if it is about one.
     #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]
