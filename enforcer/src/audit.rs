@@ -14,4 +14,5 @@ pub mod record;
 mod schema;
 pub mod sink;
 pub mod store;
+pub mod story;
 pub mod stream;

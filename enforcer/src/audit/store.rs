@@ -53,12 +53,14 @@ use std::{borrow::Cow, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use entry::Entry;
+pub(super) use entry::flow_hash;
 pub use error::StoreError;
 pub(super) use hex::digits;
 pub use open::{Recovery, Tampered};
-pub use query::{Effort, Peer, Query, QueryError, moment, parse_peer, query};
+pub use query::{Effort, Peer, Query, QueryError, begins, moment, parse_peer, query};
 pub use retain::Retention;
 pub use sign::PublicKey;
+pub use time::text as rfc3339;
 pub use verify::{Problem, Report, VerifyError, verify};
 pub use write::Store;
 

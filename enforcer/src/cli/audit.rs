@@ -1,6 +1,7 @@
 //! `enforcer audit`: what can be done with the stored records.
 
 mod query;
+mod report;
 mod verify;
 
 use clap::{Args, Subcommand};
@@ -21,6 +22,8 @@ enum AuditCommand {
     Verify(verify::VerifyArgs),
     /// Find stored records: who reached what, who was denied, what was open at a moment.
     Query(Box<query::QueryArgs>),
+    /// Tell everything that is kept of one user, server or guest.
+    Report(report::ReportArgs),
 }
 
 /// Does what is asked.
@@ -28,5 +31,25 @@ pub(super) fn audit(args: AuditArgs) -> anyhow::Result<Exit> {
     match args.command {
         AuditCommand::Verify(args) => verify::verify(&args),
         AuditCommand::Query(args) => query::query(*args),
+        AuditCommand::Report(args) => report::report(&args),
+    }
+}
+
+/// An address and a port as people write them.
+fn end(address: &str, port: Option<u64>) -> String {
+    match port {
+        Some(port) if address.contains(':') => format!("[{address}]:{port}"),
+        Some(port) => format!("{address}:{port}"),
+        None => address.to_owned(),
+    }
+}
+
+fn protocol(number: u64) -> String {
+    match number {
+        1 => "icmp".to_owned(),
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        58 => "icmpv6".to_owned(),
+        other => other.to_string(),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 
+use super::{end, protocol};
 use crate::{
     audit::store::{self, DEFAULT_DIR, Entry, Peer, Query, parse_peer},
     cli::{Exit, parse_moment, table::table},
@@ -71,7 +72,9 @@ pub(super) struct QueryArgs {
 pub(super) fn query(args: QueryArgs) -> anyhow::Result<Exit> {
     let QueryArgs { dir, to, from, guest, user, verdict, reason, at, since, until, limit, json } =
         args;
-    let query = Query { to, from, guest, user, verdict, reason, at, since, until };
+    let (guest, user) = (guest.into_iter().collect(), user.into_iter().collect());
+    let query =
+        Query { to, from, guest, user, verdict, reason, at, since, until, ..Query::default() };
     let limit = limit.unwrap_or(if json { 0 } else { ROWS });
     let mut out = BufWriter::new(io::stdout().lock());
     if json && limit == 0 {
@@ -127,24 +130,6 @@ fn row(entry: &Entry<'_>) -> [String; 10] {
         both(entry.source_packets, entry.destination_packets),
         both(entry.source_bytes, entry.destination_bytes),
     ]
-}
-
-fn end(address: &str, port: Option<u64>) -> String {
-    match port {
-        Some(port) if address.contains(':') => format!("[{address}]:{port}"),
-        Some(port) => format!("{address}:{port}"),
-        None => address.to_owned(),
-    }
-}
-
-fn protocol(number: u64) -> String {
-    match number {
-        1 => "icmp".to_owned(),
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        58 => "icmpv6".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
