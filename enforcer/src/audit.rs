@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod claim;
+pub mod conceal;
 pub mod decode;
 pub mod enrich;
 pub mod follow;

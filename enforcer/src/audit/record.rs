@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 use super::schema::{MAC, SHA256, words};
-use super::store::Retention;
+use super::store::{Erasure, Retention};
 
 mod process;
 
@@ -89,6 +89,7 @@ impl Body {
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
             Self::Policy(_) => "policy",
+            Self::Erased(_) => "erased",
             Self::Config(_) => "config",
             Self::Daemon(_) => "daemon",
         }
@@ -132,6 +133,8 @@ pub enum Body {
     Docker(Box<Docker>),
     /// A policy that the kernel holds was changed.
     Policy(PolicyChange),
+    /// A name that was erased: nobody can tell any more whose pseudonym it was.
+    Erased(Erased),
     /// The config file was read.
     Config(ConfigChange),
     /// The daemon itself.
@@ -252,6 +255,29 @@ pub struct PolicyChange {
     #[cfg_attr(test, schemars(extend("pattern" = SHA256)))]
     #[serde(rename = "enforcer.digest", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// A name that was erased on request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Erased {
+    /// What earlier records have in its place.
+    #[cfg_attr(test, schemars(extend("pattern" = "^p-[0-9a-f]{16}$")))]
+    #[serde(rename = "enforcer.pseudonym")]
+    pub pseudonym: String,
+    /// Names that were erased: its own, and those that went with it.
+    #[serde(rename = "enforcer.count")]
+    pub count: u64,
+    /// When, RFC 3339; the record may be made later, by the next daemon.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    #[serde(rename = "event.start")]
+    pub start: String,
+}
+
+impl From<Erasure> for Erased {
+    fn from(erasure: Erasure) -> Self {
+        Self { pseudonym: erasure.pseudonym, count: erasure.count, start: erasure.time }
+    }
 }
 
 /// What became of a config file.

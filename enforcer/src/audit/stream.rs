@@ -5,10 +5,11 @@ use std::{
     io,
     sync::{Arc, Mutex, mpsc::Receiver},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
+    conceal::Conceal,
     queue::{Account, Draft, Queue, queue},
     record::{Body, ECS_VERSION, Gap, Record, VERSION},
     sink::{Progress, Running},
@@ -40,13 +41,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts it; the first record gets the number `first`.
-    pub fn start(sinks: Vec<Running>, first: u64) -> io::Result<(Queue, Self)> {
+    /// Starts it; the first record gets the number `first`, and all get pseudonyms by `conceal`.
+    pub fn start(sinks: Vec<Running>, first: u64, conceal: Conceal) -> io::Result<(Queue, Self)> {
         let (queue, receiver) = queue();
         let progress = sinks.iter().map(|sink| (sink.name, sink.progress())).collect();
         let thread = thread::Builder::new()
             .name("stream".to_owned())
-            .spawn(move || number(&receiver, sinks, first))?;
+            .spawn(move || number(&receiver, sinks, first, &conceal))?;
         Ok((queue, Self { thread, sinks: progress }))
     }
 
@@ -67,9 +68,15 @@ impl Stream {
     }
 }
 
-fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Vec<Running> {
+fn number(
+    receiver: &Receiver<Draft>,
+    mut sinks: Vec<Running>,
+    first: u64,
+    conceal: &Conceal,
+) -> Vec<Running> {
     let mut room = Vec::new();
-    for (seq, draft) in (first..).zip(receiver) {
+    for (seq, mut draft) in (first..).zip(receiver) {
+        conceal.conceal(&mut draft.body, SystemTime::now());
         let line = Arc::new(line(seq, draft, &mut room));
         for sink in &mut sinks {
             sink.offer(&line);

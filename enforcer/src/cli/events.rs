@@ -181,6 +181,9 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             ("docker", &d.container, what.trim_end().to_owned())
         }
         Body::Policy(p) => ("policy", "", format!("{} {}: {} rules", p.policy, p.event, p.rules)),
+        Body::Erased(e) => {
+            ("erased", "", format!("the name of {}, {} in all", e.pseudonym, e.count))
+        }
         Body::Config(c) => (
             "config",
             "",

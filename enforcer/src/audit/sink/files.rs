@@ -17,7 +17,7 @@ use crate::{
         account::Accounts,
         queue::Account,
         record::{Body, Record, Stored},
-        store::{self, Recovery, Settings, Store, StoreError},
+        store::{self, Book, Recovery, Settings, Store, StoreError},
         stream::Line,
     },
     causes::causes,
@@ -72,6 +72,10 @@ pub struct Files {
     condemned: BTreeMap<u64, Instant>,
     /// Segments whose record is stored: they go when it is promised.
     recorded: BTreeSet<u64>,
+    /// Which names pseudonyms stand for, if there is such a book.
+    book: Option<Arc<Mutex<Book>>>,
+    /// Erasures whose record is stored: the book is told when it is promised.
+    erased: Vec<u64>,
     retained: Instant,
     /// Weak: the daemon's end is that nobody has anything more to say.
     journal: mpsc::WeakUnboundedSender<Body>,
@@ -122,6 +126,8 @@ impl Files {
             unpromised: Vec::new(),
             condemned: BTreeMap::new(),
             recorded: BTreeSet::new(),
+            book: None,
+            erased: Vec::new(),
             retained: Instant::now(),
             journal: journal.downgrade(),
         };
@@ -134,6 +140,29 @@ impl Files {
         }
         let words = words(&dir, &recovery);
         Ok(Opened { files, next: recovery.last_seq + 1, accounts, words })
+    }
+
+    /// Keeps the book no longer than the records that have pseudonyms.
+    #[must_use]
+    pub fn with_book(mut self, book: Option<Arc<Mutex<Book>>>) -> Self {
+        self.book = book;
+        self.forget_names();
+        self
+    }
+
+    /// Names that no record has any more go from the book.
+    fn forget_names(&self) {
+        let Some(book) = &self.book else { return };
+        match self.store.begins() {
+            Ok(Some(begins)) => {
+                book.lock().unwrap_or_else(PoisonError::into_inner).forget_before(begins);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "names of pseudonyms are kept longer than their records");
+            }
+        }
     }
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
@@ -177,12 +206,24 @@ impl Files {
                 self.unpromised.clear();
             }
         }
+        let mut has_buried = false;
         while let Some(segment) = self.recorded.first().copied()
             && self.unpromised.is_empty()
             && self.store.bury(segment)?
         {
             self.recorded.pop_first();
             self.condemned.remove(&segment);
+            has_buried = true;
+        }
+        if has_buried {
+            self.forget_names();
+        }
+        if self.unpromised.is_empty()
+            && !self.erased.is_empty()
+            && let Some(book) = &self.book
+        {
+            book.lock().unwrap_or_else(PoisonError::into_inner).told(&self.erased);
+            self.erased.clear();
         }
         if self.retained.elapsed() >= RETAIN {
             self.retained = Instant::now();
@@ -216,6 +257,9 @@ impl Sink for Files {
             accounts.take(&line.account);
             if let Account::Deletion(segment) = line.account {
                 self.recorded.insert(segment);
+            }
+            if let Account::Erasure(erased) = line.account {
+                self.erased.push(erased);
             }
         }
         drop(accounts);

@@ -34,7 +34,7 @@ impl Range {
         let (key, count) = match line.account {
             Account::Event(counter) => (LossKey { counter, cause: Cause::Sink }, 1),
             Account::Loss(key, count) => (key, count),
-            Account::Nothing | Account::Deletion(_) => return,
+            Account::Nothing | Account::Deletion(_) | Account::Erasure(_) => return,
         };
         let subject = || {
             let record: Option<Record> = serde_json::from_str(&line.text).ok();

@@ -18,7 +18,7 @@ use super::{
     lines::{self, Head, Position},
     live::{Live, abandonment},
     names::{self, HEAD},
-    open, time,
+    open, scan, time,
 };
 
 /// A store that is written. One process has it at a time.
@@ -190,6 +190,16 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.settings.dir
+    }
+
+    /// When the oldest segment that is kept was begun; none if that is not known.
+    pub fn begins(&self) -> Result<Option<SystemTime>, StoreError> {
+        let failed = || io("read", "the oldest segment");
+        let first = open::segments(self.disk.as_ref()).map_err(failed())?.into_iter().next();
+        let Some(first) = first else { return Ok(None) };
+        let begun = scan::begun(self.disk.as_ref(), first).map_err(failed())?;
+        let micros = begun.as_deref().and_then(time::micros);
+        Ok(micros.map(|micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros)))
     }
 
     /// Steps 2 to 5 of a rotation; see [`super::open`].
