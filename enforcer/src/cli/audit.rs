@@ -1,12 +1,16 @@
 //! `enforcer audit`: what can be done with the stored records.
 
+mod erase;
 mod query;
 mod report;
 mod verify;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
 use super::Exit;
+use crate::audit::store::Reveal;
 
 /// Arguments of `audit`.
 #[derive(Debug, Args)]
@@ -24,15 +28,27 @@ enum AuditCommand {
     Query(Box<query::QueryArgs>),
     /// Tell everything that is kept of one user, server or guest.
     Report(report::ReportArgs),
+    /// Erase a person's name: whose pseudonym it was nobody can tell any more.
+    Erase(erase::EraseArgs),
 }
 
 /// Does what is asked.
-pub(super) fn audit(args: AuditArgs) -> anyhow::Result<Exit> {
+pub(super) async fn audit(args: AuditArgs) -> anyhow::Result<Exit> {
     match args.command {
         AuditCommand::Verify(args) => verify::verify(&args),
         AuditCommand::Query(args) => query::query(*args),
         AuditCommand::Report(args) => report::report(&args),
+        AuditCommand::Erase(args) => erase::erase(&args).await,
     }
+}
+
+/// The names of pseudonyms in a directory, as far as the caller may read them.
+fn reveal(dir: &Path) -> Reveal {
+    let (reveal, why) = Reveal::try_read(dir);
+    if let Some(why) = why {
+        eprintln!("enforcer: {why}");
+    }
+    reveal
 }
 
 /// An address and a port as people write them.

@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 
-use super::{end, protocol};
+use super::{end, protocol, reveal};
 use crate::{
     audit::store::{self, DEFAULT_DIR, Entry, Peer, Query, parse_peer},
     cli::{Exit, parse_moment, table::table},
@@ -28,7 +28,8 @@ Examples:
 
 Everything that is given has to fit. A TIME is RFC 3339, or so long ago: 90s, 15m, 2h, 3d. --at finds
 the flows that were open at that time, and the denials within a minute of it. --json writes the
-lines as they are stored. This does not verify them: `enforcer audit verify` does.")]
+lines as they are stored, with names where records have pseudonyms and you may read names.jsonl;
+--as-stored leaves the pseudonyms. This does not verify them: `enforcer audit verify` does.")]
 pub(super) struct QueryArgs {
     /// The directory of the store.
     #[arg(long, default_value = DEFAULT_DIR)]
@@ -66,26 +67,48 @@ pub(super) struct QueryArgs {
     /// Write the records as they are stored, for programs.
     #[arg(long)]
     json: bool,
+    /// Leave pseudonyms where records have them.
+    #[arg(long)]
+    as_stored: bool,
 }
 
 /// Finds records, and shows them.
 pub(super) fn query(args: QueryArgs) -> anyhow::Result<Exit> {
-    let QueryArgs { dir, to, from, guest, user, verdict, reason, at, since, until, limit, json } =
-        args;
-    let (guest, user) = (guest.into_iter().collect(), user.into_iter().collect());
+    let QueryArgs {
+        dir,
+        to,
+        from,
+        guest,
+        user,
+        verdict,
+        reason,
+        at,
+        since,
+        until,
+        limit,
+        json,
+        as_stored,
+    } = args;
+    let reveal = reveal(&dir);
+    let any =
+        |name: Option<String>| name.map(|name| reveal.with_pseudonyms(&name)).unwrap_or_default();
+    let (guest, user) = (any(guest), any(user));
+    let shown = |line: &[u8]| {
+        if as_stored { line.to_owned() } else { reveal.line(line).into_owned() }
+    };
     let query =
         Query { to, from, guest, user, verdict, reason, at, since, until, ..Query::default() };
     let limit = limit.unwrap_or(if json { 0 } else { ROWS });
     let mut out = BufWriter::new(io::stdout().lock());
     if json && limit == 0 {
-        let effort = store::query(&dir, &query, &mut |line, _| writes(&mut out, line))?;
+        let effort = store::query(&dir, &query, &mut |line, _| writes(&mut out, &shown(line)))?;
         tracing::debug!(?effort, "searched");
         return Ok(Exit::Ok);
     }
     let (mut lines, mut count) = (VecDeque::new(), 0u64);
     store::query(&dir, &query, &mut |line, _| {
         count += 1;
-        lines.push_back(line.to_owned());
+        lines.push_back(shown(line));
         if limit > 0 && lines.len() > limit {
             lines.pop_front();
         }

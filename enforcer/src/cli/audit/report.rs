@@ -8,10 +8,10 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 
-use super::{end, protocol};
+use super::{end, protocol, reveal};
 use crate::{
     audit::{
-        store::{self, DEFAULT_DIR, Query, QueryError, rfc3339},
+        store::{self, DEFAULT_DIR, Query, QueryError, Reveal, rfc3339},
         story::{Asked, Candidates, Place, Places, Scope, Story, Teller, Who, WhoError},
     },
     cli::{Exit, parse_moment, table::table},
@@ -34,7 +34,8 @@ answered with a list; user:, server:, container:, id: or address: before it says
 
 Packets and bytes are told when a flow ends, so those of open flows are missing. Of each list the --top
 with most are shown, and how many more there are; of 16384 destinations and of 4096 commands each is
-told apart, what comes after them is summed up. The records are not verified: `enforcer audit verify`
+told apart, what comes after them is summed up. Where records have pseudonyms, WHO may be a name or a
+pseudonym, and names are told if you may read names.jsonl in the directory. The records are not verified: `enforcer audit verify`
 does that.
 
 Exit codes:
@@ -63,8 +64,9 @@ pub(super) struct ReportArgs {
 
 /// Tells a story.
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
-    let who = Who::parse(&args.who);
-    let scope = match find(args, who)? {
+    let reveal = reveal(&args.dir);
+    let who = Who::parse(reveal.meaning(&args.who).as_deref().unwrap_or(&args.who));
+    let scope = match find(args, who, &reveal)? {
         Ok(scope) => scope,
         Err(error) => {
             eprintln!("enforcer: {error}");
@@ -72,7 +74,7 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
             return Ok(if is_ambiguous { Exit::Usage } else { Exit::Error });
         }
     };
-    let story = tell(args, scope)?;
+    let story = tell(args, scope, &reveal)?;
     let mut out = io::stdout().lock();
     let written = if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&story)?)
@@ -88,18 +90,22 @@ pub(super) fn report(args: &ReportArgs) -> anyhow::Result<Exit> {
 
 /// Who is meant. An address is somebody's for a time only, so it is looked up; what is theirs is found
 /// by the container's id.
-fn find(args: &ReportArgs, who: Who) -> Result<Result<Scope, WhoError>, QueryError> {
+fn find(
+    args: &ReportArgs,
+    who: Who,
+    reveal: &Reveal,
+) -> Result<Result<Scope, WhoError>, QueryError> {
     let mut query = Query { since: args.since, until: args.until, ..Query::default() };
     if let Some(address) = who.address() {
         query.either = Some(address);
     } else {
         // `ben/gpu` is no text of a record, and each of its parts is.
         let word = who.word.rsplit_once('/').map_or(who.word.as_str(), |(_, server)| server);
-        query.mentions = vec![word.to_owned()];
+        query.mentions = reveal.with_pseudonyms(word);
     }
     let mut candidates = Candidates::new(who);
     store::query(&args.dir, &query, &mut |line, entry| {
-        if let Ok(record) = serde_json::from_slice::<Value>(line) {
+        if let Ok(record) = serde_json::from_slice::<Value>(&reveal.line(line)) {
             candidates.take(&record, entry.at());
         }
         true
@@ -107,8 +113,10 @@ fn find(args: &ReportArgs, who: Who) -> Result<Result<Scope, WhoError>, QueryErr
     Ok(candidates.one())
 }
 
-fn tell(args: &ReportArgs, scope: Scope) -> Result<Story, QueryError> {
-    let mut mentions = scope.texts();
+fn tell(args: &ReportArgs, scope: Scope, reveal: &Reveal) -> Result<Story, QueryError> {
+    let texts = scope.texts();
+    let mut mentions: Vec<String> =
+        texts.iter().flat_map(|text| reveal.with_pseudonyms(text)).collect();
     if mentions.len() > TEXTS {
         mentions.clear();
     } else {
@@ -124,7 +132,7 @@ fn tell(args: &ReportArgs, scope: Scope) -> Result<Story, QueryError> {
     };
     let mut teller = Teller::new(asked, scope);
     store::query(&args.dir, &query, &mut |line, entry| {
-        if let Ok(record) = serde_json::from_slice::<Value>(line) {
+        if let Ok(record) = serde_json::from_slice::<Value>(&reveal.line(line)) {
             teller.take(&record, entry.at());
         }
         true
