@@ -121,8 +121,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (journal, journal_out) = mpsc::unbounded_channel();
     let (outputs, following) =
         outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
-    let eraser =
-        Eraser::new(config.borrow().audit.files.as_ref(), outputs.book.clone(), journal.clone());
+    let eraser = Eraser::new(&config.borrow().audit, outputs.book.clone(), journal.clone());
     let records =
         Records::start(outputs, loaded.ring, loaded.counters, owners_out.clone(), journal_out)?;
     let requests = netlink::connect()?;

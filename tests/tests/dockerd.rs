@@ -35,6 +35,8 @@ mod promises;
 mod races;
 #[path = "dockerd/records.rs"]
 mod records;
+#[path = "dockerd/report.rs"]
+mod report;
 #[path = "dockerd/rows.rs"]
 mod rows;
 #[path = "dockerd/second_network.rs"]

@@ -11,11 +11,9 @@ use tokio::sync::mpsc;
 
 use super::blocking;
 use crate::{
-    audit::{
-        record::Body,
-        store::{Book, Settings},
-    },
+    audit::{record::Body, store::Book},
     causes::causes,
+    config::Audit,
 };
 
 /// Who erases. Its sender of records keeps the stream open.
@@ -27,11 +25,11 @@ pub(super) struct Eraser {
 
 impl Eraser {
     pub(super) fn new(
-        files: Option<&Settings>,
+        audit: &Audit,
         book: Option<Arc<Mutex<Book>>>,
         journal: mpsc::UnboundedSender<Body>,
     ) -> Self {
-        Self { dir: files.map(|files| files.dir.clone()), book, journal }
+        Self { dir: audit.files.as_ref().map(|files| files.dir.clone()), book, journal }
     }
 
     /// Erases these pseudonyms' names, and what goes with them; how many names that were.

@@ -79,11 +79,7 @@ pub(super) fn open(
                 outputs.accounts = Some(opened.accounts);
                 outputs.words = opened.words;
                 outputs.book = book(&settings.dir, config.pseudonyms);
-                if let Some(book) = &outputs.book {
-                    let book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                    let told = book.erasures().iter().cloned();
-                    outputs.words.extend(told.map(|erasure| Body::Erased(erasure.into())));
-                }
+                outputs.words.extend(outputs.book.iter().flat_map(|book| untold(book)));
                 let files = opened.files.with_book(outputs.book.clone());
                 outputs.sinks.push(running(Box::new(files))?);
             }
@@ -117,6 +113,12 @@ pub(super) fn open(
         outputs.sinks.push(running(Box::new(otlp))?);
     }
     Ok((outputs, followers.serve(listener)))
+}
+
+/// Erasures whose record may not have been kept.
+fn untold(book: &Mutex<Book>) -> Vec<Body> {
+    let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+    book.erasures().iter().cloned().map(|erasure| Body::Erased(erasure.into())).collect()
 }
 
 /// The book of names in a directory that is locked; none if there is none, or it cannot be used. Also

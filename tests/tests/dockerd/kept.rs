@@ -74,7 +74,7 @@ pub(super) fn records(dir: &Path) -> Result<Vec<Value>> {
     let mut names: Vec<_> =
         fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     names.retain(|path| path.to_string_lossy().contains(".jsonl"));
-    names.retain(|path| !path.ends_with("tombstones.jsonl"));
+    names.retain(|path| !path.ends_with("tombstones.jsonl") && !path.ends_with("names.jsonl"));
     names.sort();
     let mut records = Vec::new();
     for name in names {

@@ -165,6 +165,14 @@ impl Files {
         }
     }
 
+    /// Everything is promised, and with it the records of these erasures.
+    fn tell_book(&mut self) {
+        let erased = std::mem::take(&mut self.erased);
+        if let Some(book) = self.book.as_ref().filter(|_| !erased.is_empty()) {
+            book.lock().unwrap_or_else(PoisonError::into_inner).told(&erased);
+        }
+    }
+
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,12 +226,8 @@ impl Files {
         if has_buried {
             self.forget_names();
         }
-        if self.unpromised.is_empty()
-            && !self.erased.is_empty()
-            && let Some(book) = &self.book
-        {
-            book.lock().unwrap_or_else(PoisonError::into_inner).told(&self.erased);
-            self.erased.clear();
+        if self.unpromised.is_empty() {
+            self.tell_book();
         }
         if self.retained.elapsed() >= RETAIN {
             self.retained = Instant::now();
@@ -274,7 +278,9 @@ impl Sink for Files {
     fn end(&mut self) -> io::Result<()> {
         self.promise().map_err(told)?;
         let counts = self.counts(self.accounts().clone());
-        self.store.promise_all(&counts).map_err(told)
+        self.store.promise_all(&counts).map_err(told)?;
+        self.tell_book();
+        Ok(())
     }
 }
 

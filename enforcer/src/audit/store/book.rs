@@ -211,9 +211,10 @@ impl Book {
         let failing = written.err().map(|error| causes(&error));
         self.tried = failing.is_some().then(Instant::now);
         if self.failing != failing {
-            match &failing {
-                Some(error) => tracing::error!(error, "names of pseudonyms are not kept"),
-                None => tracing::info!("names of pseudonyms are kept again"),
+            if let Some(error) = &failing {
+                tracing::error!(error, "names of pseudonyms are not kept");
+            } else {
+                tracing::info!("names of pseudonyms are kept again");
             }
             self.failing = failing;
         }

@@ -111,7 +111,7 @@ impl Container {
 pub struct Moment {
     /// When.
     pub time: String,
-    /// Name of the container.
+    /// Name of the container, or the first digits of its id.
     pub container: String,
     /// What: `policed`, `container die`, …
     pub what: String,
@@ -121,7 +121,10 @@ impl Moment {
     pub(super) fn of(record: &Value) -> Self {
         Self {
             time: text(record, "@timestamp").to_owned(),
-            container: text(record, "container.name").to_owned(),
+            container: match text(record, "container.name") {
+                "" => text(record, "container.id").chars().take(12).collect(),
+                name => name.to_owned(),
+            },
             what: what(record),
         }
     }
@@ -299,7 +302,7 @@ pub struct Counted {
 /// How many times, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    count: u64,
+    times: u64,
     first: String,
     last: String,
 }
@@ -307,18 +310,18 @@ pub(super) struct Count {
 impl Count {
     pub(super) fn of(record: &Value) -> Self {
         let time = text(record, "@timestamp").to_owned();
-        Self { count: 1, first: time.clone(), last: time }
+        Self { times: 1, first: time.clone(), last: time }
     }
 }
 
 impl Sum for Count {
     fn add(&mut self, other: &Self) {
-        self.count += other.count;
+        self.times += other.times;
         span((&mut self.first, &mut self.last), (&other.first, &other.last));
     }
 
     fn weight(&self) -> (u64, u64) {
-        (self.count, 0)
+        (self.times, 0)
     }
 }
 
@@ -327,7 +330,7 @@ impl Listed<Counted> {
         let counted = |((what, detail), of): ((String, String), Count)| Counted {
             what,
             detail,
-            count: of.count,
+            count: of.times,
             first: of.first,
             last: of.last,
         };

@@ -1,8 +1,7 @@
 //! Sums by key, of as many keys as memory is meant for: what comes later is summed up as the rest, and
 //! said to be. Pure.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::{collections::HashMap, hash::Hash};
 
 /// Something that adds up.
 pub(super) trait Sum: Default {
@@ -57,7 +56,9 @@ impl<K: Eq + Hash + Ord, V: Sum> Tally<K, V> {
         });
         let mut rest = self.rest;
         let tail = all.split_off(count.min(all.len()));
-        tail.iter().for_each(|(_, value)| rest.add(value));
+        for (_, value) in &tail {
+            rest.add(value);
+        }
         let others = u64::try_from(tail.len()).unwrap_or(u64::MAX) + u64::from(self.rested);
         Top { first: all, others, at_least: self.rested, rest }
     }

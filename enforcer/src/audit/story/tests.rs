@@ -29,13 +29,13 @@ fn flow(second: u64, to: (&str, u64), source_port: u64) -> Value {
     )
 }
 
-fn end(second: u64, opened: &Value, bytes: (u64, u64), opener: &str) -> Value {
+fn end(second: u64, opened: &Value, bytes: (u64, u64), by: &str) -> Value {
     let mut end = opened.clone();
     for (key, value) in [
         ("event.action", json!("flow_closed")),
         ("event.start", opened["@timestamp"].clone()),
         ("@timestamp", json!(time(second))),
-        ("enforcer.opener", json!(opener)),
+        ("enforcer.opener", json!(by)),
         ("source.packets", json!(bytes.0 / 10)),
         ("destination.packets", json!(bytes.1 / 10)),
         ("source.bytes", json!(bytes.0)),

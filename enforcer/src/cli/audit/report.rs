@@ -1,6 +1,7 @@
 //! `enforcer audit report`: everything that the kept records tell of one guest, server or user.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     path::PathBuf,
 };
@@ -147,7 +148,8 @@ fn render(story: &Story) -> String {
     let mut text = format!("{}\n", shown(&story.asked.means));
     let mut line = |what: &str, value: String| {
         if !value.is_empty() {
-            text.push_str(&format!("  {what:<10} {}\n", shown(&value)));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {what:<10} {}", shown(&value));
         }
     };
     let names = |names: &std::collections::BTreeSet<String>| {
