@@ -174,7 +174,7 @@ fn with<'a>(text: &'a str, name: &str, pseudonym: &str) -> Cow<'a, str> {
 mod tests {
     use super::*;
     use crate::audit::{
-        record::{Outside, Traffic},
+        record::{Exec, Outside, Process, Traffic},
         store::PREFIX,
     };
 
@@ -228,6 +228,23 @@ mod tests {
         let mut hub = body("hub");
         conceal(&mut book, &mut hub, now);
         assert_eq!(hub, body("hub"), "a hub is nobody");
+    }
+
+    #[test]
+    fn a_path_that_has_the_user_s_name_has_the_pseudonym() {
+        let mut book = Book::unkept().expect("random");
+        let subject = Subject { user: Some("alice".to_owned()), ..Subject::default() };
+        let mut body = Body::Exec(Box::new(Exec {
+            subject: Subject { role: "guest".to_owned(), ..subject },
+            executable: "/home/alice/bin/malice".to_owned(),
+            process: Process { name: "run-alice".to_owned(), ..Process::default() },
+            cut: false,
+        }));
+        conceal(&mut book, &mut body, SystemTime::now());
+        let Body::Exec(exec) = &body else { panic!("{body:?}") };
+        let user = exec.subject.user.as_deref().expect("a user");
+        assert_eq!(exec.executable, format!("/home/{user}/bin/malice"));
+        assert_eq!(exec.process.name, format!("run-{user}"));
     }
 
     #[test]
