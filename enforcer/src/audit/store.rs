@@ -40,6 +40,7 @@ mod query;
 mod retain;
 mod scan;
 mod sign;
+mod steady;
 pub(super) mod time;
 mod verify;
 mod walk;
@@ -59,6 +60,7 @@ pub use open::{Recovery, Tampered};
 pub use query::{Effort, Peer, Query, QueryError, moment, parse_peer, query};
 pub use retain::Retention;
 pub use sign::PublicKey;
+pub use steady::{Look, Steady};
 pub use verify::{Problem, Report, VerifyError, verify};
 pub use write::Store;
 
