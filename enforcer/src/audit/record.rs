@@ -15,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use super::schema::{MAC, SHA256, words};
 use super::store::{Erasure, Retention};
 
+mod cut;
 mod process;
 
+pub use cut::{CUT, sentence, text};
 pub use process::{ConnectRefused, Exec, Process, Unseen};
 
 /// Version of the records.
@@ -24,9 +26,6 @@ pub const VERSION: u32 = 1;
 
 /// Version of the Elastic Common Schema that has the fields' names.
 pub const ECS_VERSION: &str = "8.17.0";
-
-/// Longest text taken from elsewhere, characters.
-const MAX_TEXT: usize = 128;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +48,9 @@ pub struct Record {
     /// The same on the monotonic clock, ns.
     #[serde(rename = "enforcer.monotonic_ns")]
     pub mono_ns: u64,
+    /// A text in it was too long, and ends with `…` where it was cut.
+    #[serde(rename = "enforcer.truncated", default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
@@ -674,16 +676,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year + era * 400 + next, month, date)
 }
 
-/// Text from elsewhere, short enough for a record. JSON escapes what else is in it.
-#[must_use]
-pub fn text(text: &str) -> String {
-    // No character is shorter than a byte.
-    if text.len() <= MAX_TEXT {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_TEXT).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -711,7 +703,7 @@ mod tests {
         let loss = Loss {
             subject,
             hook: "from_guest".to_owned(),
-            reason: text("policy\n\u{1b}[31m"),
+            reason: "policy\n\u{1b}[31m".to_owned(),
             cause: Cause::RateLimit,
             count: 3,
         };
@@ -721,6 +713,7 @@ mod tests {
             seq: 1,
             time: String::new(),
             mono_ns: 0,
+            truncated: false,
             body: Body::Loss(loss),
         };
         let line = serde_json::to_string(&record).expect("serialises");

@@ -88,8 +88,10 @@ fn number(
 /// A record at its place, as every sink gets it. `room` is for the writing, and can be used again.
 #[must_use]
 pub fn line(seq: u64, draft: Draft, room: &mut Vec<u8>) -> Line {
-    let Draft { time, mono_ns, body, account } = draft;
-    let record = Record { v: VERSION, ecs: ECS_VERSION.into(), seq, time, mono_ns, body };
+    let Draft { time, mono_ns, mut body, account } = draft;
+    let truncated = body.cut();
+    let ecs = ECS_VERSION.into();
+    let record = Record { v: VERSION, ecs, seq, time, mono_ns, truncated, body };
     room.clear();
     // Strings, numbers and no map with other keys: that cannot fail.
     let _ = serde_json::to_writer(&mut *room, &record);

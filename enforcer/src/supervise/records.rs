@@ -172,8 +172,8 @@ impl RecordsHandle {
     /// Sinks that do not take records, and why.
     pub(super) fn problems(&self) -> Vec<String> {
         let failing = self.sinks.iter().filter_map(|(name, progress)| {
-            let failing = lock(progress).failing.clone()?;
-            Some(format!("records are not written to {name}: {failing}"))
+            let trouble = lock(progress).trouble()?;
+            Some(format!("records are not written to {name}: {trouble}"))
         });
         let book = self.shared.book.as_ref().and_then(|book| {
             let problem = lock(book).problem()?.to_owned();
@@ -314,7 +314,7 @@ impl Shared {
     /// back: a collector that is away for days must not fill the kernel's table of counters.
     fn is_behind(&self) -> bool {
         let is_failing =
-            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).failing.is_some();
+            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).trouble().is_some();
         self.sinks.iter().filter(|(name, _)| *name == files::NAME).any(is_failing)
     }
 }

@@ -17,10 +17,11 @@ use crate::{
         account::Accounts,
         queue::Account,
         record::{Body, Record, Stored},
-        store::{self, Book, Recovery, Settings, Store, StoreError},
+        store::{self, Book, Look, Recovery, Settings, Steady, Store, StoreError},
         stream::Line,
     },
     causes::causes,
+    kernel::since_boot,
 };
 
 /// The sink's name.
@@ -77,6 +78,8 @@ pub struct Files {
     /// Erasures whose record is stored: the book is told when it is promised.
     erased: Vec<u64>,
     retained: Instant,
+    /// Whether anything is too old is asked of a clock that runs evenly.
+    steady: Steady,
     /// Weak: the daemon's end is that nobody has anything more to say.
     journal: mpsc::WeakUnboundedSender<Body>,
 }
@@ -129,6 +132,7 @@ impl Files {
             book: None,
             erased: Vec::new(),
             retained: Instant::now(),
+            steady: Steady::default(),
             journal: journal.downgrade(),
         };
         if !same {
@@ -194,6 +198,19 @@ impl Files {
         Ok(())
     }
 
+    /// The time, unless somebody set the clock a while ago.
+    fn trusted(&mut self, now: SystemTime) -> Option<SystemTime> {
+        match self.steady.look(now, since_boot()) {
+            Look::Even => Some(now),
+            Look::Young => None,
+            Look::Set(by, forward) => {
+                let (seconds, way) = (by.as_secs(), if forward { "ahead" } else { "back" });
+                tracing::warn!(seconds, way, "the clock was set: for an hour no record is too old");
+                None
+            }
+        }
+    }
+
     fn promise(&mut self) -> Result<(), StoreError> {
         if !self.store.is_well() {
             self.go_on()?;
@@ -231,7 +248,8 @@ impl Files {
         }
         if self.retained.elapsed() >= RETAIN {
             self.retained = Instant::now();
-            for retention in self.store.condemn(now)? {
+            let trusted = self.trusted(now);
+            for retention in self.store.condemn(trusted)? {
                 let Some(journal) = self.journal.upgrade() else { break };
                 // A record that got lost on its way is made again.
                 let asked = self.condemned.get(&retention.segment);

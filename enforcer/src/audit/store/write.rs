@@ -131,6 +131,8 @@ impl Store {
         if self.repair.is_some() {
             return Err(StoreError::Failed);
         }
+        // A clock that was put back must not keep a segment open until it is there again.
+        self.live.begun = self.live.begun.min(time::number(now));
         let age = Duration::from_micros(time::number(now).saturating_sub(self.live.begun));
         let has_records = self.live.first.is_some();
         let is_due =
