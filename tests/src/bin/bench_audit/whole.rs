@@ -18,7 +18,7 @@ use enforcer::audit::{
     record::{Cause, Record},
 };
 use enforcer_common::abi::{
-    counter::{FLOW_CLOSED, FLOW_OPENED},
+    counter::{CONNECT_REFUSED, EXEC, FLOW_CLOSED, FLOW_OPENED},
     verdict::DropReason,
 };
 use enforcer_tests::{
@@ -383,7 +383,9 @@ fn read(path: &Path, senders: &[String], owners: &mut BTreeMap<u32, Owner>) -> R
 /// Whether a counter is of what the flood does.
 fn is_denial(reason: u16) -> bool {
     let not_addressed = reason_value(DropReason::NotAddressed.name());
-    reason != FLOW_OPENED && reason != FLOW_CLOSED && Some(reason) != not_addressed
+    // That a guest's own programs begin is no frame either.
+    let others = [FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED];
+    !others.contains(&reason) && Some(reason) != not_addressed
 }
 
 /// How long the store takes to verify, and to answer what was open at a moment.
