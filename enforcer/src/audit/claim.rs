@@ -43,13 +43,13 @@ impl Claims {
         Vec::from(claimed)
     }
 
-    /// Takes in an event; returns it if it is about a guest, or about a network for which
-    /// `is_guest_network`.
+    /// Takes in an event; returns it if it is about a guest, about a network for which
+    /// `is_guest_network`, or about the engine itself.
     pub fn hear(&mut self, heard: Heard, is_guest_network: impl Fn(&str) -> bool) -> Option<Heard> {
         if let Some(network) = &heard.network {
             return is_guest_network(network).then_some(heard);
         }
-        let container = heard.container.as_ref()?;
+        let Some(container) = &heard.container else { return Some(heard) };
         let has_left = self.departed.contains(container);
         if has_left && heard.event == "container destroy" {
             self.departed.retain(|departed| departed != container);
@@ -138,6 +138,12 @@ mod tests {
                 Heard { network: Some(network.to_owned()), ..heard("network connect", "c") };
             assert_eq!(claims.hear(event.clone(), is_guest_network), told.then_some(event));
         }
+    }
+
+    #[test]
+    fn a3_that_the_engine_is_not_heard_is_told() {
+        let lost = Heard::of_the_engine("engine lost");
+        assert_eq!(Claims::default().hear(lost.clone(), |_| false), Some(lost));
     }
 
     #[test]

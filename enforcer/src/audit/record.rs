@@ -18,7 +18,7 @@ use super::store::{Erasure, Retention};
 mod cut;
 mod process;
 
-pub use cut::{CUT, sentence, text};
+pub use cut::{CUT, sentence, shown, text};
 pub use process::{ConnectRefused, Exec, Process, Unseen};
 
 /// Version of the records.
@@ -212,7 +212,7 @@ pub struct Guest {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Docker {
     /// What kind of thing it is about and what happened to it, as the engine says it: `container die`,
-    /// `network connect`, …
+    /// `network connect`, …; `engine followed` and `engine lost`: what happens in between nobody hears.
     #[serde(rename = "enforcer.event")]
     pub event: String,
     /// When, by the engine's clock: it may have been told before anybody knew that it is about a guest.

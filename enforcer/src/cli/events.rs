@@ -15,7 +15,7 @@ use tokio::{
 use super::{EventsArgs, Exit};
 use crate::audit::{
     follow::{self, Wish},
-    record::{Body, Record},
+    record::{Body, Record, shown},
     store::{Reveal, moment},
 };
 
@@ -134,9 +134,9 @@ impl EventsArgs {
 fn row(record: &Record, wide: bool) -> String {
     let (kind, guest, what) = cells(&record.body);
     let text = format!("{:<28} {kind:<12} {guest:<16} {what}", record.time);
-    let plain = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    let plain = shown(&text);
     // Other programs get whole lines.
-    if wide { plain.take(200).collect() } else { plain.collect() }
+    if wide { plain.chars().take(200).collect() } else { plain }
 }
 
 fn cells(body: &Body) -> (&'static str, &str, String) {

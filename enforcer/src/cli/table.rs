@@ -1,5 +1,7 @@
 //! Plain tables for people.
 
+use crate::audit::record::shown;
+
 /// Columns as wide as their widest cell, two spaces apart; nothing for no rows.
 pub(super) fn table<const N: usize>(
     title: &str,
@@ -32,7 +34,7 @@ fn plain(cell: &str) -> String {
     if cell.is_empty() {
         return "-".to_owned();
     }
-    cell.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    shown(cell)
 }
 
 #[cfg(test)]

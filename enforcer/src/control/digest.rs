@@ -1,8 +1,49 @@
-//! What a policy says, as one short value: two that are equal allow the same. Pure.
+//! What a policy says, as one short value: two that are equal allow the same; and which have changed. Pure.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use crate::{digest::of_text, model::desired::DesiredPolicy};
+use enforcer_common::abi::policy::Policy;
+
+use crate::{audit::record::PolicyChange, digest::of_text, model::desired::DesiredPolicy};
+
+/// Policies that the stream knows of, by number: their epochs. It is told of what the kernel holds, whatever
+/// else worked or failed at the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told(BTreeMap<u32, u32>);
+
+impl Told {
+    /// What an earlier daemon put there is known.
+    #[must_use]
+    pub fn adopt(held: &BTreeMap<u32, Policy>) -> Self {
+        Self(held.iter().map(|(number, policy)| (*number, policy.epoch)).collect())
+    }
+
+    /// What has changed since the last look; it is known from then on.
+    pub fn changes(
+        &mut self,
+        held: &BTreeMap<u32, Policy>,
+        desired: &BTreeMap<u32, DesiredPolicy>,
+    ) -> Vec<PolicyChange> {
+        let now = Self::adopt(held);
+        let changed = now.0.iter().filter(|(number, epoch)| self.0.get(number) != Some(epoch));
+        let changed = changed.map(|(number, _)| change(*number, "changed", desired.get(number)));
+        let dropped = self.0.keys().filter(|number| !now.0.contains_key(number));
+        let dropped = dropped.map(|number| change(*number, "dropped", desired.get(number)));
+        let all = changed.chain(dropped).collect();
+        *self = now;
+        all
+    }
+}
+
+fn change(number: u32, event: &str, policy: Option<&DesiredPolicy>) -> PolicyChange {
+    let rules = policy.map_or(0, |policy| policy.rules.len());
+    PolicyChange {
+        event: event.to_owned(),
+        policy: policy.map_or_else(|| number.to_string(), |policy| policy.name.clone()),
+        rules: u64::try_from(rules).unwrap_or(u64::MAX),
+        digest: policy.map(of_policy),
+    }
+}
 
 /// SHA-256 over the limits and over the rules in their order, one a line; hexadecimal.
 #[must_use]
@@ -21,6 +62,33 @@ mod tests {
     use enforcer_common::abi::policy::RuleKey;
 
     use super::*;
+
+    #[test]
+    fn a3_each_policy_that_the_kernel_holds_anew_is_told_once() {
+        let held = |policies: &[(u32, u32)]| -> BTreeMap<u32, Policy> {
+            let policy = |(number, epoch): &(u32, u32)| {
+                (*number, Policy { epoch: *epoch, ..Policy::default() })
+            };
+            policies.iter().map(policy).collect()
+        };
+        let named =
+            |name: &str| DesiredPolicy { name: name.to_owned(), ..DesiredPolicy::default() };
+        let desired = BTreeMap::from([(1, named("guests")), (2, named("hubs"))]);
+        let mut told = Told::adopt(&held(&[(1, 5)]));
+        for (now, expected) in [
+            (held(&[(1, 5)]), vec![]),
+            (held(&[(1, 6), (2, 7)]), vec![("changed", "guests"), ("changed", "hubs")]),
+            (held(&[(1, 6), (2, 7)]), vec![]),
+            (held(&[(2, 8)]), vec![("changed", "hubs"), ("dropped", "guests")]),
+            (held(&[]), vec![("dropped", "hubs")]),
+            (held(&[(9, 9)]), vec![("changed", "9")]),
+        ] {
+            let changes = told.changes(&now, &desired);
+            let found: Vec<_> =
+                changes.iter().map(|c| (c.event.as_str(), c.policy.as_str())).collect();
+            assert_eq!(found, expected, "{now:?}");
+        }
+    }
 
     #[test]
     fn a_policy_s_digest_is_of_what_it_says_and_of_nothing_else() {

@@ -13,13 +13,14 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     apply, cgroups,
     desired::{self, Facts},
-    digest, hold,
+    digest::Told,
+    hold,
     path::{ObserveError, PacketPath},
     plan::{self, Identities},
     repair::{self, Mended},
 };
 use crate::{
-    audit::record::{Body, PolicyChange, Repair, Unseen},
+    audit::record::{Body, Repair, Unseen},
     causes::causes,
     config::Config,
     kernel,
@@ -100,6 +101,8 @@ struct Memory {
     /// Guest bridges by the name that the config has, whatever they are called now.
     bridges: BTreeMap<String, u32>,
     cgroups: kernel::cgroups::Cgroups,
+    /// Policies of which records tell; `None`: never looked.
+    policies: Option<Told>,
     /// Guests without a cgroup of their own, by container id.
     without: BTreeMap<String, Without>,
 }
@@ -264,6 +267,7 @@ impl Reconciler {
         let mut mended = Vec::new();
         let mut observed = first_look;
         let identities = memory.identities.get_or_insert_with(|| Identities::adopt(&observed));
+        let told = memory.policies.get_or_insert_with(|| Told::adopt(&observed.policies));
         let untouched = memory.settled.take().filter(|settled| settled.desired == *desired);
         for _ in 0..ROUNDS {
             let actions = plan::plan(desired, &observed, identities);
@@ -294,16 +298,13 @@ impl Reconciler {
                 }
             }
             let steps = actions.len();
-            let changed = policy_changes(&actions, desired);
             let gone;
             (failures, gone) = self.apply(actions).await;
-            if failures.is_empty() {
-                for change in changed {
-                    // Nobody listens any more: the daemon is stopping.
-                    let _ = self.journal.send(Body::Policy(change));
-                }
-            }
             observed = self.path.observe(&links).await?;
+            for change in told.changes(&observed.policies, &desired.policies) {
+                // Nobody listens any more: the daemon is stopping.
+                let _ = self.journal.send(Body::Policy(change));
+            }
             if gone == steps {
                 // Only interfaces that have left: the next look at the links settles that.
                 break;
@@ -466,23 +467,4 @@ pub async fn attach_early(
             tracing::warn!(error, ifindex = veth.ifindex, "cannot attach to a new veth");
         }
     }
-}
-
-/// What the steps change about policies.
-fn policy_changes(actions: &[plan::Action], desired: &Desired) -> Vec<PolicyChange> {
-    let change = |number: &u32, event: &str, rules: usize| {
-        let policy = desired.policies.get(number);
-        PolicyChange {
-            event: event.to_owned(),
-            policy: policy.map_or_else(|| number.to_string(), |policy| policy.name.clone()),
-            rules: u64::try_from(rules).unwrap_or(u64::MAX),
-            digest: policy.map(digest::of_policy),
-        }
-    };
-    let changes = actions.iter().filter_map(|action| match action {
-        plan::Action::PutPolicy(number, _, rules) => Some(change(number, "changed", rules.len())),
-        plan::Action::DropPolicy(number) => Some(change(number, "dropped", 0)),
-        _ => None,
-    });
-    changes.collect()
 }

@@ -109,7 +109,7 @@ fn heard(event: &EventMessage) -> Option<Heard> {
             | "pause" | "unpause" | "destroy",
         ) => Heard {
             event: format!("container {action}"),
-            container: actor.id.clone(),
+            container: Some(actor.id.clone()?),
             name: attribute("name"),
             image: attribute("image"),
             exit_code: number("exitCode"),
@@ -121,7 +121,7 @@ fn heard(event: &EventMessage) -> Option<Heard> {
             "create" | "update" | "connect" | "disconnect" | "destroy" | "remove",
         ) => Heard {
             event: format!("network {action}"),
-            network: attribute("name"),
+            network: Some(attribute("name")?),
             container: attribute("container"),
             ..Heard::default()
         },

@@ -106,8 +106,12 @@ async fn follow_for_ever(
     let mut snapshot = Snapshot::default();
     loop {
         let started = Instant::now();
+        let mut is_followed = false;
         let result = async {
             let engine = Engine::connect(socket).await?;
+            is_followed = true;
+            // Nobody listens any more: the daemon is stopping.
+            let _ = tell.send(Heard::of_the_engine("engine followed"));
             state.send_replace(EngineState::Connected {
                 version: engine.version.clone(),
                 api: engine.api.to_string(),
@@ -117,6 +121,9 @@ async fn follow_for_ever(
             follow(engine, poke, publish, tell, &mut snapshot).await
         };
         let Err(error) = result.await;
+        if is_followed {
+            let _ = tell.send(Heard::of_the_engine("engine lost"));
+        }
         complaint.make(&error);
         let text = error.to_string();
         state.send_replace(match error {

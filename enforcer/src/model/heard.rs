@@ -20,3 +20,11 @@ pub struct Heard {
     /// Number of the signal that was sent.
     pub signal: Option<i64>,
 }
+
+impl Heard {
+    /// Something about the engine itself. What happens while it is not followed, nobody hears.
+    #[must_use]
+    pub fn of_the_engine(event: &str) -> Self {
+        Self { event: event.to_owned(), ..Self::default() }
+    }
+}

@@ -248,8 +248,16 @@ fn engine_ends(live_restore: bool) -> Result<()> {
         daemon.wait_identified(&rig.host, &guest.name, "guest")?;
     }
     is_policed(&rig)?;
-    for (signal, name) in [(libc::SIGTERM, "restart"), (libc::SIGKILL, "kill")] {
+    let told = |event: &str| {
+        let is =
+            |r: &serde_json::Value| r["event.action"] == "docker" && r["enforcer.event"] == event;
+        daemon.records().into_iter().filter(is).count()
+    };
+    for (times, signal, name) in [(1, libc::SIGTERM, "restart"), (2, libc::SIGKILL, "kill")] {
         rig.docker.end(signal)?;
+        wait_for("that the engine is lost", PATIENCE, || {
+            Ok((told("engine lost") >= times).then_some(()))
+        })?;
         // Without live restore an orderly end takes the guests with it, a kill does not.
         if live_restore || signal == libc::SIGKILL {
             wait_for("the engine's absence", PATIENCE, || {
@@ -270,6 +278,10 @@ fn engine_ends(live_restore: bool) -> Result<()> {
         }
         wait_for("the engine", PATIENCE, || {
             Ok(daemon.reasons(&rig.host)?.is_empty().then_some(()))
+        })?;
+        // It may have been followed and lost again while it came up.
+        wait_for("that the engine is followed", PATIENCE, || {
+            Ok((told("engine followed") > times).then_some(()))
         })?;
         is_policed(&rig).with_context(|| format!("{name}: with the engine back"))?;
         is_policed_from_its_start(&rig, &daemon).with_context(|| format!("{name}: a new guest"))?;

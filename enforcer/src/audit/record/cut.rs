@@ -86,6 +86,22 @@ pub fn sentence(text: &str) -> String {
     first(text, MAX_WORDS)
 }
 
+/// A text from elsewhere as it may be shown on a terminal: nothing in it is a command to it, or turns
+/// around what stands beside it.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    text.chars().map(|character| if is_odd(character) { '?' } else { character }).collect()
+}
+
+/// Control characters, line and paragraph separators, and those that change the direction of a line (UAX 9).
+fn is_odd(character: char) -> bool {
+    let directs = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    character.is_control() || directs
+}
+
 fn first(text: &str, most: usize) -> String {
     if is_long(text, most) {
         text.chars().take(most).chain([CUT]).collect()
@@ -119,6 +135,18 @@ mod tests {
     /// Bytes as somebody else may have them, as we take them.
     fn taken(bytes: &[u8]) -> String {
         String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[test]
+    fn f16_what_a_terminal_gets_neither_commands_it_nor_turns_a_line_around() {
+        for (text, expected) in [
+            ("jupyter-ann", "jupyter-ann"),
+            ("caf\u{e9} \u{627}\u{628}", "caf\u{e9} \u{627}\u{628}"),
+            ("\u{1b}[2J\u{7}\u{9b}1m\n", "?[2J??1m?"),
+            ("a\u{202e}gpj.exe\u{2069}\u{200f}\u{2028}b", "a?gpj.exe???b"),
+        ] {
+            assert_eq!(shown(text), expected, "{text:?}");
+        }
     }
 
     #[test]

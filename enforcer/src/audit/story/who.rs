@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 
 use super::text;
+use crate::audit::record::shown;
 
 /// Guests that one word may mean, at most; whoever gets more says more.
 const CANDIDATES: usize = 64;
@@ -167,10 +168,7 @@ fn list(candidates: &[(Candidate, Seen)]) -> String {
         let ids: Vec<_> = ids.collect();
         let user = if seen.user.is_empty() { "nobody said" } else { &seen.user };
         let what = format!("container {} ({}), user {user}", seen.name, ids.join(", "));
-        format!("  {candidate}  {what}, {} records", seen.records)
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect()
+        shown(&format!("  {candidate}  {what}, {} records", seen.records))
     };
     candidates.iter().map(line).collect::<Vec<String>>().join("\n")
 }

@@ -11,7 +11,10 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::{
-    audit::store::{self, Book, BookError, PREFIX, Query, Reveal, Settings, rfc3339},
+    audit::{
+        record::shown,
+        store::{self, Book, BookError, PREFIX, Query, Reveal, Settings, rfc3339},
+    },
     cli::{DaemonAt, Exit},
     config::file,
     control_socket,
@@ -174,11 +177,6 @@ fn agreed() -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// A text as it may be shown on a terminal.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

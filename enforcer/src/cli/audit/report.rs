@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{end, protocol, reveal};
 use crate::{
     audit::{
+        record::shown,
         store::{self, DEFAULT_DIR, Query, QueryError, Reveal, rfc3339},
         story::{Asked, Candidates, Place, Places, Scope, Story, Teller, Who, WhoError},
     },
@@ -298,11 +299,6 @@ fn more(others: u64, at_least: bool, what: &str) -> String {
         (others, false) => format!("  and {others} others{what}\n"),
         (others, true) => format!("  and {others} others or more{what}\n"),
     }
-}
-
-/// A text as it may be shown on a terminal: names come from elsewhere.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
