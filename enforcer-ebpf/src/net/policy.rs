@@ -4,14 +4,15 @@ use enforcer_common::{
     abi::{
         endpoint::Endpoint,
         flow::FlowKey,
-        policy::{Policy, PublishedKey, RuleKey},
+        policy::{Policy, PortKey, PrefixKey, PublishedKey},
         verdict::DropReason,
     },
     decide::{self, Allowed, Opener, Origin},
-    packet::{TCP, UDP},
+    longest::{WIDEST, first_bits, longest},
+    packet::{IPV4, TCP, UDP},
 };
 
-use crate::maps::{NETWORKS, POLICIES, PUBLISHED, RULES};
+use crate::maps::{NETWORKS, POLICIES, PORTS, PREFIXES, PUBLISHED};
 
 /// The endpoint's policy; epoch 0 is no policy, and denies.
 #[inline(always)]
@@ -39,14 +40,40 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
     }
 }
 
+/// The rule that opens a destination, if one does. The number of lookups does not depend on how many
+/// rules there are.
 #[inline(always)]
 fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
+    let words = words(&key.remote);
+    let prefix = |length: u8| {
+        let bits = first_bits(words, length);
+        let key = PrefixKey { epoch, family: key.family, length, reserved: [0; 2], bits };
+        // SAFETY: as in `may_open`.
+        unsafe { PREFIXES.get(key) }.map(|prefix| prefix.class)
+    };
+    let class = if key.family == IPV4 { longest(32, prefix) } else { longest(WIDEST, prefix) }?;
+    // Of no prefix: nothing is open, and no port needs to be looked at.
+    if class == 0 {
+        return None;
+    }
+    let port = |length: u8| {
+        let port =
+            if length == 0 { 0 } else { key.remote_port & (u16::MAX << ((16 - length) & 15)) };
+        let key = PortKey { epoch, class, port, length, protocol: key.protocol };
+        // SAFETY: as in `may_open`.
+        unsafe { PORTS.get(key) }.map(|rule| rule.id)
+    };
+    let has_ports = key.protocol == TCP || key.protocol == UDP;
     // Echo has an identifier where the others have ports.
-    let port = if key.protocol == TCP || key.protocol == UDP { key.remote_port } else { 0 };
-    let key =
-        RuleKey { epoch, address: key.remote, port, protocol: key.protocol, family: key.family };
-    // SAFETY: as in `may_open`.
-    unsafe { RULES.get(key) }.map(|rule| rule.id)
+    let rule = if has_ports { longest(16, port) } else { port(0) }?;
+    if rule == 0 { None } else { Some(rule) }
+}
+
+/// An address as a number.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
 }
 
 #[inline(always)]

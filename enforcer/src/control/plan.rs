@@ -17,7 +17,7 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network, Role},
     event::Hook,
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PortKey, PrefixKey, PublishedKey},
 };
 
 use crate::model::{
@@ -28,6 +28,7 @@ use crate::model::{
     observed::Observed,
     owner::{Owner, Owners},
 };
+use crate::policy::compile::Tables;
 
 /// Programs of a port.
 const PORT_HOOKS: [Hook; 2] = [Hook::FromGuest, Hook::ToGuest];
@@ -69,13 +70,13 @@ pub enum Action {
     PutHub(HubKey, Hub),
     /// Forget it.
     DropHub(HubKey),
-    /// Put a policy's rules in place, all under its epoch, and then change over to them: all, or
+    /// Put a policy's tables in place, all under its epoch, and then change over to them: all, or
     /// nothing is changed.
-    PutPolicy(u32, Policy, Vec<(RuleKey, Rule)>),
+    PutPolicy(u32, Policy, Box<Tables>),
     /// Forget a policy: everything under it is denied.
     DropPolicy(u32),
-    /// Forget a rule of a policy that is no more.
-    DropRule(RuleKey),
+    /// Forget the tables of a policy that is no more, by its epoch.
+    DropRules(u32, Vec<PrefixKey>, Vec<PortKey>),
     /// Write down which numbers were given out.
     PutLedger(Ledger),
     /// Pin what is not pinned.
@@ -284,9 +285,9 @@ impl Planner<'_> {
         for (number, policy) in &self.desired.policies {
             if self.changes(*number) {
                 let epoch = self.identities.next_epoch();
-                let rules = values::rules(policy, epoch).collect();
+                let tables = Box::new(values::tables(policy, epoch));
                 let policy = Policy { epoch, quotas: policy.quotas };
-                self.actions.push(Action::PutPolicy(*number, policy, rules));
+                self.actions.push(Action::PutPolicy(*number, policy, tables));
             }
         }
     }
@@ -303,9 +304,10 @@ impl Planner<'_> {
     }
 
     fn rules_differ(&self, epoch: u32, policy: &DesiredPolicy) -> bool {
-        let wanted: BTreeMap<RuleKey, Rule> = values::rules(policy, epoch).collect();
-        let is = self.observed.rules.iter().filter(|(key, _)| key.epoch == epoch);
-        !is.eq(wanted.iter())
+        let wanted = values::tables(policy, epoch);
+        let prefixes = self.observed.prefixes.iter().filter(|(key, _)| key.epoch == epoch);
+        let open = self.observed.open.iter().filter(|(key, _)| key.epoch == epoch);
+        !prefixes.eq(&wanted.prefixes) || !open.eq(&wanted.open)
     }
 
     /// Written before anything is used that it tells of.
@@ -434,8 +436,15 @@ impl Planner<'_> {
 
         // What a new policy replaced is seen, and removed, in the next round.
         let live: BTreeSet<u32> = observed.policies.values().map(|policy| policy.epoch).collect();
-        let gone = |key: &&RuleKey| !live.contains(&key.epoch);
-        push.extend(observed.rules.keys().filter(gone).copied().map(Action::DropRule));
+        let mut gone: BTreeMap<u32, (Vec<PrefixKey>, Vec<PortKey>)> = BTreeMap::new();
+        for key in observed.prefixes.keys().filter(|key| !live.contains(&key.epoch)) {
+            gone.entry(key.epoch).or_default().0.push(*key);
+        }
+        for key in observed.open.keys().filter(|key| !live.contains(&key.epoch)) {
+            gone.entry(key.epoch).or_default().1.push(*key);
+        }
+        let drop = |(epoch, (prefixes, open))| Action::DropRules(epoch, prefixes, open);
+        push.extend(gone.into_iter().map(drop));
 
         let mut ids = BTreeSet::new();
         let mut published = BTreeSet::new();

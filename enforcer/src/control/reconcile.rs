@@ -470,18 +470,18 @@ pub async fn attach_early(
 
 /// What the steps change about policies.
 fn policy_changes(actions: &[plan::Action], desired: &Desired) -> Vec<PolicyChange> {
-    let change = |number: &u32, event: &str, rules: usize| {
+    let change = |number: &u32, event: &str| {
         let policy = desired.policies.get(number);
         PolicyChange {
             event: event.to_owned(),
             policy: policy.map_or_else(|| number.to_string(), |policy| policy.name.clone()),
-            rules: u64::try_from(rules).unwrap_or(u64::MAX),
+            rules: policy.map_or(0, |policy| u64::try_from(policy.rules.len()).unwrap_or(u64::MAX)),
             digest: policy.map(digest::of_policy),
         }
     };
     let changes = actions.iter().filter_map(|action| match action {
-        plan::Action::PutPolicy(number, _, rules) => Some(change(number, "changed", rules.len())),
-        plan::Action::DropPolicy(number) => Some(change(number, "dropped", 0)),
+        plan::Action::PutPolicy(number, ..) => Some(change(number, "changed")),
+        plan::Action::DropPolicy(number) => Some(change(number, "dropped")),
         _ => None,
     });
     changes.collect()

@@ -10,10 +10,11 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
 use super::{KernelError, load::LoadError};
+use crate::policy::compile::Tables;
 
 /// The maps that control writes and reads.
 pub struct Maps {
@@ -25,8 +26,10 @@ pub struct Maps {
     pub networks: Table<u32, Network>,
     /// Addresses of hubs' containers.
     pub hubs: Table<HubKey, Hub>,
-    /// Destinations that policies open.
-    pub rules: Table<RuleKey, Rule>,
+    /// Classes of destinations.
+    pub prefixes: Table<PrefixKey, Prefix>,
+    /// What is open to each class.
+    pub open: Table<PortKey, Rule>,
     /// Published container ports.
     pub published: Table<PublishedKey, u32>,
     /// Flows that each endpoint has, by its id.
@@ -44,7 +47,8 @@ impl Maps {
             cgroups: Table::take(ebpf, "CGROUPS")?,
             networks: Table::take(ebpf, "NETWORKS")?,
             hubs: Table::take(ebpf, "HUBS")?,
-            rules: Table::take(ebpf, "RULES")?,
+            prefixes: Table::take(ebpf, "PREFIXES")?,
+            open: Table::take(ebpf, "PORTS")?,
             published: Table::take(ebpf, "PUBLISHED")?,
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
@@ -73,22 +77,34 @@ impl Maps {
         self.ledger.set(0, ledger, 0).map_err(failed("LEDGER", "write"))
     }
 
-    /// Writes a policy's rules and then the policy, whose epoch changes over to them. Where a rule
-    /// cannot be written, those that were are removed and the policy stays what it was.
+    /// Writes a policy's tables, under its epoch, and then the policy, which changes over to them. Where
+    /// an entry cannot be written, those that were are removed and the policy stays what it was.
     pub fn put_policy(
         &mut self,
         number: u32,
         policy: Policy,
-        rules: &[(RuleKey, Rule)],
+        tables: &Tables,
     ) -> Result<(), KernelError> {
-        let written = rules.iter().try_for_each(|(key, rule)| self.rules.put(key, rule));
-        if let Err(error) = written {
-            for (key, _) in rules {
-                self.rules.remove(key)?;
-            }
+        if let Err(error) = self.put_tables(tables) {
+            self.drop_rules(tables.prefixes.keys(), tables.open.keys())?;
             return Err(error);
         }
         self.policies.set(number, policy, 0).map_err(failed("POLICIES", "write"))
+    }
+
+    fn put_tables(&mut self, tables: &Tables) -> Result<(), KernelError> {
+        tables.open.iter().try_for_each(|(key, rule)| self.open.put(key, rule))?;
+        tables.prefixes.iter().try_for_each(|(key, prefix)| self.prefixes.put(key, prefix))
+    }
+
+    /// Removes entries of a policy that is no more.
+    pub fn drop_rules<'a>(
+        &mut self,
+        mut prefixes: impl Iterator<Item = &'a PrefixKey>,
+        mut open: impl Iterator<Item = &'a PortKey>,
+    ) -> Result<(), KernelError> {
+        prefixes.try_for_each(|key| self.prefixes.remove(key))?;
+        open.try_for_each(|key| self.open.remove(key))
     }
 
     /// Removes a policy: everything under it is denied.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::abi::{
     endpoint::{Hub, HubKey, Role},
-    policy::{Quotas, RuleKey},
+    policy::Quotas,
 };
 
 use super::closure::Closure;
 use super::inventory::{Mac, PublishedPort};
+use crate::policy::rule::Rule;
 
 /// Everything that the packet path should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,7 +86,6 @@ pub struct DesiredPolicy {
     pub name: String,
     /// Limits for each endpoint.
     pub quotas: Quotas,
-    /// Destinations it opens, in the order of their rule numbers (from 1). Their epoch is 0 until
-    /// they are written.
-    pub rules: Vec<RuleKey>,
+    /// Its rules, in the order of their numbers (from 1).
+    pub rules: Vec<Rule>,
 }

@@ -7,7 +7,7 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     event::Hook,
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
 use super::{closure::Closure, inventory::Mac, link::PortSettings};
@@ -27,8 +27,10 @@ pub struct Observed {
     pub hubs: BTreeMap<HubKey, Hub>,
     /// Map `POLICIES`, those that exist.
     pub policies: BTreeMap<u32, Policy>,
-    /// Map `RULES`.
-    pub rules: BTreeMap<RuleKey, Rule>,
+    /// Map `PREFIXES`.
+    pub prefixes: BTreeMap<PrefixKey, Prefix>,
+    /// Map `PORTS`.
+    pub open: BTreeMap<PortKey, Rule>,
     /// Map `PUBLISHED`.
     pub published: BTreeSet<PublishedKey>,
     /// Keys of map `USAGE`.

@@ -251,7 +251,11 @@ fn of_the_daemon() -> Vec<Body> {
         why,
     };
     vec![
-        Body::Unseen(Unseen { what: text("process_exec"), why: text("no BTF"), ..Unseen::default() }),
+        Body::Unseen(Unseen {
+            what: text("process_exec"),
+            why: text("no BTF"),
+            ..Unseen::default()
+        }),
         Body::Unseen(Unseen {
             what: text("processes"),
             container_id: Some(text("abc")),

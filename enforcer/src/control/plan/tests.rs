@@ -5,16 +5,28 @@ use std::net::Ipv4Addr;
 use enforcer_common::abi::policy::Quotas;
 
 use super::*;
-use crate::model::{
-    desired::{DesiredCgroup, DesiredNetwork},
-    inventory::PublishedPort,
+use crate::{
+    model::{
+        desired::{DesiredCgroup, DesiredNetwork},
+        inventory::PublishedPort,
+    },
+    policy::{
+        compile::compile,
+        rule::{Net, Ports, Rule},
+    },
 };
 
 const BRIDGE: u32 = 10;
 const PORT: u32 = 20;
 
-fn rule(port: u16) -> RuleKey {
-    RuleKey { epoch: 0, address: [10; 16], port, protocol: 6, family: 4 }
+fn rule(port: u16) -> Rule {
+    Rule {
+        action: crate::policy::rule::Action::Allow,
+        to: vec![Net::host([10, 10, 10, 10].into())],
+        except: Vec::new(),
+        ports: vec![Ports::one(6, port)],
+        name: String::new(),
+    }
 }
 
 fn guest(container: &str) -> DesiredEndpoint {
@@ -113,14 +125,16 @@ fn perform(observed: &mut Observed, actions: &[Action]) {
             Action::DropCgroup(key) => {
                 observed.cgroups.remove(&key);
             }
-            Action::DropRule(key) => {
-                observed.rules.remove(&key);
+            Action::DropRules(_, prefixes, open) => {
+                observed.prefixes.retain(|key, _| !prefixes.contains(key));
+                observed.open.retain(|key, _| !open.contains(key));
             }
             Action::DropPolicy(key) => {
                 observed.policies.remove(&key);
             }
-            Action::PutPolicy(key, value, rules) => {
-                observed.rules.extend(rules);
+            Action::PutPolicy(key, value, tables) => {
+                observed.prefixes.extend(tables.prefixes);
+                observed.open.extend(tables.open);
                 observed.policies.insert(key, value);
             }
             Action::PutLedger(value) => observed.ledger = value,
@@ -234,16 +248,16 @@ fn a_changed_rule_is_put_beside_the_old_one_and_changes_over_at_once() {
     assert!(
         matches!(
             &actions[..],
-            [Action::PutLedger(ledger), Action::PutPolicy(1, policy, rules)]
+            [Action::PutLedger(ledger), Action::PutPolicy(1, policy, tables)]
                 if policy.epoch > epoch
                     && ledger.last_epoch == policy.epoch
-                    && rules[..] == [(RuleKey { epoch: policy.epoch, ..rule(3) }, Rule { id: 1 })]
+                    && **tables == compile(&[rule(3)]).expect("is small").under(policy.epoch)
         ),
         "{actions:#?}"
     );
     perform(&mut observed, &actions);
     let actions = plan(&desired, &observed, &mut identities);
-    assert!(matches!(actions[..], [Action::DropRule(_), Action::DropRule(_)]), "{actions:#?}");
+    assert!(matches!(actions[..], [Action::DropRules(old, ..)] if old == epoch), "{actions:#?}");
     perform(&mut observed, &actions);
     desired.policies.clear();
     assert_eq!(plan(&desired, &observed, &mut identities), [Action::DropPolicy(1)]);
@@ -276,7 +290,7 @@ fn f03_what_a_tightened_config_no_longer_allows_is_closed_before_anything_else()
     let mut adopted = Identities::adopt(&observed);
     let actions = plan(&tightened, &observed, &mut adopted);
     assert!(
-        matches!(&actions[..], [Action::PutLedger(_), Action::PutPolicy(1, _, rules)] if rules.is_empty()),
+        matches!(&actions[..], [Action::PutLedger(_), Action::PutPolicy(1, _, tables)] if **tables == Tables::default()),
         "{actions:#?}"
     );
 }

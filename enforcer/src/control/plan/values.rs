@@ -2,7 +2,7 @@
 
 use enforcer_common::abi::{
     endpoint::{Endpoint, Network, Role},
-    policy::{PublishedKey, Rule, RuleKey},
+    policy::PublishedKey,
 };
 
 use crate::model::{
@@ -10,6 +10,7 @@ use crate::model::{
     inventory::link_local,
     link::PortSettings,
 };
+use crate::policy::compile::{Tables, compile};
 
 pub(super) fn network(network: &DesiredNetwork, id: u32) -> Network {
     let mut value = Network { id, mac: network.mac, ..Network::default() };
@@ -71,11 +72,9 @@ pub(super) fn published(
     })
 }
 
-pub(super) fn rules(
-    policy: &DesiredPolicy,
-    epoch: u32,
-) -> impl Iterator<Item = (RuleKey, Rule)> + '_ {
-    (1..).zip(&policy.rules).map(move |(id, key)| (RuleKey { epoch, ..*key }, Rule { id }))
+/// The tables of a policy. One that is too large, which the config refuses, opens nothing.
+pub(super) fn tables(policy: &DesiredPolicy, epoch: u32) -> Tables {
+    compile(&policy.rules).unwrap_or_default().under(epoch)
 }
 
 /// Hubs must reach guests, so they are not isolated. A solicitation for an IPv6 neighbour is a
