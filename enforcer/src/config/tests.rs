@@ -10,7 +10,9 @@ const LEAST: &str = "[networks.lab]\nbridge = \"br-lab\"\n";
 #[test]
 fn the_example_parses_and_shows_the_defaults() {
     let config = parse(EXAMPLE, "enforcer.toml").expect("the example is valid");
-    assert_eq!(Config { networks: BTreeMap::new(), ..config.clone() }, Config::default());
+    let digest = crate::digest::of_text(EXAMPLE);
+    let rest = Config { networks: BTreeMap::new(), ..config.clone() };
+    assert_eq!(rest, Config { digest, ..Config::default() });
     let network = &config.networks["tutorials"];
     assert_eq!(network.quotas, DEFAULT_QUOTAS);
     assert_eq!(network.subnet4, Some((Ipv4Addr::new(172, 30, 0, 0), 24)));
