@@ -30,7 +30,10 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
             let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
-            let rule = rule(of(endpoint)?.epoch, key);
+            let rule = match rule(of(endpoint)?.epoch, key) {
+                0 => None,
+                rule => Some(rule),
+            };
             decide::outbound(endpoint, network, key.family, &key.remote, rule)
         }
         Opener::Peer(origin) => {
@@ -40,10 +43,10 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
     }
 }
 
-/// The rule that opens a destination, if one does. The number of lookups does not depend on how many
-/// rules there are.
-#[inline(always)]
-fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
+/// The rule that opens a destination; 0: none does. The number of lookups does not depend on how many
+/// rules there are. A function of its own, with a stack of its own.
+#[inline(never)]
+fn rule(epoch: u32, key: &FlowKey) -> u32 {
     let words = words(&key.remote);
     let prefix = |length: u8| {
         let bits = first_bits(words, length);
@@ -51,11 +54,9 @@ fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
         // SAFETY: as in `may_open`.
         unsafe { PREFIXES.get(key) }.map(|prefix| prefix.class)
     };
-    let class = if key.family == IPV4 { longest(32, prefix) } else { longest(WIDEST, prefix) }?;
-    // Of no prefix: nothing is open, and no port needs to be looked at.
-    if class == 0 {
-        return None;
-    }
+    let class = if key.family == IPV4 { longest(32, prefix) } else { longest(WIDEST, prefix) };
+    // Nothing is open, and no port needs to be looked at.
+    let Some(class @ 1..) = class else { return 0 };
     let port = |length: u8| {
         let port =
             if length == 0 { 0 } else { key.remote_port & (u16::MAX << ((16 - length) & 15)) };
@@ -65,8 +66,8 @@ fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
     };
     let has_ports = key.protocol == TCP || key.protocol == UDP;
     // Echo has an identifier where the others have ports.
-    let rule = if has_ports { longest(16, port) } else { port(0) }?;
-    if rule == 0 { None } else { Some(rule) }
+    let rule = if has_ports { longest(16, port) } else { port(0) };
+    rule.unwrap_or(0)
 }
 
 /// An address as a number.

@@ -10,7 +10,10 @@ use super::{
     problem::Problems,
     raw::{RawPolicy, RawRule},
 };
-use crate::policy::rule::{Action, Net, NetError, Ports};
+use crate::policy::{
+    compile::{TooLarge, compile},
+    rule::{Action, Net, NetError, Ports, Rule},
+};
 
 /// Checks one policy. `file` names its rules.
 pub(super) fn policy(
@@ -44,7 +47,23 @@ pub(super) fn policy(
     for (action, raw) in [(Action::Allow, raw.allow), (Action::Deny, raw.deny)] {
         rules.extend(raw.into_iter().filter_map(|raw| rule(action, raw, file, problems)));
     }
+    if compile(&written(&rules)).is_err() {
+        problems.add(name.span(), format!("policy \"{}\": {TooLarge}", name.get_ref()));
+    }
     Policy { rules }
+}
+
+/// Rules as they are written, without what only a running host knows.
+fn written(rules: &[PolicyRule]) -> Vec<Rule> {
+    let rule = |rule: &PolicyRule| {
+        let (to, except) = match &rule.to {
+            Place::Nets { to, except } => (to.clone(), except.clone()),
+            Place::Host => (Vec::new(), Vec::new()),
+        };
+        let (action, ports) = (rule.action, rule.ports.clone());
+        Rule { action, to, except, ports, name: String::new() }
+    };
+    rules.iter().map(rule).collect()
 }
 
 /// Checks that a network's policy exists.
