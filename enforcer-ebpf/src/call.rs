@@ -88,12 +88,14 @@ impl Asked {
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the first two bytes")]
     fn port(&self) -> u16 {
         // SAFETY: as above. In network order, in the first two bytes.
         u16::from_be(unsafe { (&raw const (*self.0).user_port).read_volatile() } as u16)
     }
 
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a port, in host order")]
     fn own_port(&self) -> u16 {
         // SAFETY: as above; the socket of the call lives as long as the call.
         unsafe {

@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod claim;
+pub mod conceal;
 pub mod decode;
 pub mod enrich;
 pub mod follow;
@@ -14,4 +15,5 @@ pub mod record;
 mod schema;
 pub mod sink;
 pub mod store;
+pub mod story;
 pub mod stream;

@@ -56,6 +56,8 @@ Examples:
   enforcer events --follow              show what happens, as it happens
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
+  enforcer audit report alice           tell everything that is kept of a user or guest
+  enforcer audit erase alice            erase a name where records have pseudonyms
 
 Exit codes:
   0  done; for `status`: everything is enforced
@@ -95,7 +97,7 @@ enum Command {
     Stop(DaemonArgs),
     /// End the daemon, open what it closed, and remove every trace of it from the kernel.
     Uninstall(UninstallArgs),
-    /// Verify the stored records, or find some of them.
+    /// Verify the stored records, find some of them, tell a guest's story, or erase a name.
     Audit(audit::AuditArgs),
 }
 
@@ -227,6 +229,15 @@ impl DaemonAt {
     }
 }
 
+impl DaemonAt {
+    /// The directory of its records, as far as that is known.
+    fn records(&self) -> PathBuf {
+        let config = self.config.as_ref().and_then(|config| file::load(config).ok());
+        let files = config.and_then(|config| config.audit.files);
+        files.map_or_else(|| store::DEFAULT_DIR.into(), |files| files.dir)
+    }
+}
+
 /// Reads a time, or how long ago it was, as microseconds since 1970.
 fn parse_moment(text: &str) -> Result<u64, String> {
     store::moment(text, SystemTime::now())
@@ -275,7 +286,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,
-        Command::Audit(args) => audit::audit(args),
+        Command::Audit(args) => audit::audit(args).await,
     }
 }
 

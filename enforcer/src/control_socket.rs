@@ -37,18 +37,34 @@ pub enum Asked {
     Status(oneshot::Sender<StatusReport>),
     /// Read the config file again.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Erase names.
+    Erase {
+        /// The directory of the records.
+        dir: PathBuf,
+        /// Whose.
+        pseudonyms: Vec<String>,
+        /// Takes how many names that were.
+        reply: oneshot::Sender<Result<u64, String>>,
+    },
     /// End; policy stays.
     Stop(oneshot::Sender<()>),
 }
 
 /// A question to the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
     /// What is enforced now.
     Status,
     /// Read the config file again, and police by it.
     Reload,
+    /// Erase the names of these pseudonyms, and what goes with them.
+    Erase {
+        /// The directory of the records: another daemon's are not meant.
+        dir: PathBuf,
+        /// Whose.
+        pseudonyms: Vec<String>,
+    },
     /// End; policy stays.
     Stop,
 }
@@ -61,6 +77,8 @@ pub enum Reply {
     Status(Box<StatusReport>),
     /// To [`Request::Reload`] and [`Request::Stop`].
     Done,
+    /// To [`Request::Erase`]: how many names.
+    Erased(u64),
     /// The question was not understood, or nobody could answer it.
     Error(String),
 }
@@ -201,6 +219,11 @@ async fn answer(request: Request, supervisor: &mpsc::Sender<Asked>) -> Reply {
         Request::Reload => put(supervisor, Asked::Reload)
             .await
             .map(|outcome| outcome.map_or_else(Reply::Error, |()| Reply::Done)),
+        Request::Erase { dir, pseudonyms } => {
+            put(supervisor, |reply| Asked::Erase { dir, pseudonyms, reply })
+                .await
+                .map(|outcome| outcome.map_or_else(Reply::Error, Reply::Erased))
+        }
         Request::Stop => put(supervisor, Asked::Stop).await.map(|()| Reply::Done),
     };
     reply.unwrap_or_else(|| Reply::Error("the daemon is stopping".to_owned()))
@@ -220,7 +243,9 @@ async fn put<T>(
 pub async fn status(run_dir: &Path) -> Result<StatusReport, ControlError> {
     match request(run_dir, Request::Status).await? {
         Reply::Status(report) => Ok(*report),
-        Reply::Done => Err(ControlError::Refused("it gave no report".to_owned())),
+        Reply::Done | Reply::Erased(_) => {
+            Err(ControlError::Refused("it gave no report".to_owned()))
+        }
         Reply::Error(error) => Err(ControlError::Refused(error)),
     }
 }
@@ -235,16 +260,31 @@ pub async fn stop(run_dir: &Path) -> Result<(), ControlError> {
     done(request(run_dir, Request::Stop).await?)
 }
 
+/// Has the daemon of `run_dir` erase the names of these pseudonyms from the book in `dir`; how many.
+pub async fn erase(
+    run_dir: &Path,
+    dir: PathBuf,
+    pseudonyms: Vec<String>,
+) -> Result<u64, ControlError> {
+    match request(run_dir, Request::Erase { dir, pseudonyms }).await? {
+        Reply::Erased(count) => Ok(count),
+        Reply::Error(error) => Err(ControlError::Refused(error)),
+        Reply::Status(_) | Reply::Done => {
+            Err(ControlError::Refused("it did not say what it erased".to_owned()))
+        }
+    }
+}
+
 fn done(reply: Reply) -> Result<(), ControlError> {
     match reply {
         Reply::Error(error) => Err(ControlError::Refused(error)),
-        Reply::Status(_) | Reply::Done => Ok(()),
+        Reply::Status(_) | Reply::Done | Reply::Erased(_) => Ok(()),
     }
 }
 
 async fn request(run_dir: &Path, request: Request) -> Result<Reply, ControlError> {
     let path = path(run_dir);
-    timeout(LIMIT, ask(&path, request)).await.unwrap_or(Err(ControlError::TimedOut(path)))
+    timeout(LIMIT, ask(&path, &request)).await.unwrap_or(Err(ControlError::TimedOut(path)))
 }
 
 /// Whether a daemon holds the run directory.
@@ -254,7 +294,7 @@ pub fn is_held(run_dir: &Path) -> bool {
     lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-async fn ask(path: &Path, request: Request) -> Result<Reply, ControlError> {
+async fn ask(path: &Path, request: &Request) -> Result<Reply, ControlError> {
     let failed = |doing| move |source| ControlError::Io { doing, path: path.to_owned(), source };
     let mut stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -262,7 +302,7 @@ async fn ask(path: &Path, request: Request) -> Result<Reply, ControlError> {
         }
         _ => failed("connect to")(source),
     })?;
-    let mut line = serde_json::to_vec(&request).map_err(ControlError::Malformed)?;
+    let mut line = serde_json::to_vec(request).map_err(ControlError::Malformed)?;
     line.push(b'\n');
     stream.write_all(&line).await.map_err(failed("write to"))?;
     let mut answer = Vec::new();

@@ -26,7 +26,7 @@ pub mod sweep;
 mod sys;
 pub mod takeover;
 
-pub use sys::{monotonic_ns, raise_open_files};
+pub use sys::{monotonic_ns, raise_open_files, since_boot};
 
 use std::io;
 

@@ -3,6 +3,7 @@
 
 pub mod alone;
 pub mod closing;
+mod erase;
 mod live;
 mod lives;
 pub mod loading;
@@ -49,6 +50,7 @@ use crate::{
     model::owner::Owners,
     netlink::{self, NetlinkError},
 };
+use erase::Eraser;
 use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
@@ -119,6 +121,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (journal, journal_out) = mpsc::unbounded_channel();
     let (outputs, following) =
         outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
+    let eraser = Eraser::new(&config.borrow().audit, outputs.book.clone(), journal.clone());
     let records =
         Records::start(outputs, loaded.ring, loaded.counters, owners_out.clone(), journal_out)?;
     let requests = netlink::connect()?;
@@ -196,11 +199,11 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         _ = &mut reporting => ended("the reports"),
         () = socket.serve(asked) => ended("the control socket"),
         () = announce(state_out, shared) => ended("the control loop"),
-        () = obey(&reports, &mut reloader, questions, &mut signals) => Ok(()),
+        () = obey(&reports, (&mut reloader, &eraser), questions, &mut signals) => Ok(()),
     };
     notify::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
-    drop(reloader);
+    drop((reloader, eraser));
     end([watching.task, networks.task, serving.task, reporting]).await;
     records.stop().await;
     outcome
@@ -247,7 +250,7 @@ impl Signals {
 /// Does what the control socket and signals ask, until one of them asks for the end.
 async fn obey(
     reports: &Reports,
-    reloader: &mut Reloader,
+    (reloader, eraser): (&mut Reloader, &Eraser),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
 ) {
@@ -266,6 +269,9 @@ async fn obey(
         match asked {
             Asked::Status(reply) => drop(reports.send(reply).await),
             Asked::Reload(reply) => drop(reply.send(reloader.reload().await)),
+            Asked::Erase { dir, pseudonyms, reply } => {
+                drop(reply.send(eraser.erase(&dir, pseudonyms).await));
+            }
             Asked::Stop(reply) => {
                 let _ = reply.send(());
                 return;

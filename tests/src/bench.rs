@@ -1,7 +1,10 @@
 //! What the benchmarks share: statistics that hold on a noisy machine, an order of its own for each
 //! round, and clocks of CPU time.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Result, ensure};
 
@@ -36,7 +39,7 @@ pub fn ratios(values: &[f64], other: &[f64]) -> [f64; 2] {
     [minimum(values) / minimum(other), median(each)]
 }
 
-/// xorshift64: the same orders in every run.
+/// xorshift64: by itself the same orders in every run.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -47,6 +50,26 @@ impl Default for Random {
 }
 
 impl Random {
+    /// Another order in every run, unless the environment names that of an earlier run; it is printed,
+    /// so that it can be named.
+    #[must_use]
+    pub fn of_this_run() -> Self {
+        const SEED: &str = "ENFORCER_TEST_SEED";
+        let named = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seed = named.unwrap_or_else(|| now.as_secs() << 20 | u64::from(now.subsec_micros()));
+        println!("{SEED}={seed}");
+        // From zero it would never get away.
+        Self(seed.max(1))
+    }
+
+    /// A duration below `limit`.
+    pub fn within(&mut self, limit: Duration) -> Duration {
+        let share =
+            f64::from(u32::try_from(self.number() >> 32).unwrap_or(0)) / f64::from(u32::MAX);
+        limit.mul_f64(share)
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;

@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod capture;
 pub mod classic;
 pub mod client;
+pub mod clock;
 pub mod closing;
 pub mod container;
 pub mod dockerd;

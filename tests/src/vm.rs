@@ -3,6 +3,7 @@
 //! while it runs and after it has stopped: what was blocked had arrived before.
 
 mod checks;
+mod clock;
 mod closure;
 mod daemon;
 mod foreign;
@@ -131,6 +132,9 @@ fn run_all(tally: &mut Tally) -> Result<()> {
 
     tally.test("a2, n8: a guest's processes are recorded, and refused at once", || {
         processes::seen(&world, &daemon)
+    });
+    tally.test("f20: a clock that is set ends no flow and keeps none", || {
+        clock::set(&world, &daemon)
     });
     tally.test("the self-probe is denied", || survival::probed(&mut daemon));
     tally

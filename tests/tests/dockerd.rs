@@ -3,6 +3,8 @@
 
 #[path = "dockerd/baseline.rs"]
 mod baseline;
+#[path = "dockerd/blocked.rs"]
+mod blocked;
 #[path = "dockerd/collector.rs"]
 mod collector;
 #[path = "dockerd/config.rs"]
@@ -35,6 +37,10 @@ mod promises;
 mod races;
 #[path = "dockerd/records.rs"]
 mod records;
+#[path = "dockerd/report.rs"]
+mod report;
+#[path = "dockerd/rotation.rs"]
+mod rotation;
 #[path = "dockerd/rows.rs"]
 mod rows;
 #[path = "dockerd/second_network.rs"]
@@ -43,6 +49,8 @@ mod second_network;
 mod shared;
 #[path = "dockerd/side_by_side.rs"]
 mod side_by_side;
+#[path = "dockerd/storm.rs"]
+mod storm;
 #[path = "dockerd/survival.rs"]
 mod survival;
 #[path = "dockerd/traffic.rs"]

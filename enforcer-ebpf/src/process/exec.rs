@@ -35,6 +35,9 @@ static TASK_PARENT: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_TGID: u32 = 0;
 
+/// Room for the program's name, bytes.
+#[expect(clippy::cast_possible_truncation, reason = "a few hundred bytes")]
+const EXECUTABLE_ROOM: u32 = EXECUTABLE_BYTES as u32;
 /// Index of `struct linux_binprm *bprm` among the tracepoint's arguments.
 const BPRM: usize = 2;
 
@@ -73,13 +76,23 @@ pub fn exec(ctx: &BtfTracePointContext) {
         let bprm = ctx.as_ptr().cast::<u64>().add(BPRM).read();
         let name = pointer(bprm, (&raw const BPRM_FILENAME).read_volatile());
         let room = (&raw mut (*event).executable).cast();
-        let length = bpf_probe_read_kernel_str(room, EXECUTABLE_BYTES as u32, name as *const _);
+        let length = bpf_probe_read_kernel_str(room, EXECUTABLE_ROOM, name as *const _);
         // With its NUL; negative: not readable.
-        (*event).executable_len = if length > 0 { (length - 1) as u32 } else { 0 };
+        (*event).executable_len = if length > 0 { without_nul(length) } else { 0 };
     }
     counter.recorded();
     // SAFETY: reserved above, and given back once.
     unsafe { bpf_ringbuf_submit(slot, wakeup()) };
+}
+
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "from 1 to the room that there is"
+)]
+const fn without_nul(length: i64) -> u32 {
+    (length - 1) as u32
 }
 
 /// Process id of the current process's parent; 0: not readable.

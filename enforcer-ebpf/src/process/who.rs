@@ -47,12 +47,18 @@ pub unsafe fn describe(process: *mut Process, parent_pid: u32) {
         let user = bpf_get_current_uid_gid();
         (*process).cgroup = bpf_get_current_cgroup_id();
         (*process).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-        (*process).uid = user as u32;
+        (*process).uid = low(user);
         (*process).gid = (user >> 32) as u32;
         (*process).parent_pid = parent_pid;
         // Fails never for a buffer of this length.
         (*process).comm = bpf_get_current_comm().unwrap_or([0; 16]);
     }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the other half is another number")]
+const fn low(word: u64) -> u32 {
+    word as u32
 }
 
 /// Monotonic time, ns. These programs may not read the coarse clock, which is the same one but for its

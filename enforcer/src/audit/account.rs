@@ -54,7 +54,7 @@ impl Accounts {
     /// Takes in a record that was written.
     pub fn take(&mut self, account: &Account) {
         match *account {
-            Account::Nothing | Account::Deletion(_) => {}
+            Account::Nothing | Account::Deletion(_) | Account::Erasure(_) => {}
             Account::Event(counter) => self.row(counter).written += 1,
             Account::Loss(key, count) => {
                 *self.row(key.counter).lost.entry(key.cause).or_default() += count;

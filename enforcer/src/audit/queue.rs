@@ -15,6 +15,7 @@ use enforcer_common::abi::{
 use super::{
     loss::{LossKey, Losses, reason_value},
     record::Body,
+    store::pseudonym_id,
 };
 
 /// Records that wait at most.
@@ -45,6 +46,8 @@ pub enum Account {
     Loss(LossKey, u64),
     /// A segment of the store that is deleted.
     Deletion(u64),
+    /// A name that was erased, by [`pseudonym_id`].
+    Erasure(u64),
 }
 
 impl Account {
@@ -76,6 +79,7 @@ impl Account {
                 Self::Loss(LossKey { counter, cause: loss.cause }, loss.count)
             }),
             Body::Retention(retention) => Self::Deletion(retention.segment),
+            Body::Erased(erased) => Self::Erasure(pseudonym_id(&erased.pseudonym)),
             Body::Gap(_)
             | Body::Outside(_)
             | Body::Repair(_)

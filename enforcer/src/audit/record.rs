@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 use super::schema::{MAC, SHA256, words};
-use super::store::Retention;
+use super::store::{Erasure, Retention};
 
+mod cut;
 mod process;
 
+pub use cut::{CUT, sentence, text};
 pub use process::{ConnectRefused, Exec, Process, Unseen};
 
 /// Version of the records.
@@ -24,9 +26,6 @@ pub const VERSION: u32 = 1;
 
 /// Version of the Elastic Common Schema that has the fields' names.
 pub const ECS_VERSION: &str = "8.17.0";
-
-/// Longest text taken from elsewhere, characters.
-const MAX_TEXT: usize = 128;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +48,9 @@ pub struct Record {
     /// The same on the monotonic clock, ns.
     #[serde(rename = "enforcer.monotonic_ns")]
     pub mono_ns: u64,
+    /// A text in it was too long, and ends with `…` where it was cut.
+    #[serde(rename = "enforcer.truncated", default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// What happened.
     #[serde(flatten)]
     pub body: Body,
@@ -89,6 +91,7 @@ impl Body {
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
             Self::Policy(_) => "policy",
+            Self::Erased(_) => "erased",
             Self::Config(_) => "config",
             Self::Daemon(_) => "daemon",
         }
@@ -132,6 +135,8 @@ pub enum Body {
     Docker(Box<Docker>),
     /// A policy that the kernel holds was changed.
     Policy(PolicyChange),
+    /// A name that was erased: nobody can tell any more whose pseudonym it was.
+    Erased(Erased),
     /// The config file was read.
     Config(ConfigChange),
     /// The daemon itself.
@@ -252,6 +257,29 @@ pub struct PolicyChange {
     #[cfg_attr(test, schemars(extend("pattern" = SHA256)))]
     #[serde(rename = "enforcer.digest", default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+}
+
+/// A name that was erased on request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Erased {
+    /// What earlier records have in its place.
+    #[cfg_attr(test, schemars(extend("pattern" = "^p-[0-9a-f]{16}$")))]
+    #[serde(rename = "enforcer.pseudonym")]
+    pub pseudonym: String,
+    /// Names that were erased: its own, and those that went with it.
+    #[serde(rename = "enforcer.count")]
+    pub count: u64,
+    /// When, RFC 3339; the record may be made later, by the next daemon.
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
+    #[serde(rename = "event.start")]
+    pub start: String,
+}
+
+impl From<Erasure> for Erased {
+    fn from(erasure: Erasure) -> Self {
+        Self { pseudonym: erasure.pseudonym, count: erasure.count, start: erasure.time }
+    }
 }
 
 /// What became of a config file.
@@ -648,16 +676,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year + era * 400 + next, month, date)
 }
 
-/// Text from elsewhere, short enough for a record. JSON escapes what else is in it.
-#[must_use]
-pub fn text(text: &str) -> String {
-    // No character is shorter than a byte.
-    if text.len() <= MAX_TEXT {
-        return text.to_owned();
-    }
-    text.chars().take(MAX_TEXT).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -685,7 +703,7 @@ mod tests {
         let loss = Loss {
             subject,
             hook: "from_guest".to_owned(),
-            reason: text("policy\n\u{1b}[31m"),
+            reason: "policy\n\u{1b}[31m".to_owned(),
             cause: Cause::RateLimit,
             count: 3,
         };
@@ -695,6 +713,7 @@ mod tests {
             seq: 1,
             time: String::new(),
             mono_ns: 0,
+            truncated: false,
             body: Body::Loss(loss),
         };
         let line = serde_json::to_string(&record).expect("serialises");

@@ -28,6 +28,8 @@ const QUEUE: usize = 16_384;
 const BATCH: usize = 1024;
 /// How often a sink is told to make things durable, and how often one that failed is tried again.
 const SETTLE: Duration = Duration::from_millis(500);
+/// A sink that is at one call for this long hangs: a disk does not answer, or a pipe is not read.
+const HANGS: Duration = Duration::from_secs(3);
 
 /// Where lines go.
 pub trait Sink: Send + 'static {
@@ -72,6 +74,18 @@ pub struct Progress {
     pub missed: u64,
     /// Why it does not go on.
     pub failing: Option<String>,
+    /// Since when it is at what it does now.
+    pub busy: Option<Instant>,
+}
+
+impl Progress {
+    /// What is wrong with it: it fails, or it hangs.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let hangs = self.busy.map(|since| since.elapsed()).filter(|since| *since >= HANGS);
+        let hangs = hangs.map(|since| format!("it hangs, for {} s", since.as_secs()));
+        self.failing.clone().or(hangs)
+    }
 }
 
 /// A sink at work.
@@ -178,23 +192,25 @@ impl<S: Sink> Runner<S> {
             let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
             let mut batch: Vec<_> = first.into_iter().collect();
             batch.extend(receiver.try_iter().take(BATCH.saturating_sub(batch.len())));
-            if !batch.is_empty() {
+            if batch.is_empty() {
+                self.deliver_rest();
+            } else {
                 self.deliver(&batch);
             }
             if ended {
-                let outcome = self.sink.end();
+                let outcome = self.at_it(Sink::end);
                 self.note(outcome.err());
                 return;
             }
             if settled.elapsed() >= SETTLE || batch.is_empty() {
-                let outcome = self.sink.settle();
+                let outcome = self.at_it(Sink::settle);
                 self.note(outcome.err());
                 settled = Instant::now();
             }
         }
     }
 
-    /// Hands lines over until they are taken, with a word for those that are missing.
+    /// Hands lines over, with a word for those that are missing before each.
     fn deliver(&mut self, lines: &[Arc<Line>]) {
         let mut batch = Vec::with_capacity(lines.len() + 1);
         let mut missed = 0;
@@ -207,25 +223,50 @@ impl<S: Sink> Runner<S> {
             next = Some(line.seq + 1);
             batch.push(Arc::clone(line));
         }
+        if self.hand_over(&batch, lines.len() as u64, missed) {
+            self.next = next;
+        }
+    }
+
+    /// Hands over a word for those that are missing at the end: nobody knows when a line comes next.
+    fn deliver_rest(&mut self) {
+        let Some(from) = self.next else { return };
+        let Some((batch, last)) = self.missed.rest(from) else { return };
+        if self.hand_over(&batch, 0, last + 1 - from) {
+            self.next = Some(last + 1);
+        }
+    }
+
+    /// Does so until they are taken: so many of the stream's own, in place of so many that are missing.
+    /// False: the daemon ended before.
+    fn hand_over(&mut self, batch: &[Arc<Line>], own: u64, missed: u64) -> bool {
         loop {
-            match self.sink.take(&batch) {
+            match self.at_it(|sink| sink.take(batch)) {
                 Ok(()) => break,
                 Err(error) => self.note(Some(error)),
             }
             if self.hurry.load(Ordering::Relaxed) {
-                // The daemon is at its end, and nobody waits any longer.
-                return;
+                // Nobody waits any longer.
+                return false;
             }
             thread::sleep(SETTLE);
         }
-        self.next = next;
         let refused = self.sink.refused();
         let mut progress = lock(&self.progress);
-        progress.seq = next.map_or(progress.seq, |next| next - 1);
-        progress.taken += (lines.len() as u64).saturating_sub(refused.lines);
+        progress.seq = batch.last().map_or(progress.seq, |line| line.seq);
+        progress.taken += own.saturating_sub(refused.lines);
         progress.missed += missed + refused.lines;
         drop(progress);
         self.note(refused.why.map(io::Error::other));
+        true
+    }
+
+    /// Has the sink do something; whoever asks meanwhile sees since when.
+    fn at_it(&mut self, what: impl FnOnce(&mut S) -> io::Result<()>) -> io::Result<()> {
+        lock(&self.progress).busy = Some(Instant::now());
+        let outcome = what(&mut self.sink);
+        lock(&self.progress).busy = None;
+        outcome
     }
 
     fn note(&self, error: Option<io::Error>) {

@@ -9,6 +9,7 @@
 //!   0000000002.key              signs its end; removed when the next segment has begun
 //!   head.json                   how far the lines are promised, signed
 //!   tombstones.jsonl            the signed ends of deleted segments
+//!   names.jsonl, names.key      which names pseudonyms stand for, outside the chain: see [`book`]
 //!   audit.pub                   the first public key: an operator keeps a copy elsewhere
 //! ```
 //!
@@ -24,6 +25,7 @@
 //! together with it, and what root on this host writes with the key of the live segment.
 
 mod bloom;
+mod book;
 mod chain;
 mod compress;
 mod disk;
@@ -40,6 +42,7 @@ mod query;
 mod retain;
 mod scan;
 mod sign;
+mod steady;
 pub(super) mod time;
 mod verify;
 mod walk;
@@ -52,13 +55,17 @@ use std::{borrow::Cow, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use book::{Book, BookError, Erasure, Kind, PREFIX, Reveal, Row, id as pseudonym_id};
 pub use entry::Entry;
+pub(super) use entry::flow_hash;
 pub use error::StoreError;
 pub(super) use hex::digits;
 pub use open::{Recovery, Tampered};
-pub use query::{Effort, Peer, Query, QueryError, moment, parse_peer, query};
+pub use query::{Effort, Peer, Query, QueryError, begins, moment, parse_peer, query};
 pub use retain::Retention;
 pub use sign::PublicKey;
+pub use steady::{Look, Steady};
+pub use time::text as rfc3339;
 pub use verify::{Problem, Report, VerifyError, verify};
 pub use write::Store;
 

@@ -5,10 +5,11 @@ use std::{
     io,
     sync::{Arc, Mutex, mpsc::Receiver},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
+    conceal::Conceal,
     queue::{Account, Draft, Queue, queue},
     record::{Body, ECS_VERSION, Gap, Record, VERSION},
     sink::{Progress, Running},
@@ -40,13 +41,13 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Starts it; the first record gets the number `first`.
-    pub fn start(sinks: Vec<Running>, first: u64) -> io::Result<(Queue, Self)> {
+    /// Starts it; the first record gets the number `first`, and all get pseudonyms by `conceal`.
+    pub fn start(sinks: Vec<Running>, first: u64, conceal: Conceal) -> io::Result<(Queue, Self)> {
         let (queue, receiver) = queue();
         let progress = sinks.iter().map(|sink| (sink.name, sink.progress())).collect();
         let thread = thread::Builder::new()
             .name("stream".to_owned())
-            .spawn(move || number(&receiver, sinks, first))?;
+            .spawn(move || number(&receiver, sinks, first, &conceal))?;
         Ok((queue, Self { thread, sinks: progress }))
     }
 
@@ -67,9 +68,15 @@ impl Stream {
     }
 }
 
-fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Vec<Running> {
+fn number(
+    receiver: &Receiver<Draft>,
+    mut sinks: Vec<Running>,
+    first: u64,
+    conceal: &Conceal,
+) -> Vec<Running> {
     let mut room = Vec::new();
-    for (seq, draft) in (first..).zip(receiver) {
+    for (seq, mut draft) in (first..).zip(receiver) {
+        conceal.conceal(&mut draft.body, SystemTime::now());
         let line = Arc::new(line(seq, draft, &mut room));
         for sink in &mut sinks {
             sink.offer(&line);
@@ -81,8 +88,10 @@ fn number(receiver: &Receiver<Draft>, mut sinks: Vec<Running>, first: u64) -> Ve
 /// A record at its place, as every sink gets it. `room` is for the writing, and can be used again.
 #[must_use]
 pub fn line(seq: u64, draft: Draft, room: &mut Vec<u8>) -> Line {
-    let Draft { time, mono_ns, body, account } = draft;
-    let record = Record { v: VERSION, ecs: ECS_VERSION.into(), seq, time, mono_ns, body };
+    let Draft { time, mono_ns, mut body, account } = draft;
+    let truncated = body.cut();
+    let ecs = ECS_VERSION.into();
+    let record = Record { v: VERSION, ecs, seq, time, mono_ns, truncated, body };
     room.clear();
     // Strings, numbers and no map with other keys: that cannot fail.
     let _ = serde_json::to_writer(&mut *room, &record);

@@ -2,8 +2,8 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::Path,
-    time::SystemTime,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use super::{EventsArgs, Exit};
 use crate::audit::{
     follow::{self, Wish},
     record::{Body, Record},
-    store::moment,
+    store::{Reveal, moment},
 };
 
 /// Shows records.
@@ -28,6 +28,7 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    let mut names = Names::new(args.at.records());
     let path = follow::path(&run_dir);
     let wish = Wish { from: args.from, follow: args.follow };
     let stream = match ask(&path, wish).await {
@@ -47,11 +48,17 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
         writeln!(output, "{HEAD}")?;
     }
     while let Some(line) = lines.next_line().await? {
-        let record: Record = serde_json::from_str(&line)
-            .with_context(|| format!("not a record of this version: {line}"))?;
-        if !args.wants(&record) {
+        let read = |line: &str| -> anyhow::Result<Record> {
+            serde_json::from_str(line)
+                .with_context(|| format!("not a record of this version: {line}"))
+        };
+        let told = names.line(&line);
+        let record = read(&told)?;
+        // Asked for by the name, or by the pseudonym.
+        if !args.wants(&record) && (told == line || !args.wants(&read(&line)?)) {
             continue;
         }
+        let line = told;
         let written = if args.json {
             writeln!(output, "{line}")
         } else {
@@ -66,6 +73,31 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Names of pseudonyms, read again when there may be new ones.
+struct Names {
+    dir: PathBuf,
+    reveal: Reveal,
+    read: Instant,
+}
+
+impl Names {
+    fn new(dir: PathBuf) -> Self {
+        let (reveal, why) = Reveal::try_read(&dir);
+        if let Some(why) = why {
+            eprintln!("enforcer: {why}");
+        }
+        Self { dir, reveal, read: Instant::now() }
+    }
+
+    fn line(&mut self, line: &str) -> String {
+        if line.contains(UNKNOWN) && self.read.elapsed() > FRESH {
+            self.read = Instant::now();
+            self.reveal = Reveal::try_read(&self.dir).0;
+        }
+        String::from_utf8_lossy(&self.reveal.line(line.as_bytes())).into_owned()
+    }
+}
+
 async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(path).await?;
     let mut question = serde_json::to_vec(&wish)?;
@@ -73,6 +105,11 @@ async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
     stream.write_all(&question).await?;
     Ok(stream)
 }
+
+/// How a value begins that is a pseudonym.
+const UNKNOWN: &str = "\"p-";
+/// For so long names are taken to be all that there are.
+const FRESH: Duration = Duration::from_secs(1);
 
 const HEAD: &str = "time                         kind         guest            what";
 
@@ -181,6 +218,9 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             ("docker", &d.container, what.trim_end().to_owned())
         }
         Body::Policy(p) => ("policy", "", format!("{} {}: {} rules", p.policy, p.event, p.rules)),
+        Body::Erased(e) => {
+            ("erased", "", format!("the name of {}, {} in all", e.pseudonym, e.count))
+        }
         Body::Config(c) => (
             "config",
             "",

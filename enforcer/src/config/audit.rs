@@ -25,6 +25,8 @@ pub struct Audit {
     pub files: Option<Settings>,
     /// Labels of containers that records tell, where the container's creator set them.
     pub labels: Vec<String>,
+    /// Records have pseudonyms in the place of names that name a person.
+    pub pseudonyms: bool,
     /// Lines on standard output.
     pub stdout: bool,
     /// Entries in systemd's journal.
@@ -35,7 +37,14 @@ pub struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { files: None, labels: Vec::new(), stdout: true, journald: false, otlp: None }
+        Self {
+            files: None,
+            labels: Vec::new(),
+            pseudonyms: false,
+            stdout: true,
+            journald: false,
+            otlp: None,
+        }
     }
 }
 
@@ -56,8 +65,13 @@ pub(super) fn audit(raw: &RawAudit, problems: &mut Problems<'_>) -> Audit {
         problems
             .add(label.span(), format!("more than {MOST_LABELS} labels; every record has them"));
     }
+    let pseudonyms = raw.pseudonyms.as_ref().filter(|wanted| *wanted.get_ref());
+    if let Some(pseudonyms) = pseudonyms.filter(|_| raw.dir.is_none()) {
+        problems.add(pseudonyms.span(), "pseudonyms need a file of names; say where with `dir`");
+    }
     Audit {
         labels,
+        pseudonyms: pseudonyms.is_some(),
         // Whoever has files needs no pipe.
         stdout: raw.stdout.unwrap_or(files.is_none()),
         journald: raw.journald.unwrap_or(false),

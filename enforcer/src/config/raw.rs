@@ -49,6 +49,7 @@ pub(super) struct RawAudit {
     pub(super) keep_mib: Option<Spanned<i64>>,
     pub(super) keep_days: Option<Spanned<i64>>,
     pub(super) labels: Vec<Spanned<String>>,
+    pub(super) pseudonyms: Option<Spanned<bool>>,
     pub(super) stdout: Option<bool>,
     pub(super) journald: Option<bool>,
     pub(super) otlp: Option<Spanned<RawOtlp>>,

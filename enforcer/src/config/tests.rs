@@ -240,6 +240,7 @@ fn bad_tables_about_records_are_refused() {
         (format!("[audit]\ndir = \"/a\"\nfsync = \"1s\"\n{LEAST}"), 3, "none of \"always\""),
         (format!("[audit]\ndir = \"/a\"\nkeep_mib = 1\n{LEAST}"), 3, "not one of 2 to"),
         (format!("[audit]\ndir = \"/a\"\nsegment_hours = 0\n{LEAST}"), 3, "not one of 1 to"),
+        (format!("[audit]\npseudonyms = true\n{LEAST}"), 2, "say where with `dir`"),
         (format!("[audit]\nstdot = true\n{LEAST}"), 2, "did you mean `stdout`"),
     ] {
         let error = parse(&text, "f").expect_err(&text);

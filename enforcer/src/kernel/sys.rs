@@ -35,9 +35,19 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) {
 /// The clock that eBPF programs read, ns.
 #[must_use]
 pub fn monotonic_ns() -> u64 {
+    clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// How long the machine is up, sleep included: the clock that nobody sets.
+#[must_use]
+pub fn since_boot() -> Duration {
+    Duration::from_nanos(clock_ns(libc::CLOCK_BOOTTIME))
+}
+
+fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a live timespec; CLOCK_MONOTONIC always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    // SAFETY: a live timespec; both clocks always exist.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 

@@ -2,8 +2,8 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::mpsc;
@@ -12,6 +12,7 @@ use super::{SuperviseError, start};
 use crate::{
     audit::{
         account::Accounts,
+        conceal::Conceal,
         follow::{self, Feed, Followers},
         record::Body,
         sink::{
@@ -21,6 +22,7 @@ use crate::{
             otlp::Otlp,
             stdout::Lines,
         },
+        store::{Book, BookError},
         stream::Line,
     },
     causes::causes,
@@ -40,6 +42,10 @@ pub(super) struct Outputs {
     pub(super) labels: Vec<String>,
     /// What there is to say about the sinks themselves.
     pub(super) words: Vec<Body>,
+    /// Which names pseudonyms stand for, if there are any.
+    pub(super) book: Option<Arc<Mutex<Book>>>,
+    /// Who puts pseudonyms into records.
+    pub(super) conceal: Conceal,
 }
 
 /// Opens them, and gives what serves those who read along. Files that cannot be opened end nothing:
@@ -60,6 +66,8 @@ pub(super) fn open(
         accounts: None,
         labels: config.labels.clone(),
         words: Vec::new(),
+        book: None,
+        conceal: Conceal::default(),
     };
     if let Some(settings) = &config.files {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -70,13 +78,28 @@ pub(super) fn open(
                 outputs.first = opened.next;
                 outputs.accounts = Some(opened.accounts);
                 outputs.words = opened.words;
-                outputs.sinks.push(running(Box::new(opened.files))?);
+                outputs.book = book(&settings.dir, config.pseudonyms);
+                outputs.words.extend(outputs.book.iter().flat_map(|book| untold(book)));
+                let files = opened.files.with_book(outputs.book.clone());
+                outputs.sinks.push(running(Box::new(files))?);
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "records are not kept");
                 outputs.sinks.push(running(Box::new(Unopened(causes(&error))))?);
             }
         }
+    }
+    if config.pseudonyms {
+        let book = if let Some(book) = outputs.book.take() {
+            book
+        } else {
+            // A record with a name in it would be there for good.
+            let failed = |error: BookError| io::Error::other(causes(&error));
+            let book = Book::unkept().map_err(failed).map_err(start("pseudonyms"))?;
+            Arc::new(Mutex::new(book))
+        };
+        outputs.conceal = Conceal::by(Arc::clone(&book));
+        outputs.book = Some(book);
     }
     if config.stdout {
         outputs.sinks.push(running(Box::new(Lines::new("standard output", io::stdout())))?);
@@ -90,6 +113,28 @@ pub(super) fn open(
         outputs.sinks.push(running(Box::new(otlp))?);
     }
     Ok((outputs, followers.serve(listener)))
+}
+
+/// Erasures whose record may not have been kept.
+fn untold(book: &Mutex<Book>) -> Vec<Body> {
+    let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+    book.erasures().iter().cloned().map(|erasure| Body::Erased(erasure.into())).collect()
+}
+
+/// The book of names in a directory that is locked; none if there is none, or it cannot be used. Also
+/// where no new names come, those that are there may be erased.
+fn book(dir: &Path, wanted: bool) -> Option<Arc<Mutex<Book>>> {
+    if !wanted && !Book::is_in(dir) {
+        return None;
+    }
+    match Book::open(dir) {
+        Ok(book) => Some(Arc::new(Mutex::new(book))),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "names of pseudonyms are not kept");
+            None
+        }
+    }
 }
 
 /// Files that could not be opened. Which number follows the last one in them is not known, so they

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    audit::record::{Body, Outside as OutsideRecord, text},
+    audit::record::{Body, Outside as OutsideRecord, sentence, text},
     config::{Config, OutsideAction},
     control::{
         outside::{self, Attempt, Docket, Outside, Remedy, Strangers},
@@ -119,7 +119,7 @@ impl Outsiders {
             to: text(&way.why.to()),
             action: attempt.action.to_owned(),
             outcome: outcome.to_owned(),
-            error: text(&error),
+            error: sentence(&error),
             ..OutsideRecord::default()
         });
     }

@@ -24,6 +24,7 @@ use crate::{
         queue::{Account, Draft, Lost, Queue},
         record::{Body, Cause, Clock, Daemon, Subject},
         sink::{Progress, files},
+        store::Book,
         stream::{Sinks, Stream},
     },
     kernel::{
@@ -70,6 +71,8 @@ struct Shared {
     sinks: Sinks,
     /// Kept by the sink that outlives the daemon, if there is one.
     accounts: Option<Arc<Mutex<Accounts>>>,
+    /// Which names pseudonyms stand for, if there are any.
+    book: Option<Arc<Mutex<Book>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,8 +87,8 @@ impl Records {
         owners: watch::Receiver<Arc<Owners>>,
         journal: mpsc::UnboundedReceiver<Body>,
     ) -> Result<Self, SuperviseError> {
-        let Outputs { sinks, first, accounts, words, labels } = outputs;
-        let (queue, stream) = Stream::start(sinks, first).map_err(start("the stream"))?;
+        let Outputs { sinks, first, accounts, words, labels, book, conceal } = outputs;
+        let (queue, stream) = Stream::start(sinks, first, conceal).map_err(start("the stream"))?;
         // Without a sink that remembers, the kernel does; then nobody knows what was written.
         let (told, missing) = if let Some(accounts) = &accounts {
             let accounts = lock(accounts);
@@ -107,6 +110,7 @@ impl Records {
             missing: Mutex::new(missing),
             sinks: stream.sinks(),
             accounts,
+            book,
         });
         // An empty queue holds them.
         for body in words.into_iter().chain([daemon("start")]) {
@@ -168,10 +172,14 @@ impl RecordsHandle {
     /// Sinks that do not take records, and why.
     pub(super) fn problems(&self) -> Vec<String> {
         let failing = self.sinks.iter().filter_map(|(name, progress)| {
-            let failing = lock(progress).failing.clone()?;
-            Some(format!("records are not written to {name}: {failing}"))
+            let trouble = lock(progress).trouble()?;
+            Some(format!("records are not written to {name}: {trouble}"))
         });
-        failing.collect()
+        let book = self.shared.book.as_ref().and_then(|book| {
+            let problem = lock(book).problem()?.to_owned();
+            Some(format!("names of pseudonyms are not kept: {problem}"))
+        });
+        failing.chain(book).collect()
     }
 
     /// How the sinks do.
@@ -306,7 +314,7 @@ impl Shared {
     /// back: a collector that is away for days must not fill the kernel's table of counters.
     fn is_behind(&self) -> bool {
         let is_failing =
-            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).failing.is_some();
+            |(_, progress): &(_, Arc<Mutex<Progress>>)| lock(progress).trouble().is_some();
         self.sinks.iter().filter(|(name, _)| *name == files::NAME).any(is_failing)
     }
 }

@@ -78,6 +78,7 @@ impl Removed {
             seq: 1,
             time: now.rfc3339(now.mono_ns),
             mono_ns: now.mono_ns,
+            truncated: false,
             body: Body::Daemon(daemon),
         }
     }

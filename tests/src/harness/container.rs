@@ -24,6 +24,8 @@ pub struct Spec<'a> {
     pub network: &'a str,
     /// Labels without a value.
     pub labels: &'a [&'a str],
+    /// Environment, `NAME=value`.
+    pub environment: &'a [&'a str],
     /// Capabilities beyond the default ones.
     pub capabilities: &'a [&'a str],
     /// Entry point; empty: the actor.
@@ -62,6 +64,7 @@ impl Container {
             image: Some(image::NAME.into()),
             entrypoint: Some(strings(entrypoint)),
             labels: Some(labels),
+            env: Some(strings(spec.environment)),
             stop_signal: Some("SIGKILL".into()),
             host_config: Some(HostConfig {
                 binds: Some(vec![format!("{}:/run/actor", dir.display())]),

@@ -82,9 +82,9 @@ pub struct Enforcer {
     checked: Mutex<usize>,
 }
 
-/// What its environment tells it.
+/// What its environment tells it, and where its standard output goes if not to [`Enforcer::records`].
 #[derive(Clone, Debug, Default)]
-struct Environment(Vec<(&'static str, PathBuf)>);
+struct Environment(Vec<(&'static str, PathBuf)>, Option<PathBuf>);
 
 impl Environment {
     fn of(settings: &Settings) -> Self {
@@ -95,7 +95,9 @@ impl Environment {
             ("PATH", PathBuf::from(format!("{}:{path}", dir.display())))
         });
         let object = settings.object.clone().map(|path| ("ENFORCER_TEST_OBJECT", path));
-        Self(clsact.into_iter().chain(notify).chain(programs).chain(object).collect())
+        let mut all = settings.environment.clone();
+        all.extend([clsact, notify, programs, object].into_iter().flatten());
+        Self(all, settings.output.clone())
     }
 }
 
@@ -122,12 +124,21 @@ impl Enforcer {
         let config = dir.join("enforcer.toml");
         fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
         let environment = Environment::of(settings);
-        Self::spawn(host, binary, config, dir.join("log"), environment)
+        let mut enforcer = Self::spawn(host, binary, config, dir.join("log"), environment)?;
+        enforcer.wait_ready(host)?;
+        Ok(enforcer)
     }
 
     /// Starts another one on the same config, once this one has ended: the next release, or the same
     /// one again.
     pub fn restart(self, host: &Namespace, binary: PathBuf) -> Result<Self> {
+        let mut enforcer = self.relaunch(host, binary)?;
+        enforcer.wait_ready(host)?;
+        Ok(enforcer)
+    }
+
+    /// The same, and does not wait until it answers: it can be killed while it starts.
+    pub fn relaunch(self, host: &Namespace, binary: PathBuf) -> Result<Self> {
         let (config, log) = (self.config.clone(), self.log.clone());
         let environment = self.environment.clone();
         drop(self);
@@ -142,30 +153,38 @@ impl Enforcer {
         environment: Environment,
     ) -> Result<Self> {
         let mut command = host.command(&binary);
+        let output = match &environment.1 {
+            // For reading too: a FIFO that nobody else has open makes nobody wait for a reader.
+            Some(path) => File::options().read(true).write(true).open(path)?.into(),
+            None => Stdio::piped(),
+        };
         command
             .args(["run", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(output)
             .stderr(File::options().create(true).append(true).open(&log)?);
         command.envs(environment.0.iter().map(|(name, value)| (name, value)));
         die_with_parent(&mut command, libc::SIGKILL);
         let mut child = command.spawn().context("start enforcer")?;
         let records = Arc::new(Mutex::new(Vec::new()));
-        let output = child.stdout.take().context("no stdout")?;
-        let sink = Arc::clone(&records);
-        let reader = thread::spawn(move || read_lines(BufReader::new(output), &sink));
-        let (reader, checked) = (Some(reader), Mutex::default());
-        let mut enforcer =
-            Self { child, binary, config, log, environment, records, reader, checked };
-        let ready = wait_for("enforcer", Duration::from_secs(20), || {
-            ensure!(enforcer.child.try_wait()?.is_none(), "it ended");
-            // Before it listens, the command line answers on its own.
-            let status = enforcer.status(host)?;
-            Ok((status["pid"] == enforcer.child.id()).then_some(()))
+        let reader = child.stdout.take().map(|output| {
+            let sink = Arc::clone(&records);
+            thread::spawn(move || read_lines(BufReader::new(output), &sink))
         });
-        ready.map_err(|error| error.context(enforcer.log_text()))?;
-        Ok(enforcer)
+        let checked = Mutex::default();
+        Ok(Self { child, binary, config, log, environment, records, reader, checked })
+    }
+
+    /// Waits until it answers.
+    pub fn wait_ready(&mut self, host: &Namespace) -> Result<()> {
+        let ready = wait_for("enforcer", Duration::from_secs(20), || {
+            ensure!(self.child.try_wait()?.is_none(), "it ended");
+            // Before it listens, the command line answers on its own.
+            let status = self.status(host)?;
+            Ok((status["pid"] == self.child.id()).then_some(()))
+        });
+        ready.map_err(|error| error.context(self.log_text()))
     }
 
     /// Runs a verb that takes `--config`; exit code and everything that it printed.
@@ -291,13 +310,18 @@ impl Enforcer {
     }
 
     /// Stops it (`SIGTERM`) and gives its records.
-    pub fn stop(mut self) -> Result<Vec<Value>> {
+    pub fn stop(self) -> Result<Vec<Value>> {
+        Ok(self.end()?.records())
+    }
+
+    /// Stops it (`SIGTERM`), to be restarted.
+    pub fn end(mut self) -> Result<Self> {
         self.signal(libc::SIGTERM)?;
         let status =
             wait_for("enforcer's end", Duration::from_secs(10), || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "enforcer ended with {status}: {}", self.log_text());
         self.read_all();
-        Ok(self.records())
+        Ok(self)
     }
 
     /// What it wrote to its log.
@@ -361,6 +385,10 @@ pub struct Settings {
     pub notify: Option<PathBuf>,
     /// Another binary than the usual one.
     pub binary: Option<PathBuf>,
+    /// More of its environment.
+    pub environment: Vec<(&'static str, PathBuf)>,
+    /// What its standard output is, a FIFO for instance; else it is read all the time.
+    pub output: Option<PathBuf>,
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.

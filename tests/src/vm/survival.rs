@@ -211,7 +211,7 @@ pub(super) fn swept(world: &World, daemon: Daemon) -> Result<()> {
 }
 
 /// Says something over a connection to an echo, and hears it again.
-fn talk(actor: &Actor, id: Id, words: &str) -> Result<()> {
+pub(super) fn talk(actor: &Actor, id: Id, words: &str) -> Result<()> {
     let data = hex::encode(words.as_bytes());
     let _: Sent = actor.call(&Request::Write { id, data: data.clone() })?;
     let length = words.len();

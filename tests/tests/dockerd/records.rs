@@ -1,33 +1,26 @@
 //! The stream of records: what is in it, and who gets it.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    os::unix::net::UnixDatagram,
-    process::Stdio,
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, ffi::OsStr, os::unix::ffi::OsStrExt as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use bollard::{
+    models::{ContainerCreateBody, HostConfig},
+    query_parameters::CreateContainerOptions,
+};
 use enforcer_tests::{
     harness::{
         artifacts,
-        enforcer::Settings,
-        netns::die_with_parent,
-        residue::Snapshot,
+        client::Actor,
+        image, netns,
         run::wait_for,
-        topology::{GATEWAY, HUB_PORT, NETWORK},
+        topology::{BRIDGE, GATEWAY, NETWORK},
     },
     hex,
     protocol::{Request, Sent, Serve, Served},
 };
 use serde_json::Value;
 
-use crate::{
-    flood::{Flood, finish, start},
-    shared,
-};
+use crate::shared;
 
 /// A port of A's that takes a transfer.
 const SINK: u16 = 7300;
@@ -76,96 +69,97 @@ fn a1_the_end_of_a_flow_is_recorded_with_its_bytes() -> Result<()> {
     })
 }
 
-/// Every sink tells the same, and one that nobody reads makes nobody wait.
+/// F16: whatever whoever creates a guest puts into its name and labels, and whatever a port is called,
+/// a record is one line, nothing in it is read as anything else, and what is cut says so.
 #[test]
-fn a1_followers_and_the_journal_get_what_standard_output_gets() -> Result<()> {
-    if !super::can_enforce() {
-        return Ok(());
-    }
-    let residue = Snapshot::take();
-    let settings = Settings { more: "\n[audit]\njournald = true\n".into(), ..Settings::default() };
-    let (rig, daemon) = start(&settings)?;
-    let binary = artifacts::enforcer().context("no binary")?;
-    let events = |more: &[&str]| {
-        let mut command = rig.host.command(&binary);
-        command.args(["events", "--json", "--config"]).arg(daemon.config()).args(more);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        die_with_parent(&mut command, libc::SIGKILL);
-        command
-    };
-    // One that reads, one that never does.
-    let mut follower = events(&["--follow", "--from", "1"]).spawn()?;
-    let mut lazy = events(&["--follow"]).spawn()?;
-    let output = follower.stdout.take().context("no output")?;
-    let hearing = thread::spawn(move || -> Vec<String> {
-        BufReader::new(output).lines().map_while(Result::ok).collect()
-    });
-    let failing = || -> Result<bool> {
-        let reasons = daemon.reasons(&rig.host)?;
-        Ok(reasons.iter().any(|reason| reason.contains("journald")))
-    };
-    wait_for("the journal's absence to be told", Duration::from_secs(10), || {
-        Ok(failing()?.then_some(()))
-    })?;
-    let flood = Flood::start(&rig, 5000)?;
-    ensure!(rig.a.actor.connect((GATEWAY, 22), 700)?.errno.is_some(), "port 22 answers");
-    ensure!(rig.a.actor.connect((GATEWAY, HUB_PORT), 2000)?.errno.is_none(), "the hub is silent");
-    let (sent, arrived) = flood.end()?;
-    ensure!(sent == 5000 && arrived == 0, "{arrived} of {sent} arrived");
+fn f16_hostile_names_and_labels_stay_in_their_fields() -> Result<()> {
+    const MOST: usize = 128;
+    shared::with(|shared| {
+        let rig = &shared.rig;
+        let dir = rig.run.make_dir("hostile")?;
+        let name = format!("n{}", "a.-_".repeat(60));
+        let user = "mallory\r\n{\"event.action\":\"daemon\"}\u{1b}[2J\u{0}\u{202e}";
+        let labels = HashMap::from([
+            ("enforcer.user".to_owned(), user.to_owned()),
+            ("enforcer.group".to_owned(), "g\n".repeat(1 << 19)),
+        ]);
+        let body = ContainerCreateBody {
+            image: Some(image::NAME.into()),
+            entrypoint: Some(vec!["/actor".into(), "/run/actor/actor.sock".into()]),
+            labels: Some(labels),
+            stop_signal: Some("SIGKILL".into()),
+            host_config: Some(HostConfig {
+                binds: Some(vec![format!("{}:/run/actor", dir.display())]),
+                network_mode: Some(NETWORK.into()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
+        let docker = &rig.docker;
+        let id = docker.call(|client| client.create_container(Some(options), body))?.id;
+        docker.call(|client| client.start_container(&id, None))?;
+        let actor = Actor::wait(dir.join("actor.sock"))?;
+        let ipv4 = actor.interface("eth0")?.ipv4.context("no address")?;
+        let record =
+            wait_for("its record", Duration::from_secs(10), || {
+                rig.host.actor.connect((ipv4, 9), 300)?;
+                // The first ones may be older than what is known of the guest.
+                Ok(shared.daemon.records().into_iter().rfind(|record| {
+                    record["container.id"] == *id && !record["user.name"].is_null()
+                }))
+            });
+        docker.remove(&name)?;
+        let record = record?;
+        let cut = |text: &str| format!("{}…", text.chars().take(MOST).collect::<String>());
+        for (key, wanted) in [
+            ("container.name", Value::from(cut(&name))),
+            ("user.name", user.into()),
+            ("user.group.name", cut(&"g\n".repeat(MOST)).into()),
+            ("enforcer.truncated", true.into()),
+        ] {
+            ensure!(record[key] == wanted, "{key}: {record}");
+        }
 
-    // The journal comes late, and gets what it missed.
-    let run = format!("/proc/{}/root/run/systemd/journal", rig.host.pid());
-    fs::create_dir_all(&run)?;
-    let journal = UnixDatagram::bind(format!("{run}/socket"))?;
-    journal.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let mut entries = Vec::new();
-    let mut bytes = vec![0; 1 << 16];
-    while let Ok(length) = journal.recv(&mut bytes) {
-        entries.push(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned());
-    }
-    wait_for("the journal's presence to be told", Duration::from_secs(5), || {
-        Ok((!failing()?).then_some(()))
-    })?;
-    let pid = i32::try_from(lazy.id())?;
-    // SAFETY: our own child, not yet waited for.
-    ensure!(unsafe { libc::kill(pid, libc::SIGKILL) } == 0, "kill");
-    lazy.wait()?;
-    let records = daemon.stop()?;
-    follower.wait()?;
-    let heard = hearing.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))?;
-
-    ensure!(records.len() > 50, "only {} records", records.len());
-    for (number, record) in records.iter().enumerate() {
-        ensure!(record["event.sequence"] == number as u64 + 1, "{record} at {number}");
-    }
-    let told: Vec<Value> =
-        heard.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
-    // The last words may be said after the socket is closed.
-    ensure!(told.len() + 5 >= records.len() && told[..] == records[..told.len()], "differ");
-    let numbers: Vec<String> =
-        (1..=entries.len()).map(|number| format!("ENFORCER_EVENT_SEQUENCE={number}")).collect();
-    ensure!(entries.len() > 50, "only {} entries", entries.len());
-    for (entry, number) in entries.iter().zip(&numbers) {
-        ensure!(entry.lines().any(|line| line == number), "{number}: {entry}");
-    }
-    rig.stop()?;
-    residue.ensure_nothing_new()
+        // A port of the bridge with the worst name that the kernel takes.
+        let port = OsStr::from_bytes(b"p\x1b[2J\"\\");
+        let ip = |words: &[&OsStr]| netns::output(rig.host.command("ip").args(words), "ip");
+        let add = ["type", "veth", "peer", "name", "behind"].map(OsStr::new);
+        ip(&[&["link", "add"].map(OsStr::new)[..], &[port], &add].concat())?;
+        let up = ["master", BRIDGE, "up"].map(OsStr::new);
+        ip(&[&["link", "set"].map(OsStr::new)[..], &[port], &up].concat())?;
+        let told = wait_for("the port's record", Duration::from_secs(20), || {
+            Ok(shared.daemon.records().into_iter().find(|record| {
+                record["enforcer.why"] == "no_container"
+                    && record["enforcer.interface"].as_str().is_some_and(|is| is.contains('\u{1b}'))
+            }))
+        });
+        ip(&[&["link", "del"].map(OsStr::new)[..], &[port]].concat())?;
+        let told = told?;
+        ensure!(told["enforcer.interface"] == "p\u{1b}[2J\"\\", "{told}");
+        ensure!(told["enforcer.truncated"].is_null(), "{told}");
+        // Every line was one object, and numbers follow one another: none was broken or made up.
+        for pair in shared.daemon.records().windows(2) {
+            let number = |record: &Value| record["event.sequence"].as_u64();
+            ensure!(number(&pair[0]).map(|n| n + 1) == number(&pair[1]), "{pair:?}");
+        }
+        Ok(())
+    })
 }
 
-/// The verb without a daemon says what to do.
+/// The verb shows what there is; without a daemon it says what to do.
 #[test]
 fn events_without_a_daemon_say_so() -> Result<()> {
-    if !super::can_enforce() {
-        return Ok(());
-    }
-    let residue = Snapshot::take();
-    let (rig, mut daemon) = start(&Settings::default())?;
-    let (code, text) = daemon.verb(&rig.host, "events", &["--guest", &rig.a.name])?;
-    ensure!(code == 0 && text.contains("kind"), "{code}: {text}");
-    daemon.kill_now()?;
-    let (code, text) = daemon.verb(&rig.host, "events", &[])?;
-    ensure!(code == 1 && text.contains("is the daemon running?"), "{code}: {text}");
-    let binary = artifacts::enforcer().context("no binary")?;
-    let daemon = daemon.restart(&rig.host, binary)?;
-    finish(rig, daemon, &residue)
+    shared::with(|shared| {
+        let host = &shared.rig.host;
+        let (code, text) = shared.daemon.verb(host, "events", &["--guest", &shared.rig.a.name])?;
+        ensure!(code == 0 && text.contains("kind"), "{code}: {text}");
+        let mut command = host.command(artifacts::enforcer().context("no binary")?);
+        command.args(["events", "--run-dir"]).arg(shared.rig.run.make_dir("nobody")?);
+        let output = command.output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        let code = output.status.code();
+        ensure!(code == Some(1) && text.contains("is the daemon running?"), "{code:?}: {text}");
+        Ok(())
+    })
 }

@@ -1,7 +1,10 @@
 //! One rig and one daemon for all tests of this process that only use them: started by the first,
 //! stopped by [`stop`] or at exit.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use enforcer_tests::harness::{
@@ -26,6 +29,8 @@ pub struct Shared {
     pub daemon: Enforcer,
     /// The rig.
     pub rig: Rig,
+    /// Where its records are kept.
+    pub records: PathBuf,
     before: Snapshot,
 }
 
@@ -75,11 +80,13 @@ impl Shared {
     fn start() -> Result<Self> {
         let before = Snapshot::take();
         let base = Base::start(Options::default())?;
+        let records = base.run.dir().join("records");
         let daemon = Enforcer::start(
             &base,
             &Settings {
                 inbound_established: Some(INBOUND_ESTABLISHED),
                 hub: Some((HUB.into(), HUB_API)),
+                more: format!("\n[audit]\ndir = \"{}\"\nstdout = true\n", records.display()),
                 ..Settings::default()
             },
         )?;
@@ -87,11 +94,11 @@ impl Shared {
         for guest in [&rig.a, &rig.b] {
             daemon.wait_identified(&rig.host, &guest.name, "guest")?;
         }
-        Ok(Self { daemon, rig, before })
+        Ok(Self { daemon, rig, records, before })
     }
 
     fn stop(self) -> Result<()> {
-        let Self { daemon, rig, before } = self;
+        let Self { daemon, rig, before, .. } = self;
         daemon.stop().context("stop enforcer")?;
         rig.stop()?;
         before.ensure_nothing_new()

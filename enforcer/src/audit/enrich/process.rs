@@ -5,15 +5,19 @@ use enforcer_common::abi::event;
 use super::{Names, ip};
 use crate::audit::{
     decode::{Began, Refused},
-    record::{ConnectRefused, Exec, Process},
+    record::{CUT, ConnectRefused, Exec, Process},
 };
 
 impl Names {
     pub(super) fn began(&self, began: &Began) -> Exec {
+        let mut executable = String::from_utf8_lossy(&began.executable).into_owned();
+        if began.cut {
+            executable.push(CUT);
+        }
         Exec {
             subject: self.subject(began.owner),
             process: process(&began.process),
-            executable: String::from_utf8_lossy(&began.executable).into_owned(),
+            executable,
             cut: began.cut,
         }
     }

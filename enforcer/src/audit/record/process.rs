@@ -43,8 +43,8 @@ pub struct Exec {
     /// The program, as the caller named it: a path, perhaps a relative one, or a script.
     #[serde(rename = "process.executable")]
     pub executable: String,
-    /// The end of `executable` is missing.
-    #[serde(rename = "enforcer.truncated", default, skip_serializing_if = "std::ops::Not::not")]
+    /// The kernel has cut `executable`.
+    #[serde(skip)]
     pub cut: bool,
 }
 

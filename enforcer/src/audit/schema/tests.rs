@@ -23,8 +23,8 @@ use crate::{
         loss::{self, LossKey},
         queue::{Account, Draft},
         record::{
-            Body, Cause, Clock, ConfigChange, Daemon, Gap, Guest, Outside, PolicyChange, Repair,
-            Stored, Subject, Takeover, Unseen,
+            Body, Cause, Clock, ConfigChange, Daemon, Erased, Gap, Guest, Outside, PolicyChange,
+            Repair, Stored, Subject, Takeover, Unseen,
         },
         store::Retention,
         stream,
@@ -270,6 +270,11 @@ fn of_the_daemon() -> Vec<Body> {
         Body::Takeover(full),
         Body::Stored(stored),
         Body::Retention(retention),
+        Body::Erased(Erased {
+            pseudonym: text("p-0123456789abcdef"),
+            count: 2,
+            start: CLOCK.rfc3339(5),
+        }),
         Body::Config(config("reloaded", None)),
         Body::Config(config("refused", Some(text("line 3")))),
         Body::Daemon(Daemon { event: text("start"), version: text("0.1.0"), pid: 7 }),

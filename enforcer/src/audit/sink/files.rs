@@ -17,10 +17,11 @@ use crate::{
         account::Accounts,
         queue::Account,
         record::{Body, Record, Stored},
-        store::{self, Recovery, Settings, Store, StoreError},
+        store::{self, Book, Look, Recovery, Settings, Steady, Store, StoreError},
         stream::Line,
     },
     causes::causes,
+    kernel::since_boot,
 };
 
 /// The sink's name.
@@ -72,7 +73,13 @@ pub struct Files {
     condemned: BTreeMap<u64, Instant>,
     /// Segments whose record is stored: they go when it is promised.
     recorded: BTreeSet<u64>,
+    /// Which names pseudonyms stand for, if there is such a book.
+    book: Option<Arc<Mutex<Book>>>,
+    /// Erasures whose record is stored: the book is told when it is promised.
+    erased: Vec<u64>,
     retained: Instant,
+    /// Whether anything is too old is asked of a clock that runs evenly.
+    steady: Steady,
     /// Weak: the daemon's end is that nobody has anything more to say.
     journal: mpsc::WeakUnboundedSender<Body>,
 }
@@ -122,7 +129,10 @@ impl Files {
             unpromised: Vec::new(),
             condemned: BTreeMap::new(),
             recorded: BTreeSet::new(),
+            book: None,
+            erased: Vec::new(),
             retained: Instant::now(),
+            steady: Steady::default(),
             journal: journal.downgrade(),
         };
         if !same {
@@ -134,6 +144,37 @@ impl Files {
         }
         let words = words(&dir, &recovery);
         Ok(Opened { files, next: recovery.last_seq + 1, accounts, words })
+    }
+
+    /// Keeps the book no longer than the records that have pseudonyms.
+    #[must_use]
+    pub fn with_book(mut self, book: Option<Arc<Mutex<Book>>>) -> Self {
+        self.book = book;
+        self.forget_names();
+        self
+    }
+
+    /// Names that no record has any more go from the book.
+    fn forget_names(&self) {
+        let Some(book) = &self.book else { return };
+        match self.store.begins() {
+            Ok(Some(begins)) => {
+                book.lock().unwrap_or_else(PoisonError::into_inner).forget_before(begins);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "names of pseudonyms are kept longer than their records");
+            }
+        }
+    }
+
+    /// Everything is promised, and with it the records of these erasures.
+    fn tell_book(&mut self) {
+        let erased = std::mem::take(&mut self.erased);
+        if let Some(book) = self.book.as_ref().filter(|_| !erased.is_empty()) {
+            book.lock().unwrap_or_else(PoisonError::into_inner).told(&erased);
+        }
     }
 
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
@@ -157,6 +198,19 @@ impl Files {
         Ok(())
     }
 
+    /// The time, unless somebody set the clock a while ago.
+    fn trusted(&mut self, now: SystemTime) -> Option<SystemTime> {
+        match self.steady.look(now, since_boot()) {
+            Look::Even => Some(now),
+            Look::Young => None,
+            Look::Set(by, forward) => {
+                let (seconds, way) = (by.as_secs(), if forward { "ahead" } else { "back" });
+                tracing::warn!(seconds, way, "the clock was set: for an hour no record is too old");
+                None
+            }
+        }
+    }
+
     fn promise(&mut self) -> Result<(), StoreError> {
         if !self.store.is_well() {
             self.go_on()?;
@@ -177,16 +231,25 @@ impl Files {
                 self.unpromised.clear();
             }
         }
+        let mut has_buried = false;
         while let Some(segment) = self.recorded.first().copied()
             && self.unpromised.is_empty()
             && self.store.bury(segment)?
         {
             self.recorded.pop_first();
             self.condemned.remove(&segment);
+            has_buried = true;
+        }
+        if has_buried {
+            self.forget_names();
+        }
+        if self.unpromised.is_empty() {
+            self.tell_book();
         }
         if self.retained.elapsed() >= RETAIN {
             self.retained = Instant::now();
-            for retention in self.store.condemn(now)? {
+            let trusted = self.trusted(now);
+            for retention in self.store.condemn(trusted)? {
                 let Some(journal) = self.journal.upgrade() else { break };
                 // A record that got lost on its way is made again.
                 let asked = self.condemned.get(&retention.segment);
@@ -217,6 +280,9 @@ impl Sink for Files {
             if let Account::Deletion(segment) = line.account {
                 self.recorded.insert(segment);
             }
+            if let Account::Erasure(erased) = line.account {
+                self.erased.push(erased);
+            }
         }
         drop(accounts);
         self.unpromised.extend(lines.iter().cloned());
@@ -230,7 +296,9 @@ impl Sink for Files {
     fn end(&mut self) -> io::Result<()> {
         self.promise().map_err(told)?;
         let counts = self.counts(self.accounts().clone());
-        self.store.promise_all(&counts).map_err(told)
+        self.store.promise_all(&counts).map_err(told)?;
+        self.tell_book();
+        Ok(())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::audit::{
@@ -12,9 +13,12 @@ use crate::audit::{
     stream::{Line, beside, gap_to},
 };
 
-/// Lines that were not handed over, one entry for each unbroken range.
+/// Lines that were not handed over.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Missed(Arc<Mutex<VecDeque<Range>>>);
+pub(super) struct Missed(Arc<Mutex<Ranges>>);
+
+/// Unbroken ranges, each with its last line.
+type Ranges = VecDeque<(Range, Arc<Line>)>;
 
 /// An unbroken range of lines that a sink lacks.
 #[derive(Debug, Default)]
@@ -34,7 +38,7 @@ impl Range {
         let (key, count) = match line.account {
             Account::Event(counter) => (LossKey { counter, cause: Cause::Sink }, 1),
             Account::Loss(key, count) => (key, count),
-            Account::Nothing | Account::Deletion(_) => return,
+            Account::Nothing | Account::Deletion(_) | Account::Erasure(_) => return,
         };
         let subject = || {
             let record: Option<Record> = serde_json::from_str(&line.text).ok();
@@ -74,24 +78,40 @@ fn stand_ins(losses: &Losses, from: u64, to: u64, at: &Line) -> Vec<Arc<Line>> {
 
 impl Missed {
     /// Takes in a line; `anew`: the one before it was handed over.
-    pub(super) fn add(&self, line: &Line, anew: bool) {
-        let mut ranges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn add(&self, line: &Arc<Line>, anew: bool) {
+        let mut ranges = self.lock();
         if anew || ranges.is_empty() {
-            ranges.push_back(Range::default());
+            ranges.push_back((Range::default(), Arc::clone(line)));
         }
-        let Some(range) = ranges.back_mut() else { return };
+        let Some((range, last)) = ranges.back_mut() else { return };
         range.add(line);
+        *last = Arc::clone(line);
     }
 
     /// The records that stand for those from `from` to the one before `next`.
     pub(super) fn stand_ins(&self, from: u64, next: &Line) -> Vec<Arc<Line>> {
-        let mut ranges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while ranges.front().is_some_and(|range| range.last + 1 < next.seq) {
+        let to = next.seq - 1;
+        let losses = self.take(to..=to).map(|(range, _)| range.losses).unwrap_or_default();
+        stand_ins(&losses, from, to, next)
+    }
+
+    /// The records that stand for those from `from` on, if no line came after them; and the number of
+    /// the last one.
+    pub(super) fn rest(&self, from: u64) -> Option<(Vec<Arc<Line>>, u64)> {
+        let (range, last) = self.take(from..=u64::MAX)?;
+        Some((range.stand_ins(from, &last), range.last))
+    }
+
+    /// The range whose last line is one of `ends`. What ends before them is told already.
+    fn take(&self, ends: RangeInclusive<u64>) -> Option<(Range, Arc<Line>)> {
+        let mut ranges = self.lock();
+        while ranges.front().is_some_and(|(range, _)| range.last < *ends.start()) {
             ranges.pop_front();
         }
-        let known = ranges.front().is_some_and(|range| range.last + 1 == next.seq);
-        let range = known.then(|| ranges.pop_front()).flatten().unwrap_or_default();
-        drop(ranges);
-        stand_ins(&range.losses, from, next.seq - 1, next)
+        ranges.pop_front_if(|(range, _)| ends.contains(&range.last))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ranges> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -93,6 +93,31 @@ fn a1_f14_a_stuck_sink_makes_nobody_wait_and_says_what_it_missed() {
 }
 
 #[test]
+fn a1_f14_what_a_stuck_sink_missed_last_is_told_before_anything_else_happens() {
+    const LINES: u64 = 2 * QUEUE as u64;
+    let (open, gate) = sync_channel(0);
+    let taken = Arc::default();
+    let mut slow = Running::start(Slow { gate, taken: Arc::clone(&taken) }).expect("thread");
+    for seq in 1..=LINES {
+        slow.offer(&line(seq));
+    }
+    let progress = slow.progress();
+    drop(open);
+    let begun = Instant::now();
+    while lock(&progress).missed == 0 && begun.elapsed() < Duration::from_secs(10) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let missing = is_complete(&taken.lock().expect("lock"), LINES);
+    assert!(missing > 0, "it missed nothing");
+    let told = lock(&progress).clone();
+    assert_eq!((told.seq, told.taken + told.missed, told.missed), (LINES, LINES, missing));
+    // Once.
+    slow.offer(&line(LINES + 1));
+    assert!(slow.finish(Duration::from_secs(10)));
+    assert_eq!(is_complete(&taken.lock().expect("lock"), LINES + 1), missing);
+}
+
+#[test]
 fn f14_what_a_failing_sink_did_not_take_is_offered_again() {
     let (open, gate) = sync_channel(3);
     let taken = Arc::default();
@@ -111,7 +136,7 @@ fn f14_what_a_failing_sink_did_not_take_is_offered_again() {
     assert!(sink.finish(Duration::from_secs(10)));
     assert_eq!(is_complete(&taken.lock().expect("lock"), 5), 0);
     let progress = lock(&progress).clone();
-    assert_eq!(progress, Progress { seq: 5, taken: 5, missed: 0, failing: None });
+    assert_eq!(progress, Progress { seq: 5, taken: 5, ..Progress::default() });
 }
 
 #[test]
@@ -195,4 +220,34 @@ fn a1_what_a_stuck_sink_missed_is_told_of_each_whose_it_was() {
     assert_eq!(told.recorded(), expected.recorded(), "of each counter");
     assert_eq!(told.told_of_kernel(), expected.told_of_kernel());
     assert!((taken.len() as u64) < LINES, "it missed nothing");
+}
+
+#[test]
+fn f14_a_sink_that_hangs_is_told_apart_from_one_that_is_quick() {
+    let since = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+    let progress = |busy, failing: Option<&str>| Progress {
+        busy,
+        failing: failing.map(str::to_owned),
+        ..Progress::default()
+    };
+    // At it since, failing -> what is wrong.
+    let cases = [
+        (progress(None, None), None),
+        (progress(since(1), None), None),
+        (progress(since(70), None), Some("it hangs, for 70 s")),
+        (progress(since(70), Some("no room")), Some("no room")),
+    ];
+    for (progress, wanted) in cases {
+        assert_eq!(progress.trouble().as_deref(), wanted, "{progress:?}");
+    }
+    let (open, gate) = sync_channel(0);
+    let mut sink = Running::start(Slow { gate, taken: Arc::default() }).expect("thread");
+    sink.offer(&line(1));
+    let progress = sink.progress();
+    while lock(&progress).busy.is_none() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(open);
+    assert!(sink.finish(Duration::from_secs(10)));
+    assert_eq!(lock(&progress).busy, None);
 }

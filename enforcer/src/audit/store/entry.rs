@@ -86,8 +86,9 @@ impl<'a> Entry<'a> {
         serde_json::from_slice::<Value>(line).map(|value| loose(&value)).unwrap_or_default()
     }
 
-    /// When it happened, microseconds; 0 if it does not say.
-    pub(super) fn at(&self) -> u64 {
+    /// When it happened, microseconds since 1970; 0 if it does not say.
+    #[must_use]
+    pub fn at(&self) -> u64 {
         time::micros(&self.time).unwrap_or(0)
     }
 
@@ -98,15 +99,9 @@ impl<'a> Entry<'a> {
 
     /// Tells flows apart that may be open at one time.
     pub(super) fn flow(&self) -> u64 {
-        let number = |value: Option<u64>| value.unwrap_or(u64::MAX).to_le_bytes();
-        hash(&[
-            &self.endpoint.to_le_bytes(),
-            &number(self.protocol),
-            self.source.as_bytes(),
-            &number(self.source_port),
-            self.destination.as_bytes(),
-            &number(self.destination_port),
-        ])
+        let from = (self.source.as_ref(), self.source_port);
+        let to = (self.destination.as_ref(), self.destination_port);
+        flow_hash(self.endpoint, self.protocol, from, to)
     }
 
     /// What of it the index remembers: its addresses, alone and with their ports.
@@ -121,6 +116,24 @@ impl<'a> Entry<'a> {
         let to = end(Side::To, &self.destination, self.destination_port);
         from.into_iter().chain(to).flatten()
     }
+}
+
+/// Tells the flows of an endpoint apart by their ends.
+pub(in crate::audit) fn flow_hash(
+    endpoint: u64,
+    protocol: Option<u64>,
+    from: (&str, Option<u64>),
+    to: (&str, Option<u64>),
+) -> u64 {
+    let number = |value: Option<u64>| value.unwrap_or(u64::MAX).to_le_bytes();
+    hash(&[
+        &endpoint.to_le_bytes(),
+        &number(protocol),
+        from.0.as_bytes(),
+        &number(from.1),
+        to.0.as_bytes(),
+        &number(to.1),
+    ])
 }
 
 /// One end of a record.

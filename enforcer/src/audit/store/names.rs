@@ -6,6 +6,10 @@ pub(super) const HEAD: &str = "head.json";
 pub(super) const PUBLIC: &str = "audit.pub";
 /// The ends of deleted segments.
 pub(super) const TOMBSTONES: &str = "tombstones.jsonl";
+/// Which names pseudonyms stand for.
+pub(super) const BOOK: &str = "names.jsonl";
+/// The key of pseudonyms.
+pub(super) const BOOK_KEY: &str = "names.key";
 /// Ending of a file that is not finished.
 pub(super) const TEMPORARY: &str = ".tmp";
 
@@ -33,7 +37,7 @@ pub(super) fn parse(name: &str) -> Name {
     if name.ends_with(TEMPORARY) {
         return Name::Temporary;
     }
-    if [HEAD, PUBLIC, TOMBSTONES].contains(&name) {
+    if [HEAD, PUBLIC, TOMBSTONES, BOOK, BOOK_KEY].contains(&name) {
         return Name::Single;
     }
     let Some((digits, ending)) = name.split_once('.') else { return Name::Foreign };
@@ -86,6 +90,7 @@ mod tests {
             (key(1), Name::Key(1)),
             (plain(1) + TEMPORARY, Name::Temporary),
             (HEAD.to_owned(), Name::Single),
+            (BOOK.to_owned(), Name::Single),
             ("1.jsonl".to_owned(), Name::Foreign),
             ("+000000001.jsonl".to_owned(), Name::Foreign),
             ("0000000001.jsonl.gz.old".to_owned(), Name::Foreign),

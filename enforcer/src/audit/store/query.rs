@@ -16,6 +16,7 @@ use super::{
     index::Block,
     lines,
     open::segments,
+    scan,
     time::SECOND,
 };
 
@@ -29,10 +30,14 @@ pub struct Query {
     pub to: Option<Peer>,
     /// Source.
     pub from: Option<Peer>,
-    /// Name of the container, or how its id begins.
-    pub guest: Option<String>,
-    /// The user that it was started for.
-    pub user: Option<String>,
+    /// An address at either end.
+    pub either: Option<IpAddr>,
+    /// The container: one of these names, or how its id begins; empty: any.
+    pub guest: Vec<String>,
+    /// The user that it was started for, one of these; empty: any.
+    pub user: Vec<String>,
+    /// Texts of which the line has one, anywhere; empty: any line.
+    pub mentions: Vec<String>,
     /// `allow` or `deny`.
     pub verdict: Option<String>,
     /// Reason of a denial.
@@ -94,12 +99,25 @@ pub fn query(
     Ok(search.effort)
 }
 
+/// When the oldest segment that is kept was begun, RFC 3339, if older ones were deleted.
+pub fn begins(dir: &Path) -> Result<Option<String>, QueryError> {
+    let failed = |source| QueryError { file: dir.display().to_string(), source };
+    let disk = Directory::open(dir).map_err(failed)?;
+    let first = segments(&disk).map_err(failed)?.into_iter().next();
+    let Some(first) = first.filter(|first| *first > 1) else { return Ok(None) };
+    scan::begun(&disk, first).map_err(failed)
+}
+
 /// A query, ready to be held against blocks and records.
 #[derive(Debug)]
 struct Wanted<'a> {
     query: &'a Query,
     /// Addresses as records have them, and what stands for them in the index.
     peers: Vec<(Side, String, Option<u16>, u64)>,
+    /// The same of the address that may be at either end.
+    either: Option<(String, [u64; 2])>,
+    /// Of each of these a line has one, if it is worth reading.
+    texts: Vec<Vec<&'a str>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -111,12 +129,30 @@ impl<'a> Wanted<'a> {
             let hash = address_hash(side, &address, peer.port.map(u64::from));
             Some((side, address, peer.port, hash))
         });
-        Self { query, peers: peers.collect() }
+        let either = query.either.map(|address| {
+            let text = address.to_string();
+            let hashes = [Side::From, Side::To].map(|side| address_hash(side, &text, None));
+            (text, hashes)
+        });
+        let one = |text: &'a Option<String>| text.iter().map(String::as_str).collect();
+        let any = |texts: &'a Vec<String>| texts.iter().map(String::as_str).collect();
+        let mut texts: Vec<Vec<&str>> = vec![
+            any(&query.guest),
+            any(&query.user),
+            any(&query.mentions),
+            one(&query.reason),
+            one(&query.verdict),
+        ];
+        // A name that JSON escapes is not told by its bytes.
+        texts.retain(|texts| !texts.is_empty() && texts.iter().all(|text| is_plain(text)));
+        Self { query, peers: peers.collect(), either, texts }
     }
 
     /// Whether a block may have such an address.
     fn may_be_in(&self, block: &Block) -> bool {
-        self.peers.iter().all(|(.., hash)| block.addresses.may_have(*hash))
+        let has = |hash: &u64| block.addresses.may_have(*hash);
+        self.peers.iter().all(|(.., hash)| has(hash))
+            && self.either.as_ref().is_none_or(|(_, hashes)| hashes.iter().any(has))
     }
 
     /// Whether a block may have a record of this time.
@@ -127,22 +163,25 @@ impl<'a> Wanted<'a> {
 
     /// Whether a line is worth reading: it has the texts that are asked for somewhere.
     fn may_be(&self, line: &[u8]) -> bool {
-        let texts = [&self.query.guest, &self.query.user, &self.query.reason, &self.query.verdict];
-        let texts = texts.into_iter().flatten();
-        // A name that JSON escapes is not told by its bytes.
-        let plain =
-            texts.filter(|text| !text.contains(|c: char| c.is_control() || "\"\\".contains(c)));
+        let has = |text: &str| contains(line, text.as_bytes());
         let addresses = self.peers.iter().map(|(_, address, ..)| address);
-        plain.chain(addresses).all(|text| contains(line, text.as_bytes()))
+        self.texts.iter().all(|texts| texts.iter().any(|text| has(text)))
+            && addresses.chain(self.either.iter().map(|(address, _)| address)).all(|text| has(text))
     }
 
     /// Whether a record fits, whatever its time.
     fn fits(&self, entry: &Entry<'_>) -> bool {
         let is =
             |wanted: &Option<String>, has: &str| wanted.as_ref().is_none_or(|text| text == has);
-        let guest = self.query.guest.as_ref().is_none_or(|guest| {
+        let any = |wanted: &[String], is: &dyn Fn(&String) -> bool| {
+            wanted.is_empty() || wanted.iter().any(is)
+        };
+        let guest = any(&self.query.guest, &|guest| {
             entry.container == guest.as_str()
                 || (guest.len() >= 12 && entry.container_id.starts_with(guest))
+        });
+        let either = self.either.as_ref().is_none_or(|(address, _)| {
+            entry.source == address.as_str() || entry.destination == address.as_str()
         });
         let peers = self.peers.iter().all(|(side, address, port, _)| {
             let (has, has_port) = match side {
@@ -153,7 +192,8 @@ impl<'a> Wanted<'a> {
         });
         guest
             && peers
-            && is(&self.query.user, &entry.user)
+            && either
+            && any(&self.query.user, &|user| entry.user == user.as_str())
             && is(&self.query.verdict, &entry.verdict)
             && is(&self.query.reason, &entry.reason)
     }
@@ -166,6 +206,11 @@ impl<'a> Wanted<'a> {
             since.is_none_or(|since| at >= since) && until.is_none_or(|until| at <= until)
         }
     }
+}
+
+/// Whether a text stands in a line as it is.
+fn is_plain(text: &str) -> bool {
+    !text.contains(|c: char| c.is_control() || "\"\\".contains(c))
 }
 
 /// Whether `text` is in `line`.

@@ -61,8 +61,9 @@ pub struct Retention {
 impl Store {
     /// Segments that are more or older than the settings keep, the oldest first. The caller puts a
     /// record of kind `retention` about each into the stream, and calls [`Store::bury`] once it is
-    /// promised. Those that are not buried are returned again.
-    pub fn condemn(&self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
+    /// promised. Those that are not buried are returned again. Without a `now` that is to be trusted
+    /// none is too old.
+    pub fn condemn(&self, now: Option<SystemTime>) -> Result<Vec<Retention>, StoreError> {
         if !self.is_well() {
             return Err(StoreError::Failed);
         }
@@ -95,7 +96,7 @@ impl Store {
         counts: &serde_json::Value,
         record: &mut dyn FnMut(&Retention) -> super::Line<'static>,
     ) -> Result<usize, StoreError> {
-        let condemned = self.condemn(now)?;
+        let condemned = self.condemn(Some(now))?;
         if condemned.is_empty() {
             return Ok(0);
         }
@@ -109,7 +110,7 @@ impl Store {
     }
 
     /// The oldest segments, as many as have to go, while they are neither live nor being compressed.
-    fn condemned(&self, now: SystemTime) -> Result<Vec<Retention>, StoreError> {
+    fn condemned(&self, now: Option<SystemTime>) -> Result<Vec<Retention>, StoreError> {
         let sizes = sizes(self.disk.as_ref())?;
         let mut total: u64 = sizes.values().sum();
         let mut condemned = Vec::new();
@@ -118,11 +119,12 @@ impl Store {
                 break;
             }
             let by_size = self.settings.keep_bytes.is_some_and(|keep| total > keep);
-            if !by_size && self.settings.keep_for.is_none() {
+            let keep_for = self.settings.keep_for.zip(now);
+            if !by_size && keep_for.is_none() {
                 break;
             }
             let (_, closing) = closing_of(self.disk.as_ref(), segment)?;
-            let by_age = self.settings.keep_for.is_some_and(|keep| age(&closing, now) > keep);
+            let by_age = keep_for.is_some_and(|(keep, now)| age(&closing, now) > keep);
             if !by_size && !by_age {
                 break;
             }

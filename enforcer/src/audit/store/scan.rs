@@ -20,6 +20,9 @@ use super::{
     walk::{Step, Walk},
 };
 
+/// Longest first line of a segment, bytes.
+const MAX_FIRST: u64 = 64 << 10;
+
 /// What of a record the store itself looks at.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -64,6 +67,18 @@ pub(super) enum Tail {
     Broken(&'static str),
     /// It is not what the head promises.
     Contradicts(&'static str),
+}
+
+/// When a segment was begun, as its first line says; none if it is missing or says nothing.
+pub(super) fn begun(disk: &dyn Disk, segment: u64) -> io::Result<Option<String>> {
+    let Some(reader) = lines_of(disk, segment)? else { return Ok(None) };
+    let mut line = Vec::new();
+    BufReader::new(reader.take(MAX_FIRST)).read_until(b'\n', &mut line)?;
+    let own = lines::own(line.strip_suffix(b"\n").unwrap_or(&line));
+    Ok(own.and_then(|own| match own {
+        Own::Start(start) => Some(start.time),
+        Own::End(_) | Own::Abandoned(_) => None,
+    }))
 }
 
 /// Reads a segment, up to byte `until` if that is given; none if it is missing or begins as none

@@ -1,5 +1,6 @@
 //! The store as a whole: on real files, and on a disk that fails where a test says.
 
+mod book;
 mod crash;
 mod edits;
 mod failures;

@@ -12,8 +12,9 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     Clock { wall: time, mono_ns: 0 }.rfc3339(0)
 }
 
-/// The same, of a number.
-pub(super) fn text(micros: u64) -> String {
+/// A moment, in microseconds since 1970, as RFC 3339 has it.
+#[must_use]
+pub fn text(micros: u64) -> String {
     rfc3339(SystemTime::UNIX_EPOCH + Duration::from_micros(micros))
 }
 

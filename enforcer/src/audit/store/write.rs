@@ -18,7 +18,7 @@ use super::{
     lines::{self, Head, Position},
     live::{Live, abandonment},
     names::{self, HEAD},
-    open, time,
+    open, scan, time,
 };
 
 /// A store that is written. One process has it at a time.
@@ -131,6 +131,8 @@ impl Store {
         if self.repair.is_some() {
             return Err(StoreError::Failed);
         }
+        // A clock that was put back must not keep a segment open until it is there again.
+        self.live.begun = self.live.begun.min(time::number(now));
         let age = Duration::from_micros(time::number(now).saturating_sub(self.live.begun));
         let has_records = self.live.first.is_some();
         let is_due =
@@ -190,6 +192,16 @@ impl Store {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.settings.dir
+    }
+
+    /// When the oldest segment that is kept was begun; none if that is not known.
+    pub fn begins(&self) -> Result<Option<SystemTime>, StoreError> {
+        let failed = || io("read", "the oldest segment");
+        let first = open::segments(self.disk.as_ref()).map_err(failed())?.into_iter().next();
+        let Some(first) = first else { return Ok(None) };
+        let begun = scan::begun(self.disk.as_ref(), first).map_err(failed())?;
+        let micros = begun.as_deref().and_then(time::micros);
+        Ok(micros.map(|micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros)))
     }
 
     /// Steps 2 to 5 of a rotation; see [`super::open`].

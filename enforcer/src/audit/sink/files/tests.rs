@@ -10,6 +10,7 @@ use super::*;
 use crate::audit::{
     queue::Draft,
     record::{Cause, Loss, Subject},
+    store::Kind,
     stream::line,
 };
 
@@ -112,6 +113,18 @@ fn f19_what_is_not_to_be_kept_goes_once_its_record_is_safe() {
     let mut settings = Settings::new(&dir.0);
     (settings.segment_bytes, settings.keep_bytes) = (2_000, Some(8_000));
     let (Opened { mut files, next, .. }, mut journal) = open(settings, 5, false);
+    let now = SystemTime::now();
+    let long_ago = now - Duration::from_hours(72);
+    let mut book = Book::open(&dir.0).expect("opens");
+    for (name, used) in [("alice", long_ago), ("ben", now)] {
+        book.pseudonym((Kind::User, name), "", None, used);
+    }
+    book.settle();
+    let names = |files: &Files| {
+        let book = files.book.as_ref().expect("a book").lock().expect("lock");
+        book.rows().iter().map(|row| row.name.clone()).collect::<Vec<_>>()
+    };
+    files.book = Some(Arc::new(Mutex::new(book)));
     let mut seq = next;
     let mut tell = |files: &mut Files, body: Option<Body>| {
         let line = body.map_or_else(|| loss(seq), |body| record(seq, body));
@@ -123,6 +136,7 @@ fn f19_what_is_not_to_be_kept_goes_once_its_record_is_safe() {
         files.settle().expect("settled");
     }
     let before = dir.segments();
+    assert_eq!(names(&files), ["alice", "ben"], "nothing is deleted yet");
     // Compression is somebody else's work, and segments wait for it.
     let mut recorded = 0;
     for _ in 0..100 {
@@ -140,7 +154,28 @@ fn f19_what_is_not_to_be_kept_goes_once_its_record_is_safe() {
     assert!(recorded > 3, "{recorded}");
     assert!(dir.segments() < before, "{} of {before} files", dir.segments());
     assert!(intact(&dir.0));
+    assert_eq!(names(&files), ["ben"], "no record has the other one");
     assert!(files.recorded.is_empty() && files.condemned.is_empty(), "{files:?}");
+}
+
+#[test]
+fn a3_the_word_of_an_erasure_stays_until_its_record_is_promised() {
+    let dir = Dir::new("erased");
+    let settings = Settings { fsync: store::Fsync::Never, ..Settings::new(&dir.0) };
+    let (Opened { mut files, next, .. }, _journal) = open(settings, 5, false);
+    let mut book = Book::open(&dir.0).expect("opens");
+    let now = SystemTime::now();
+    let pseudonym = book.pseudonym((Kind::User, "alice"), "", None, now).to_owned();
+    let erased = book.erase(&[pseudonym], now).expect("erases").remove(0);
+    let book = Arc::new(Mutex::new(book));
+    files = files.with_book(Some(Arc::clone(&book)));
+    let words = || book.lock().expect("lock").erasures().len();
+    files.take(&[record(next, Body::Erased(erased.into()))]).expect("taken");
+    files.settle().expect("settled");
+    assert_eq!(words(), 1, "the disk may still lose the record");
+    files.end().expect("ends");
+    assert_eq!(words(), 0);
+    assert!(intact(&dir.0));
 }
 
 #[test]

@@ -286,10 +286,10 @@ fn a3_a_tombstone_of_somebody_else_deletes_nothing_and_is_found() {
     let found = report_by(&dir.0, key);
     assert_eq!((found.intact, found.problems[0].file.as_str()), (false, names::TOMBSTONES));
     let (mut store, _) = super::open(&dir);
-    assert_eq!(store.condemn(at(100)).expect("well"), []);
+    assert_eq!(store.condemn(Some(at(100))).expect("well"), []);
     // What the settings have deleted goes with its record, and has one tombstone.
     store.settings.keep_for = Some(Duration::from_secs(1));
-    let condemned = store.condemn(at(12)).expect("well");
+    let condemned = store.condemn(Some(at(12))).expect("well");
     assert_eq!(condemned.iter().map(|one| one.segment).collect::<Vec<_>>(), [1]);
     assert!(store.bury(2).is_ok_and(|gone| !gone), "an older one is still there");
     assert!(store.bury(1).expect("buried") && store.bury(1).expect("gone already"));

@@ -140,13 +140,26 @@ fn a2_of_200_000_records_a_query_finds_those_that_fit_and_no_other() {
     assert_eq!(found, expect(&made, |made| made.guest == 5 && made.source_port == 2000));
     assert!(effort.read * 4 < effort.blocks, "{effort:?}");
 
+    let either = Query { either: "192.0.3.27".parse().ok(), ..Query::default() };
+    let (found, effort) = ask(&dir, &either);
+    assert_eq!(found, expect(&made, |made| made.to == 777));
+    assert!(effort.read * 4 < effort.blocks, "{effort:?}");
+    let either = Query { either: "10.0.0.5".parse().ok(), ..Query::default() };
+    assert_eq!(ask(&dir, &either).0, expect(&made, |made| made.guest == 5));
+    let mentions = vec!["guest-7\"".to_owned(), "192.0.3.27".to_owned()];
+    let (found, _) = ask(&dir, &Query { mentions, ..Query::default() });
+    assert_eq!(found.len(), made.len(), "a text that JSON escapes is not looked for");
+    let mentions = vec!["\u{e9}".to_owned(), "192.0.3.27".to_owned()];
+    let (found, _) = ask(&dir, &Query { mentions, ..Query::default() });
+    assert_eq!(found, expect(&made, |made| made.to == 777));
+
     let (since, until) = (made[70_000].time, made[70_500].time);
     let window = Query { since: Some(since), until: Some(until), ..Query::default() };
     let (found, effort) = ask(&dir, &window);
     assert_eq!(found, expect(&made, |made| (since..=until).contains(&made.time)));
     assert!(effort.read < 5, "{effort:?}");
     let denied = Query {
-        guest: Some("guest-7".to_owned()),
+        guest: vec!["guest-7".to_owned()],
         verdict: Some("deny".to_owned()),
         reason: Some("policy".to_owned()),
         ..Query::default()
@@ -192,7 +205,7 @@ fn what_a_query_hands_over_is_the_line_as_it_is_stored_and_it_can_stop() {
     })
     .expect("can be read");
     assert_eq!(found, stored[..2]);
-    let guest = Query { guest: Some("a \"b\"\\\n".to_owned()), ..Query::default() };
+    let guest = Query { guest: vec!["a \"b\"\\\n".to_owned()], ..Query::default() };
     assert_eq!(ask(&dir, &guest).0, [1], "whatever the name has in it");
     assert_eq!(Entry::parse(stored[1]).reason, "policy");
 }
