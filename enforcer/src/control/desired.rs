@@ -18,7 +18,7 @@ use enforcer_common::{
 };
 
 use crate::{
-    config::{Config, GuestNetwork, HubPlace, HubRule, Place, Policy},
+    config::{Config, GuestNetwork, HubPlace, HubRule, Place, Policy, PolicyRule},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
         inventory::{Attachment, DockerNetwork, Inventory, Subnet, link_local},
@@ -218,14 +218,8 @@ impl Scope<'_> {
             rules.push(hub_rule(hub, addresses));
         }
         let policy = self.config.policy.as_ref().and_then(|name| self.policies.get(name));
-        for rule in policy.iter().flat_map(|policy| &policy.rules) {
-            let (to, except) = match &rule.to {
-                Place::Host => (gateways(network).into_iter().map(Net::host).collect(), Vec::new()),
-                // Names say otherwise; a number never means this host or another guest.
-                Place::Nets { to, except } => (to.clone(), [except.as_slice(), self.own].concat()),
-            };
-            let (action, ports, name) = (rule.action, rule.ports.clone(), rule.name.clone());
-            rules.push(Rule { action, to, except, ports, name });
+        if let Some(policy) = policy {
+            rules.extend(policy_rules(policy, &gateways(network), self.own));
         }
         rules
     }
@@ -333,6 +327,24 @@ impl Scope<'_> {
             HubPlace::Gateway | HubPlace::Address(_) => false,
         })
     }
+}
+
+/// The rules of a policy on a host with these gateways, addresses and guest networks.
+#[must_use]
+pub fn policy_rules(policy: &Policy, gateways: &[IpAddr], own: &[Net]) -> Vec<Rule> {
+    let rule = |rule: &PolicyRule| {
+        let (to, except) = match &rule.to {
+            Place::Host => (gateways.iter().copied().map(Net::host).collect(), Vec::new()),
+            // A number never means this host or another guest, unless it is to be denied.
+            Place::Nets { to, except } if rule.action == Action::Allow => {
+                (to.clone(), [except.as_slice(), own].concat())
+            }
+            Place::Nets { to, except } => (to.clone(), except.clone()),
+        };
+        let (action, ports, name) = (rule.action, rule.ports.clone(), rule.name.clone());
+        Rule { action, to, except, ports, name }
+    };
+    policy.rules.iter().map(rule).collect()
 }
 
 /// The rule that opens a hub's port.
