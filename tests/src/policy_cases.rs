@@ -26,7 +26,7 @@ to = "10.50.7.7"
 [[policies.course.allow]]
 to = ["10.60.1.1", "fd60::1"]
 protocol = "udp"
-port = 53
+port = 123
 
 [[policies.course.allow]]
 to = ["10.70.0.0/24", "fd70::/64"]
@@ -68,7 +68,7 @@ pub struct Case {
 
 const PUBLIC: Option<u32> = Some(1);
 const INSTITUTE: Option<u32> = Some(2);
-const RESOLVER: Option<u32> = Some(4);
+const CLOCK: Option<u32> = Some(4);
 const ECHO: Option<u32> = Some(5);
 const LOW: Option<u32> = Some(6);
 const HOST: Option<u32> = Some(7);
@@ -125,12 +125,12 @@ const TABLE: &[(&str, u8, u16, Option<u32>)] = &[
     ("fd50:7::1", TCP, 443, None),
     ("fd50:8::1", TCP, 8050, INSTITUTE),
     ("fd51::1", TCP, 443, None),
-    // A resolver, echo, low ports.
-    ("10.60.1.1", UDP, 53, RESOLVER),
-    ("10.60.1.1", TCP, 53, None),
-    ("10.60.1.2", UDP, 53, None),
-    ("fd60::1", UDP, 53, RESOLVER),
-    ("fd60::2", UDP, 53, None),
+    // A clock, echo, low ports.
+    ("10.60.1.1", UDP, 123, CLOCK),
+    ("10.60.1.1", TCP, 123, None),
+    ("10.60.1.2", UDP, 123, None),
+    ("fd60::1", UDP, 123, CLOCK),
+    ("fd60::2", UDP, 123, None),
     ("10.70.0.255", ICMP, 0, ECHO),
     ("10.70.1.0", ICMP, 0, None),
     ("10.70.0.9", TCP, 80, None),
