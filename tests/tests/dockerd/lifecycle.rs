@@ -108,7 +108,7 @@ fn f23_f24_stop_stays_closed_uninstall_opens_and_status_says_which() -> Result<(
     ensure!(code == 2 && text.contains("--yes"), "not asked: {code}: {text}");
     ensure!(!reaches(&rig.a, (GATEWAY, 22))?, "refused, and yet open");
     let (code, text) = daemon.verb(&rig.host, "uninstall", &["--yes"])?;
-    ensure!(code == 0 && text.contains("\"event\":\"uninstall\""), "{code}: {text}");
+    ensure!(code == 0 && text.contains("\"enforcer.event\":\"uninstall\""), "{code}: {text}");
     for to in [(GATEWAY, 22), (rig.b.ipv4, NOTEBOOK_PORT)] {
         let answers = wait_for(&format!("{to:?} to answer"), Duration::from_secs(5), || {
             Ok(reaches(&rig.a, to)?.then_some(()))

@@ -198,7 +198,7 @@ fn d15_guests_started_beside_a_dead_daemon_reach_nobody_and_are_found() -> Resul
     ensure!(world.errno.is_some(), "the world answered the late guest");
     let life = outside.wait_end(&base.docker, PATIENCE)?;
     ensure!(life.exit_code == 137, "{life:?}");
-    ensure!(daemon.outside("container_id", &outside.id).is_some(), "no record");
+    ensure!(daemon.outside("container.id", &outside.id).is_some(), "no record");
     daemon.stop()?;
     for name in ["outside", "late", "guest-b"] {
         base.docker.remove(name)?;
