@@ -1,6 +1,11 @@
 //! Policies, as guests meet them.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
@@ -14,6 +19,7 @@ use enforcer_tests::{
     policy_cases::{Case, POLICY, cases},
     protocol::{Exchanged, Request, Serve},
 };
+use serde_json::Value;
 
 use crate::flood::finish;
 
@@ -57,6 +63,13 @@ fn n1_guests_reach_what_the_rules_of_their_policy_say() -> Result<()> {
     };
     let (missing, more) = (wrong(&wanted, &reached), wrong(&reached, &wanted));
     ensure!(missing.is_empty() && more.is_empty(), "missing: {missing:?}\nmore: {more:?}");
+
+    for case in some() {
+        let told = explain(&daemon, &rig, case)?;
+        let verdict = if case.rule.is_some() { "allow" } else { "deny" };
+        ensure!(told["verdict"] == verdict && told["is_held"] == true, "{}: {told}", name(case));
+        ensure!(case.rule.is_none() || told["rule"] == hub(case.rule), "{}: {told}", name(case));
+    }
 
     reload(&daemon, &rig, &closed)?;
     let left = opened(&mut some())?;
@@ -102,17 +115,40 @@ fn reload(daemon: &Enforcer, rig: &Rig, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What `enforcer explain` says.
+fn explain(daemon: &Enforcer, rig: &Rig, case: &Case) -> Result<Value> {
+    let to = match (address(case), case.protocol) {
+        (to, TCP) => SocketAddr::from((to, case.port)).to_string(),
+        (to, UDP) => format!("{}/udp", SocketAddr::from((to, case.port))),
+        (to, _) => format!("{to}/icmp"),
+    };
+    let asked = ["--from", rig.a.name.as_str(), "--to", to.as_str(), "--json"];
+    let (code, said) = daemon.verb(&rig.host, "explain", &asked)?;
+    ensure!(code == 0, "{code}: {said}");
+    Ok(serde_json::from_str(&said)?)
+}
+
+/// The number of a rule behind that of the rig's hub.
+fn hub(rule: Option<u32>) -> Value {
+    rule.map_or(Value::Null, |rule| Value::from(rule + 1))
+}
+
 fn name(case: &Case) -> String {
     format!("{} protocol {} port {}", case.to, case.protocol, case.port)
 }
 
-/// Whether anybody answers A, if only to say that nobody listens.
-fn reaches(rig: &Rig, case: &Case) -> Result<bool> {
-    let to = match case.to {
+/// A case's destination, in the rig.
+fn address(case: &Case) -> IpAddr {
+    match case.to {
         IpAddr::V4(to) if to.octets() == [10, 7, 0, 1] => GATEWAY.into(),
         IpAddr::V6(to) if to.segments()[0] == 0xfd07 => GATEWAY6.into(),
         to => to,
-    };
+    }
+}
+
+/// Whether anybody answers A, if only to say that nobody listens.
+fn reaches(rig: &Rig, case: &Case) -> Result<bool> {
+    let to = address(case);
     let answers = |errno: Option<i32>| errno.is_none() || errno == Some(libc::ECONNREFUSED);
     let a = &rig.a.actor;
     match case.protocol {
