@@ -6,5 +6,6 @@ pub mod abi;
 pub mod decide;
 pub mod flow;
 pub mod guard;
+pub mod longest;
 pub mod neighbour;
 pub mod packet;

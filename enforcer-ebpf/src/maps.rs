@@ -15,7 +15,9 @@ use enforcer_common::{
         import::{Import, ImportCounter},
         layout::LAYOUT_BYTES,
         ledger::Ledger,
-        policy::{POLICY_SLOTS, Policy, PublishedKey, Rule, RuleKey},
+        policy::{
+            POLICY_ENTRIES, POLICY_SLOTS, Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule,
+        },
     },
     packet::Packet,
 };
@@ -98,9 +100,14 @@ pub static HUBS: HashMap<HubKey, Hub, 1024, ON_DEMAND> = HashMap::new();
 #[btf_map]
 pub static POLICIES: Array<Policy, { POLICY_SLOTS as usize }> = Array::new();
 
-/// Destinations that policies open. Written by the daemon.
+/// Classes of destinations, of every policy. Written by the daemon.
 #[btf_map]
-pub static RULES: HashMap<RuleKey, Rule, 65536, ON_DEMAND> = HashMap::new();
+pub static PREFIXES: HashMap<PrefixKey, Prefix, { POLICY_ENTRIES as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// What policies open to each class of destinations. Written by the daemon.
+#[btf_map]
+pub static PORTS: HashMap<PortKey, Rule, { POLICY_ENTRIES as usize }, ON_DEMAND> = HashMap::new();
 
 /// Container ports that Docker publishes. Written by the daemon.
 #[btf_map]

@@ -4,12 +4,13 @@ mod audit;
 mod check;
 mod close;
 mod events;
+mod explain;
 mod lifecycle;
 mod run;
 mod status;
 mod table;
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{net::IpAddr, path::PathBuf, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -53,6 +54,7 @@ Examples:
   enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
+  enforcer explain --from G --to 192.0.2.7:443   say which rule allows or denies it
   enforcer events --follow              show what happens, as it happens
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -89,6 +91,8 @@ enum Command {
     Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
     Status(StatusArgs),
+    /// Say why a guest may, or may not, reach a destination: which rule decides, and what the others say.
+    Explain(ExplainArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
@@ -158,6 +162,30 @@ Examples:
 
 The exit code is 0 only when everything is enforced, so that monitoring can call this.")]
 struct StatusArgs {
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: DaemonAt,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer explain --from jupyter-ann --to 151.101.0.223:443
+  enforcer explain --from 172.30.0.5 --to [2001:db8::1]:53/udp
+  enforcer explain --from 4f9d3b --to 192.0.2.1/icmp --json | jq -r .verdict
+
+The daemon is asked; nothing is sent to the destination. Flows that exist already, and limits, have no part
+in the answer.")]
+struct ExplainArgs {
+    /// The guest: its container's name, the beginning of its id, or its address.
+    #[arg(long, value_name = "GUEST")]
+    from: String,
+    /// Where to: ADDRESS:PORT, with /udp for UDP; ADDRESS/icmp for an echo request.
+    #[arg(long, value_name = "DESTINATION", value_parser = explain::parse_destination)]
+    to: (IpAddr, u16, u8),
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -282,6 +310,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args),
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Explain(args) => explain::explain(&args).await,
         Command::Events(args) => events::events(&args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,

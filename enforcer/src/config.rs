@@ -10,6 +10,8 @@ mod network;
 mod otlp;
 mod outside;
 mod parse;
+mod policy;
+mod presets;
 mod problem;
 mod raw;
 #[cfg(test)]
@@ -23,7 +25,10 @@ use std::{
 
 use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
 
-use crate::model::closure::{By, Closure, stamps};
+use crate::{
+    model::closure::{By, Closure, stamps},
+    policy::rule::{Action, Net, Ports},
+};
 
 pub use self::{
     audit::Audit,
@@ -84,6 +89,8 @@ pub struct Config {
     pub outside: Outside,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<MetricsAt>,
+    /// Policies by name.
+    pub policies: BTreeMap<String, Policy>,
     /// Guest networks by Docker's network name.
     pub networks: BTreeMap<String, GuestNetwork>,
 }
@@ -102,6 +109,7 @@ impl Default for Config {
             audit: Audit::default(),
             outside: Outside::default(),
             metrics: None,
+            policies: BTreeMap::new(),
             networks: BTreeMap::new(),
         }
     }
@@ -147,10 +155,46 @@ pub struct GuestNetwork {
     pub gateway4: Option<Ipv4Addr>,
     /// IPv6 subnet and prefix length; `None`: no IPv6.
     pub subnet6: Option<(Ipv6Addr, u8)>,
+    /// Name of the policy of its guests; `None`: they reach nothing but hubs.
+    pub policy: Option<String>,
     /// Services that guests may reach.
     pub hubs: Vec<HubRule>,
     /// Limits for each guest.
     pub quotas: Quotas,
+}
+
+/// What guests may reach beside their hubs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// In the order in which they are numbered.
+    pub rules: Vec<PolicyRule>,
+}
+
+/// A rule as the config has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRule {
+    /// What it does.
+    pub action: Action,
+    /// To where.
+    pub to: Place,
+    /// To which ports.
+    pub ports: Vec<Ports>,
+    /// Where it is written, or its preset.
+    pub name: String,
+}
+
+/// Where a rule leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Other machines: never this one, and no guest network.
+    Nets {
+        /// There.
+        to: Vec<Net>,
+        /// But not there.
+        except: Vec<Net>,
+    },
+    /// This host, at the bridge's own addresses.
+    Host,
 }
 
 /// A hub that guests may reach.

@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod cgroups;
+mod compiled;
 pub mod desired;
 pub mod digest;
 mod hold;

@@ -19,7 +19,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::model::status::StatusReport;
+use crate::model::status::{ExplainQuestion, Explained, StatusReport};
 
 /// Longest question, bytes.
 const MAX_REQUEST: u64 = 4 << 10;
@@ -46,6 +46,8 @@ pub enum Asked {
         /// Takes how many names that were.
         reply: oneshot::Sender<Result<u64, String>>,
     },
+    /// Say why a guest may, or may not, begin a conversation.
+    Explain(ExplainQuestion, oneshot::Sender<Result<Explained, String>>),
     /// End; policy stays.
     Stop(oneshot::Sender<()>),
 }
@@ -65,6 +67,8 @@ pub enum Request {
         /// Whose.
         pseudonyms: Vec<String>,
     },
+    /// Say why a guest may, or may not, begin a conversation.
+    Explain(ExplainQuestion),
     /// End; policy stays.
     Stop,
 }
@@ -79,6 +83,8 @@ pub enum Reply {
     Done,
     /// To [`Request::Erase`]: how many names.
     Erased(u64),
+    /// To [`Request::Explain`].
+    Explained(Box<Explained>),
     /// The question was not understood, or nobody could answer it.
     Error(String),
 }
@@ -224,6 +230,9 @@ async fn answer(request: Request, supervisor: &mpsc::Sender<Asked>) -> Reply {
                 .await
                 .map(|outcome| outcome.map_or_else(Reply::Error, Reply::Erased))
         }
+        Request::Explain(question) => put(supervisor, |reply| Asked::Explain(question, reply))
+            .await
+            .map(|outcome| outcome.map_or_else(Reply::Error, |told| Reply::Explained(told.into()))),
         Request::Stop => put(supervisor, Asked::Stop).await.map(|()| Reply::Done),
     };
     reply.unwrap_or_else(|| Reply::Error("the daemon is stopping".to_owned()))
@@ -243,7 +252,7 @@ async fn put<T>(
 pub async fn status(run_dir: &Path) -> Result<StatusReport, ControlError> {
     match request(run_dir, Request::Status).await? {
         Reply::Status(report) => Ok(*report),
-        Reply::Done | Reply::Erased(_) => {
+        Reply::Done | Reply::Erased(_) | Reply::Explained(_) => {
             Err(ControlError::Refused("it gave no report".to_owned()))
         }
         Reply::Error(error) => Err(ControlError::Refused(error)),
@@ -269,8 +278,19 @@ pub async fn erase(
     match request(run_dir, Request::Erase { dir, pseudonyms }).await? {
         Reply::Erased(count) => Ok(count),
         Reply::Error(error) => Err(ControlError::Refused(error)),
-        Reply::Status(_) | Reply::Done => {
+        Reply::Status(_) | Reply::Done | Reply::Explained(_) => {
             Err(ControlError::Refused("it did not say what it erased".to_owned()))
+        }
+    }
+}
+
+/// Asks the daemon of `run_dir` why a guest may, or may not, begin a conversation.
+pub async fn explain(run_dir: &Path, question: ExplainQuestion) -> Result<Explained, ControlError> {
+    match request(run_dir, Request::Explain(question)).await? {
+        Reply::Explained(explained) => Ok(*explained),
+        Reply::Error(error) => Err(ControlError::Refused(error)),
+        Reply::Status(_) | Reply::Done | Reply::Erased(_) => {
+            Err(ControlError::Refused("it did not explain".to_owned()))
         }
     }
 }
@@ -278,7 +298,7 @@ pub async fn erase(
 fn done(reply: Reply) -> Result<(), ControlError> {
     match reply {
         Reply::Error(error) => Err(ControlError::Refused(error)),
-        Reply::Status(_) | Reply::Done | Reply::Erased(_) => Ok(()),
+        Reply::Status(_) | Reply::Done | Reply::Erased(_) | Reply::Explained(_) => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod alone;
 pub mod closing;
 mod erase;
+mod explain;
 mod live;
 mod lives;
 pub mod loading;
@@ -271,6 +272,9 @@ async fn obey(
             Asked::Reload(reply) => drop(reply.send(reloader.reload().await)),
             Asked::Erase { dir, pseudonyms, reply } => {
                 drop(reply.send(eraser.erase(&dir, pseudonyms).await));
+            }
+            Asked::Explain(question, reply) => {
+                drop(reply.send(explain::answer(&reloader.state(), &question)));
             }
             Asked::Stop(reply) => {
                 let _ = reply.send(());

@@ -23,6 +23,8 @@ pub mod attacks;
 pub mod bench;
 #[cfg(feature = "harness")]
 pub mod harness;
+#[cfg(feature = "harness")]
+pub mod policy_cases;
 #[cfg(feature = "vm")]
 pub mod prog;
 #[cfg(feature = "vm")]

@@ -27,6 +27,8 @@ mod metrics;
 mod outside;
 #[path = "dockerd/passing.rs"]
 mod passing;
+#[path = "dockerd/policies.rs"]
+mod policies;
 #[path = "dockerd/ports.rs"]
 mod ports;
 #[path = "dockerd/processes.rs"]

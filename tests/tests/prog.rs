@@ -15,6 +15,8 @@ mod import;
 mod migrate;
 #[path = "prog/parser.rs"]
 mod parser;
+#[path = "prog/policies.rs"]
+mod policies;
 #[path = "prog/reasons.rs"]
 mod reasons;
 #[path = "prog/stamps.rs"]

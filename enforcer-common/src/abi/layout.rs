@@ -12,7 +12,7 @@ use super::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
 /// One field of a key or value.
@@ -57,7 +57,8 @@ pub const LAYOUT_BYTES: usize = 8192;
 pub const MAPS: &[MapLayout] = &[
     map("LEDGER", ONLY_ENTRY, Ledger::LAYOUT),
     map("POLICIES", POLICY_NUMBER, Policy::LAYOUT),
-    map("RULES", RuleKey::LAYOUT, Rule::LAYOUT),
+    map("PREFIXES", PrefixKey::LAYOUT, Prefix::LAYOUT),
+    map("PORTS", PortKey::LAYOUT, Rule::LAYOUT),
     map("NETWORKS", IFINDEX, Network::LAYOUT),
     map("HUBS", HubKey::LAYOUT, Hub::LAYOUT),
     map("PUBLISHED", PublishedKey::LAYOUT, PUBLISHED_VALUE),

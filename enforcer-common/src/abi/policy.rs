@@ -5,11 +5,15 @@ use super::{layout::layout, pod};
 /// Slots of map `POLICIES`.
 pub const POLICY_SLOTS: u32 = 512;
 
+/// Most entries of map `PREFIXES`, and of map `PORTS`, for all policies together and, while one changes,
+/// for both of its versions.
+pub const POLICY_ENTRIES: u32 = 1 << 20;
+
 /// Value of map `POLICIES` (an array; the key is the policy number).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Names its rules ([`RuleKey::epoch`]): no two policies, and no two versions of one, have the
+    /// Names its rules ([`PrefixKey::epoch`]): no two policies, and no two versions of one, have the
     /// same. A flow of another epoch is decided anew. 0: the policy does not exist, and everything
     /// under it is denied.
     pub epoch: u32,
@@ -33,28 +37,53 @@ pub struct Quotas {
     pub closing: u32,
 }
 
-/// Key of map `RULES`: a destination that a policy opens. No entry: denied.
+/// Key of map `PREFIXES`: destinations with the same first bits. What a lookup finds is the longest
+/// prefix that covers a destination ([`crate::longest`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleKey {
+pub struct PrefixKey {
     /// [`Policy::epoch`] of the policy that it belongs to: a policy's new rules are put in place beside
     /// the old ones, and one write of the epoch changes over.
     pub epoch: u32,
-    /// Destination address; IPv4 in the first four bytes, the rest zero.
-    pub address: [u8; 16],
-    /// Destination port, host order.
-    pub port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
     /// A [`crate::packet::Family`].
     pub family: u8,
+    /// Number of bits: at most 32 or 128.
+    pub length: u8,
+    /// Padding, 0.
+    pub reserved: [u8; 2],
+    /// The bits, as a number, from the highest one of the first word on; the others are 0.
+    pub bits: [u64; 2],
 }
 
-/// Value of map `RULES`.
+/// Value of map `PREFIXES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// Class of the destinations: those of one class have the same rules. 0: nothing is open.
+    pub class: u32,
+}
+
+/// Key of map `PORTS`: ports of a class of destinations. As with prefixes, the longest match counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortKey {
+    /// As in [`PrefixKey`].
+    pub epoch: u32,
+    /// [`Prefix::class`].
+    pub class: u32,
+    /// First bits of the destination port, host order; the others are 0.
+    pub port: u16,
+    /// Number of bits: at most 16. 0 for a protocol without ports.
+    pub length: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Value of map `PORTS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    /// Number of the rule in its policy, from 1; records name it. 0 is no rule.
+    /// Number of the rule in its policy, from 1; records name it. 0 is no rule: denied.
     pub id: u32,
 }
 
@@ -72,8 +101,8 @@ pub struct PublishedKey {
     pub reserved: u8,
 }
 
-const _: () = assert!(size_of::<Policy>() == 24 && size_of::<RuleKey>() == 24);
-const _: () = assert!(size_of::<PublishedKey>() == 8);
+const _: () = assert!(size_of::<Policy>() == 24 && size_of::<PrefixKey>() == 24);
+const _: () = assert!(size_of::<PublishedKey>() == 8 && size_of::<PortKey>() == 12);
 layout!(Policy {
     epoch,
     quotas.inbound_half_open,
@@ -82,7 +111,9 @@ layout!(Policy {
     quotas.outbound_established,
     quotas.closing,
 });
-layout!(RuleKey { epoch, address, port, protocol, family });
+layout!(PrefixKey { epoch, family, length, bits } padding reserved);
+layout!(Prefix { class });
+layout!(PortKey { epoch, class, port, length, protocol });
 layout!(Rule { id });
 layout!(PublishedKey { endpoint, port, protocol } padding reserved);
-pod!(Policy, Quotas, RuleKey, Rule, PublishedKey);
+pod!(Policy, Quotas, PrefixKey, Prefix, PortKey, Rule, PublishedKey);

@@ -4,14 +4,15 @@ use enforcer_common::{
     abi::{
         endpoint::Endpoint,
         flow::FlowKey,
-        policy::{Policy, PublishedKey, RuleKey},
+        policy::{Policy, PortKey, PrefixKey, PublishedKey},
         verdict::DropReason,
     },
     decide::{self, Allowed, Opener, Origin},
-    packet::{TCP, UDP},
+    longest::{WIDEST, first_bits, longest},
+    packet::{IPV4, TCP, UDP},
 };
 
-use crate::maps::{NETWORKS, POLICIES, PUBLISHED, RULES};
+use crate::maps::{NETWORKS, POLICIES, PORTS, PREFIXES, PUBLISHED};
 
 /// The endpoint's policy; epoch 0 is no policy, and denies.
 #[inline(always)]
@@ -29,7 +30,10 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
             let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
-            let rule = rule(of(endpoint)?.epoch, key);
+            let rule = match rule(of(endpoint)?.epoch, key) {
+                0 => None,
+                rule => Some(rule),
+            };
             decide::outbound(endpoint, network, key.family, &key.remote, rule)
         }
         Opener::Peer(origin) => {
@@ -39,14 +43,38 @@ pub fn may_open(endpoint: &Endpoint, key: &FlowKey, opener: Opener) -> Result<Al
     }
 }
 
-#[inline(always)]
-fn rule(epoch: u32, key: &FlowKey) -> Option<u32> {
+/// The rule that opens a destination; 0: none does. The number of lookups does not depend on how many
+/// rules there are. A function of its own, with a stack of its own.
+#[inline(never)]
+fn rule(epoch: u32, key: &FlowKey) -> u32 {
+    let words = words(&key.remote);
+    let prefix = |length: u8| {
+        let bits = first_bits(words, length);
+        let key = PrefixKey { epoch, family: key.family, length, reserved: [0; 2], bits };
+        // SAFETY: as in `may_open`.
+        unsafe { PREFIXES.get(key) }.map(|prefix| prefix.class)
+    };
+    let class = if key.family == IPV4 { longest(32, prefix) } else { longest(WIDEST, prefix) };
+    // Nothing is open, and no port needs to be looked at.
+    let Some(class @ 1..) = class else { return 0 };
+    let port = |length: u8| {
+        let port =
+            if length == 0 { 0 } else { key.remote_port & (u16::MAX << ((16 - length) & 15)) };
+        let key = PortKey { epoch, class, port, length, protocol: key.protocol };
+        // SAFETY: as in `may_open`.
+        unsafe { PORTS.get(key) }.map(|rule| rule.id)
+    };
+    let has_ports = key.protocol == TCP || key.protocol == UDP;
     // Echo has an identifier where the others have ports.
-    let port = if key.protocol == TCP || key.protocol == UDP { key.remote_port } else { 0 };
-    let key =
-        RuleKey { epoch, address: key.remote, port, protocol: key.protocol, family: key.family };
-    // SAFETY: as in `may_open`.
-    unsafe { RULES.get(key) }.map(|rule| rule.id)
+    let rule = if has_ports { longest(16, port) } else { port(0) };
+    rule.unwrap_or(0)
+}
+
+/// An address as a number.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]
 }
 
 #[inline(always)]

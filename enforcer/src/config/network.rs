@@ -64,6 +64,7 @@ pub(super) fn network(
         subnet4: subnet4.flatten(),
         gateway4,
         subnet6,
+        policy: None,
         hubs: Vec::new(),
         quotas: quotas(name, &raw.quotas, max_flows, problems),
     };

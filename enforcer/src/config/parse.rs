@@ -6,7 +6,8 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, MAX_NETWORKS, audit, check, metrics, network, outside,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, GuestNetwork, MAX_NETWORKS, Policy, audit, check, metrics,
+    network, outside, policy,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -46,10 +47,20 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         let message = format!("{} guest networks; at most {MAX_NETWORKS}", raw.networks.len());
         problems.add(0..0, message);
     }
+    let policies: BTreeMap<String, Policy> = raw
+        .policies
+        .into_iter()
+        .map(|(name, raw)| {
+            let policy = policy::policy(&name, raw, file, &mut problems);
+            (name.into_inner(), policy)
+        })
+        .collect();
     let mut networks = BTreeMap::new();
     let mut spans = BTreeMap::new();
     for (name, raw) in raw.networks {
+        let policy = policy::known(raw.policy.as_ref(), &policies, &mut problems);
         let network = network::network(&name, raw, max_flows, &mut problems);
+        let network = GuestNetwork { policy, ..network };
         spans.insert(name.get_ref().clone(), name.span());
         networks.insert(name.into_inner(), network);
     }
@@ -66,6 +77,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         audit,
         outside,
         metrics,
+        policies,
         networks,
     };
     problems.finish(file, config)

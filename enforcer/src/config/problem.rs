@@ -51,10 +51,16 @@ impl<'text> Problems<'text> {
 
     /// Notes a problem with what stands at `span`.
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
+        let (line, column) = self.place(&span);
+        self.found.push(Problem { line, column, message: message.into() });
+    }
+
+    /// Line and column, from 1, at which something begins.
+    pub(super) fn place(&self, span: &Range<usize>) -> (usize, usize) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
-        self.found.push(Problem { line, column, message: message.into() });
+        (line, column)
     }
 
     /// Notes why serde refused the file.

@@ -15,6 +15,7 @@ pub(super) struct RawConfig {
     pub(super) audit: RawAudit,
     pub(super) outside: RawOutside,
     pub(super) metrics: Option<Spanned<RawMetrics>>,
+    pub(super) policies: BTreeMap<Spanned<String>, RawPolicy>,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
 }
 
@@ -90,6 +91,7 @@ pub(super) struct RawNetwork {
     pub(super) subnet: Option<Spanned<String>>,
     pub(super) gateway: Option<Spanned<String>>,
     pub(super) subnet6: Option<Spanned<String>>,
+    pub(super) policy: Option<Spanned<String>>,
     pub(super) hub: Vec<Spanned<RawHub>>,
     pub(super) quotas: RawQuotas,
 }
@@ -114,6 +116,27 @@ pub(super) struct RawQuotas {
     pub(super) outbound_half_open: Option<Spanned<i64>>,
     pub(super) outbound_established: Option<Spanned<i64>>,
     pub(super) closing: Option<Spanned<i64>>,
+}
+
+/// `[policies.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPolicy {
+    pub(super) presets: Vec<Spanned<String>>,
+    pub(super) allow: Vec<Spanned<RawRule>>,
+    pub(super) deny: Vec<Spanned<RawRule>>,
+}
+
+/// `[[policies.NAME.allow]]` and `[[policies.NAME.deny]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRule {
+    /// A text, or a list of them.
+    pub(super) to: Option<Spanned<toml::Value>>,
+    pub(super) host: Option<Spanned<bool>>,
+    /// A number or a text, or a list of them.
+    pub(super) port: Option<Spanned<toml::Value>>,
+    pub(super) protocol: Option<Spanned<String>>,
 }
 
 /// A bit mask: a TOML integer, or a string because people copy masks from other tools.

@@ -5,25 +5,26 @@
 //! Docker names the namespace, when its peer has the MAC address that Docker assigned.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
 
 use enforcer_common::{
     abi::{
         endpoint::{Hub, HubKey, Role},
-        policy::{POLICY_SLOTS, Quotas, RuleKey},
+        policy::{POLICY_SLOTS, Quotas},
     },
     packet,
 };
 
 use crate::{
-    config::{Config, GuestNetwork, HubPlace},
+    config::{Config, GuestNetwork, HubPlace, HubRule, Place, Policy, PolicyRule},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
         inventory::{Attachment, DockerNetwork, Inventory, Subnet, link_local},
         link::{Link, LinkKind, Links},
     },
+    policy::rule::{Action, Net, Ports, Rule},
 };
 
 /// A hub talks to every guest: it may have this many times a guest's flows.
@@ -73,13 +74,24 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
         closure = closure.map(|closure| closure.by_ports(links));
     }
     let mut desired = Desired { closure, ..Desired::default() };
+    let own = own(config, inventory, links);
     for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
         let Some(bridge) = bridge_of(guest_network) else { continue };
         let docker = inventory
             .networks
             .values()
             .find(|network| network.bridge == guest_network.bridge && network.name == *name);
-        let scope = Scope { name, config: guest_network, bridge, docker, inventory, links, facts };
+        let scope = Scope {
+            name,
+            config: guest_network,
+            policies: &config.policies,
+            own: &own,
+            bridge,
+            docker,
+            inventory,
+            links,
+            facts,
+        };
         scope.fill(&mut desired, index);
     }
     desired.early = links
@@ -101,6 +113,8 @@ pub(super) const fn policy_numbers(index: u32) -> (u32, u32) {
 struct Scope<'a> {
     name: &'a str,
     config: &'a GuestNetwork,
+    policies: &'a BTreeMap<String, Policy>,
+    own: &'a [Net],
     bridge: &'a Link,
     docker: Option<&'a DockerNetwork>,
     inventory: &'a Inventory,
@@ -119,7 +133,10 @@ impl Scope<'_> {
             if number != 0 {
                 let rules = self.rules(&network);
                 let name = format!("{}/{role}", self.name);
-                desired.policies.insert(number, DesiredPolicy { name, quotas, rules });
+                desired.policies.insert(
+                    number,
+                    DesiredPolicy { name, quotas, rules, ..DesiredPolicy::default() },
+                );
             }
         }
         for (key, hub) in self.hubs() {
@@ -188,16 +205,12 @@ impl Scope<'_> {
             .collect()
     }
 
-    /// Every address that this policy opens, in the order of the config.
-    fn rules(&self, network: &DesiredNetwork) -> Vec<RuleKey> {
-        let (mut rules, mut known) = (Vec::new(), HashSet::new());
+    /// What guests and hubs of this network may reach: its hubs, and then what its policy says.
+    fn rules(&self, network: &DesiredNetwork) -> Vec<Rule> {
+        let mut rules = Vec::new();
         for hub in &self.config.hubs {
             let addresses: Vec<IpAddr> = match &hub.at {
-                HubPlace::Gateway => {
-                    let ipv4 = network.gateway4.map(|(address, _)| IpAddr::V4(address));
-                    let ipv6 = network.gateway6.map(|(address, _)| IpAddr::V6(address));
-                    ipv4.into_iter().chain(ipv6).collect()
-                }
+                HubPlace::Gateway => gateways(network),
                 HubPlace::Address(address) => vec![*address],
                 HubPlace::Container(name) => self
                     .attachments()
@@ -205,14 +218,11 @@ impl Scope<'_> {
                     .flat_map(|(_, attachment)| self.addresses(attachment))
                     .collect(),
             };
-            for address in addresses {
-                let (address, family) = abi_address(address);
-                let rule =
-                    RuleKey { epoch: 0, address, port: hub.port, protocol: hub.protocol, family };
-                if known.insert(rule) {
-                    rules.push(rule);
-                }
-            }
+            rules.push(hub_rule(hub, addresses));
+        }
+        let policy = self.config.policy.as_ref().and_then(|name| self.policies.get(name));
+        if let Some(policy) = policy {
+            rules.extend(policy_rules(policy, &gateways(network), self.own));
         }
         rules
     }
@@ -322,6 +332,59 @@ impl Scope<'_> {
     }
 }
 
+/// The rules of a policy on a host with these gateways, addresses and guest networks.
+#[must_use]
+pub fn policy_rules(policy: &Policy, gateways: &[IpAddr], own: &[Net]) -> Vec<Rule> {
+    let rule = |rule: &PolicyRule| {
+        let (to, except) = match &rule.to {
+            Place::Host => (gateways.iter().copied().map(Net::host).collect(), Vec::new()),
+            // A number never means this host or another guest, unless it is to be denied.
+            Place::Nets { to, except } if rule.action == Action::Allow => {
+                (to.clone(), [except.as_slice(), own].concat())
+            }
+            Place::Nets { to, except } => (to.clone(), except.clone()),
+        };
+        let (action, ports, name) = (rule.action, rule.ports.clone(), rule.name.clone());
+        Rule { action, to, except, ports, name }
+    };
+    policy.rules.iter().map(rule).collect()
+}
+
+/// The rule that opens a hub's port.
+pub(super) fn hub_rule(hub: &HubRule, addresses: Vec<IpAddr>) -> Rule {
+    Rule {
+        action: Action::Allow,
+        to: addresses.into_iter().map(Net::host).collect(),
+        except: Vec::new(),
+        ports: vec![Ports::one(hub.protocol, hub.port)],
+        name: "hub".to_owned(),
+    }
+}
+
+fn gateways(network: &DesiredNetwork) -> Vec<IpAddr> {
+    let ipv4 = network.gateway4.map(|(address, _)| IpAddr::V4(address));
+    let ipv6 = network.gateway6.map(|(address, _)| IpAddr::V6(address));
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// Addresses of this host, and the guest networks: what a rule never means by a number.
+fn own(config: &Config, inventory: &Inventory, links: &Links) -> Vec<Net> {
+    let addresses = links.values().flat_map(|link| {
+        let ipv4 = link.ipv4.iter().copied().map(IpAddr::V4);
+        ipv4.chain(link.ipv6.iter().copied().map(IpAddr::V6))
+    });
+    let subnets = config.networks.iter().flat_map(|(name, network)| {
+        let ipv4 = network.subnet4.and_then(|(address, length)| Net::new(address.into(), length));
+        let ipv6 = network.subnet6.and_then(|(address, length)| Net::new(address.into(), length));
+        let docker = inventory.networks.values().filter(move |docker| docker.name == *name);
+        let docker = docker.flat_map(|docker| &docker.subnets);
+        let docker = docker.filter_map(|subnet| Net::new(subnet.address, subnet.prefix));
+        ipv4.into_iter().chain(ipv6).chain(docker)
+    });
+    let own: BTreeSet<Net> = addresses.map(Net::host).chain(subnets).collect();
+    own.into_iter().collect()
+}
+
 /// A port is said to be a container's.
 struct Claim<'a> {
     container: &'a str,
@@ -376,6 +439,12 @@ pub fn abi_address(address: IpAddr) -> ([u8; 16], packet::Family) {
         }
         IpAddr::V6(address) => (address.octets(), packet::IPV6),
     }
+}
+
+/// An address that a map has.
+pub(super) fn abi_ip(address: [u8; 16], family: packet::Family) -> IpAddr {
+    let [a, b, c, d, ..] = address;
+    if family == packet::IPV4 { IpAddr::from([a, b, c, d]) } else { IpAddr::from(address) }
 }
 
 #[cfg(test)]

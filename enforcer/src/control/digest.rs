@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use enforcer_common::abi::policy::Policy;
 
-use crate::{audit::record::PolicyChange, digest::of_text, model::desired::DesiredPolicy};
+use crate::{
+    audit::record::PolicyChange, digest::of_text, model::desired::DesiredPolicy, policy::rule::Rule,
+};
 
 /// Policies that the stream knows of, by number: their epochs. It is told of what the kernel holds, whatever
 /// else worked or failed at the same time.
@@ -50,18 +52,17 @@ fn change(number: u32, event: &str, policy: Option<&DesiredPolicy>) -> PolicyCha
 pub fn of_policy(policy: &DesiredPolicy) -> String {
     let mut text = format!("{:?}\n", policy.quotas);
     for rule in &policy.rules {
-        // The epoch says when, not what. Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{:?} {} {} {}", rule.address, rule.family, rule.protocol, rule.port);
+        // Its name says where it is written, not what it says. Writing to a string cannot fail.
+        let Rule { action, to, except, ports, name: _ } = rule;
+        let _ = writeln!(text, "{action:?} {to:?} {except:?} {ports:?}");
     }
     of_text(&text)
 }
 
 #[cfg(test)]
 mod tests {
-    use enforcer_common::abi::policy::RuleKey;
-
     use super::*;
+    use crate::policy::rule::{Action, Net, Ports};
 
     #[test]
     fn a3_each_policy_that_the_kernel_holds_anew_is_told_once() {
@@ -92,16 +93,22 @@ mod tests {
 
     #[test]
     fn a_policy_s_digest_is_of_what_it_says_and_of_nothing_else() {
-        let rule =
-            |port, epoch| RuleKey { port, epoch, family: 4, protocol: 6, ..RuleKey::default() };
+        let rule = |port, name: &str| Rule {
+            action: Action::Allow,
+            to: vec![Net::host([192, 0, 2, 1].into())],
+            except: Vec::new(),
+            ports: vec![Ports::one(6, port)],
+            name: name.to_owned(),
+        };
         let policy =
-            |rules: &[RuleKey]| DesiredPolicy { rules: rules.to_vec(), ..DesiredPolicy::default() };
-        let one = of_policy(&policy(&[rule(80, 1)]));
-        assert_eq!(one, of_policy(&DesiredPolicy { name: "x".into(), ..policy(&[rule(80, 2)]) }));
+            |rules: &[Rule]| DesiredPolicy { rules: rules.to_vec(), ..DesiredPolicy::default() };
+        let one = of_policy(&policy(&[rule(80, "a")]));
+        assert_eq!(one, of_policy(&DesiredPolicy { name: "x".into(), ..policy(&[rule(80, "b")]) }));
         assert_eq!(one.len(), 64);
-        let mut limited = policy(&[rule(80, 1)]);
+        let mut limited = policy(&[rule(80, "a")]);
         limited.quotas.closing += 1;
-        for other in [policy(&[rule(81, 1)]), policy(&[]), policy(&[rule(80, 1); 2]), limited] {
+        let twice = [rule(80, "a"), rule(80, "a")];
+        for other in [policy(&[rule(81, "a")]), policy(&[]), policy(&twice), limited] {
             assert_ne!(one, of_policy(&other));
         }
     }

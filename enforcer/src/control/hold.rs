@@ -12,10 +12,9 @@ use std::{
 use enforcer_common::abi::{
     endpoint::{Endpoint, Role},
     event::Hook,
-    policy::RuleKey,
 };
 
-use super::desired::policy_numbers;
+use super::desired::{abi_ip, policy_numbers};
 use crate::{
     config::{Config, GuestNetwork, HubPlace},
     model::{
@@ -23,6 +22,7 @@ use crate::{
         inventory::{Inventory, PublishedPort},
         observed::Observed,
     },
+    policy::rule::Net,
 };
 
 /// Puts what the kernel holds in place of what nobody has told yet.
@@ -124,26 +124,25 @@ fn hold_hubs(
 ) {
     let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
     let (guest_policy, hub_policy) = policy_numbers(index);
-    for hub in config.hubs.iter().filter(|hub| matches!(hub.at, HubPlace::Container(_))) {
+    for (index, hub) in config.hubs.iter().enumerate() {
+        if !matches!(hub.at, HubPlace::Container(_)) {
+            continue;
+        }
         desired.hubs.extend(held().map(|(key, hub)| (*key, *hub)));
-        let opened = held().filter_map(|(key, _)| {
-            let rule = RuleKey {
-                epoch: 0,
-                address: key.address,
-                port: hub.port,
-                protocol: hub.protocol,
-                family: key.family,
-            };
-            let known = observed.rules.keys().any(|is| RuleKey { epoch: 0, ..*is } == rule);
-            known.then_some(rule)
-        });
-        for rule in opened {
-            for number in [guest_policy, hub_policy] {
-                if let Some(policy) = desired.policies.get_mut(&number)
-                    && !policy.rules.contains(&rule)
-                {
-                    policy.rules.push(rule);
-                }
+        let was_open = |to: &Net| {
+            let epochs = observed.policies.values().map(|policy| policy.epoch);
+            let mut tables = epochs.filter_map(|epoch| observed.tables.get(&epoch));
+            tables.any(|tables| tables.look_up(to, (hub.protocol, hub.port)).is_some())
+        };
+        let addresses = held().map(|(key, _)| Net::host(abi_ip(key.address, key.family)));
+        let kept: Vec<Net> = addresses.filter(was_open).collect();
+        for number in [guest_policy, hub_policy] {
+            // A policy begins with its hubs, in the order of the config.
+            let rule = desired.policies.get_mut(&number).and_then(|p| p.rules.get_mut(index));
+            if let Some(rule) = rule {
+                rule.to.extend(
+                    kept.iter().filter(|to| !rule.to.contains(to)).copied().collect::<Vec<_>>(),
+                );
             }
         }
     }

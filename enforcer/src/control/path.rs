@@ -229,9 +229,9 @@ impl Loaded {
             Action::DropHub(key) => maps.hubs.remove(key),
             Action::PutCgroup(cgroup, owner) => maps.cgroups.put(cgroup, owner),
             Action::DropCgroup(cgroup) => maps.cgroups.remove(cgroup),
-            Action::PutPolicy(number, policy, rules) => maps.put_policy(*number, *policy, rules),
+            Action::PutPolicy(number, policy, tables) => maps.put_policy(*number, *policy, tables),
             Action::DropPolicy(number) => maps.drop_policy(*number),
-            Action::DropRule(key) => maps.rules.remove(key),
+            Action::DropRules(epoch, tables) => maps.drop_rules(*epoch, tables),
             // Bridge ports are netlink's, the closure is nft's: the caller has done them.
             Action::SetPort(..) | Action::SetMac(..) | Action::Close(_) | Action::Open => Ok(()),
         }

@@ -17,7 +17,7 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network, Role},
     event::Hook,
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PublishedKey},
 };
 
 use crate::model::{
@@ -28,6 +28,7 @@ use crate::model::{
     observed::Observed,
     owner::{Owner, Owners},
 };
+use crate::policy::compile::Tables;
 
 /// Programs of a port.
 const PORT_HOOKS: [Hook; 2] = [Hook::FromGuest, Hook::ToGuest];
@@ -69,13 +70,13 @@ pub enum Action {
     PutHub(HubKey, Hub),
     /// Forget it.
     DropHub(HubKey),
-    /// Put a policy's rules in place, all under its epoch, and then change over to them: all, or
+    /// Put a policy's tables in place, all under its epoch, and then change over to them: all, or
     /// nothing is changed.
-    PutPolicy(u32, Policy, Vec<(RuleKey, Rule)>),
+    PutPolicy(u32, Policy, Arc<Tables>),
     /// Forget a policy: everything under it is denied.
     DropPolicy(u32),
-    /// Forget a rule of a policy that is no more.
-    DropRule(RuleKey),
+    /// Forget the tables of a policy that is no more, by its epoch.
+    DropRules(u32, Arc<Tables>),
     /// Write down which numbers were given out.
     PutLedger(Ledger),
     /// Pin what is not pinned.
@@ -284,9 +285,8 @@ impl Planner<'_> {
         for (number, policy) in &self.desired.policies {
             if self.changes(*number) {
                 let epoch = self.identities.next_epoch();
-                let rules = values::rules(policy, epoch).collect();
-                let policy = Policy { epoch, quotas: policy.quotas };
-                self.actions.push(Action::PutPolicy(*number, policy, rules));
+                let value = Policy { epoch, quotas: policy.quotas };
+                self.actions.push(Action::PutPolicy(*number, value, Arc::clone(&policy.tables)));
             }
         }
     }
@@ -303,9 +303,10 @@ impl Planner<'_> {
     }
 
     fn rules_differ(&self, epoch: u32, policy: &DesiredPolicy) -> bool {
-        let wanted: BTreeMap<RuleKey, Rule> = values::rules(policy, epoch).collect();
-        let is = self.observed.rules.iter().filter(|(key, _)| key.epoch == epoch);
-        !is.eq(wanted.iter())
+        match self.observed.tables.get(&epoch) {
+            Some(tables) => *tables != policy.tables,
+            None => !policy.tables.is_empty(),
+        }
     }
 
     /// Written before anything is used that it tells of.
@@ -434,8 +435,8 @@ impl Planner<'_> {
 
         // What a new policy replaced is seen, and removed, in the next round.
         let live: BTreeSet<u32> = observed.policies.values().map(|policy| policy.epoch).collect();
-        let gone = |key: &&RuleKey| !live.contains(&key.epoch);
-        push.extend(observed.rules.keys().filter(gone).copied().map(Action::DropRule));
+        let gone = observed.tables.iter().filter(|(epoch, _)| !live.contains(epoch));
+        push.extend(gone.map(|(epoch, tables)| Action::DropRules(*epoch, Arc::clone(tables))));
 
         let mut ids = BTreeSet::new();
         let mut published = BTreeSet::new();

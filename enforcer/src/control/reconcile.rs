@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
     apply, cgroups,
+    compiled::Compiled,
     desired::{self, Facts},
     digest::Told,
     hold,
@@ -101,6 +102,7 @@ struct Memory {
     /// Guest bridges by the name that the config has, whatever they are called now.
     bridges: BTreeMap<String, u32>,
     cgroups: kernel::cgroups::Cgroups,
+    compiled: Compiled,
     /// Policies of which records tell; `None`: never looked.
     policies: Option<Told>,
     /// Guests without a cgroup of their own, by container id.
@@ -178,10 +180,12 @@ impl Reconciler {
         let (found, missing) = memory.cgroups(&config, &inventory);
         let mut desired = desired::desired(&config, &inventory, &links, &facts);
         memory.runs += 1;
+        let mut too_large = Vec::new();
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
                 hold::hold(&mut desired, &config, &inventory, &observed);
                 cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);
+                too_large = memory.compiled.fill(&mut desired);
                 if memory.runs > 1 {
                     self.publish(memory, &desired, &observed, Vec::new(), None);
                 }
@@ -189,10 +193,11 @@ impl Reconciler {
             }
             Err(error) => Err(error),
         };
-        let (observed, failures) = outcome.unwrap_or_else(|error| {
+        let (observed, mut failures) = outcome.unwrap_or_else(|error| {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot observe");
             (Observed::default(), vec![error.to_string()])
         });
+        failures.append(&mut too_large);
         let incomplete = self.tell_unseen(memory, &desired, &missing);
         let unidentified = desired.endpoints.values().any(|e| e.role == Role::Unknown);
         self.publish(memory, &desired, &observed, failures, Some(config));

@@ -45,7 +45,7 @@ fn one(action: &Action, tcx: bool) -> Option<Mended> {
         | Action::DropHub(_)
         | Action::DropCgroup(_)
         | Action::DropPolicy(_)
-        | Action::DropRule(_)
+        | Action::DropRules(..)
         | Action::Open => return None,
     };
     let is_watched = match action {

@@ -1,5 +1,7 @@
 //! The maps, typed. Who writes what, and in which order, is the plan's business.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap},
@@ -10,10 +12,11 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
 use super::{KernelError, load::LoadError};
+use crate::policy::compile::Tables;
 
 /// The maps that control writes and reads.
 pub struct Maps {
@@ -25,8 +28,10 @@ pub struct Maps {
     pub networks: Table<u32, Network>,
     /// Addresses of hubs' containers.
     pub hubs: Table<HubKey, Hub>,
-    /// Destinations that policies open.
-    pub rules: Table<RuleKey, Rule>,
+    /// Classes of destinations.
+    pub prefixes: Table<PrefixKey, Prefix>,
+    /// What is open to each class.
+    pub open: Table<PortKey, Rule>,
     /// Published container ports.
     pub published: Table<PublishedKey, u32>,
     /// Flows that each endpoint has, by its id.
@@ -38,13 +43,15 @@ pub struct Maps {
 }
 
 impl Maps {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
+    /// Takes them out of a loaded object.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
         Ok(Self {
             endpoints: Table::take(ebpf, "ENDPOINTS")?,
             cgroups: Table::take(ebpf, "CGROUPS")?,
             networks: Table::take(ebpf, "NETWORKS")?,
             hubs: Table::take(ebpf, "HUBS")?,
-            rules: Table::take(ebpf, "RULES")?,
+            prefixes: Table::take(ebpf, "PREFIXES")?,
+            open: Table::take(ebpf, "PORTS")?,
             published: Table::take(ebpf, "PUBLISHED")?,
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
@@ -73,22 +80,48 @@ impl Maps {
         self.ledger.set(0, ledger, 0).map_err(failed("LEDGER", "write"))
     }
 
-    /// Writes a policy's rules and then the policy, whose epoch changes over to them. Where a rule
-    /// cannot be written, those that were are removed and the policy stays what it was.
+    /// Writes a policy's tables, under its epoch, and then the policy, which changes over to them. Where
+    /// an entry cannot be written, those that were are removed and the policy stays what it was.
     pub fn put_policy(
         &mut self,
         number: u32,
         policy: Policy,
-        rules: &[(RuleKey, Rule)],
+        tables: &Tables,
     ) -> Result<(), KernelError> {
-        let written = rules.iter().try_for_each(|(key, rule)| self.rules.put(key, rule));
-        if let Err(error) = written {
-            for (key, _) in rules {
-                self.rules.remove(key)?;
-            }
+        if let Err(error) = self.put_tables(policy.epoch, tables) {
+            self.drop_rules(policy.epoch, tables)?;
             return Err(error);
         }
         self.policies.set(number, policy, 0).map_err(failed("POLICIES", "write"))
+    }
+
+    fn put_tables(&mut self, epoch: u32, tables: &Tables) -> Result<(), KernelError> {
+        let mut open = tables.open.iter();
+        open.try_for_each(|(key, rule)| self.open.put(&PortKey { epoch, ..*key }, rule))?;
+        let mut prefixes = tables.prefixes.iter();
+        prefixes.try_for_each(|(key, to)| self.prefixes.put(&PrefixKey { epoch, ..*key }, to))
+    }
+
+    /// Removes entries of a policy that is no more.
+    pub fn drop_rules(&mut self, epoch: u32, tables: &Tables) -> Result<(), KernelError> {
+        let mut prefixes = tables.prefixes.keys();
+        prefixes.try_for_each(|key| self.prefixes.remove(&PrefixKey { epoch, ..*key }))?;
+        let mut open = tables.open.keys();
+        open.try_for_each(|key| self.open.remove(&PortKey { epoch, ..*key }))
+    }
+
+    /// All tables, by epoch.
+    pub fn list_tables(&self) -> Result<BTreeMap<u32, Arc<Tables>>, KernelError> {
+        let mut found: BTreeMap<u32, Tables> = BTreeMap::new();
+        for (key, prefix) in self.prefixes.list()? {
+            let tables = found.entry(key.epoch).or_default();
+            tables.prefixes.insert(PrefixKey { epoch: 0, ..key }, prefix);
+        }
+        for (key, rule) in self.open.list()? {
+            let tables = found.entry(key.epoch).or_default();
+            tables.open.insert(PortKey { epoch: 0, ..key }, rule);
+        }
+        Ok(found.into_iter().map(|(epoch, tables)| (epoch, Arc::new(tables))).collect())
     }
 
     /// Removes a policy: everything under it is denied.

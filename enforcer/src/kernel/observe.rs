@@ -13,7 +13,7 @@ pub fn maps(maps: &Maps) -> Result<Observed, KernelError> {
         cgroups: maps.cgroups.list()?.into_iter().collect(),
         hubs: maps.hubs.list()?.into_iter().collect(),
         policies: maps.list_policies()?.into_iter().collect(),
-        rules: maps.rules.list()?.into_iter().collect(),
+        tables: maps.list_tables()?,
         published: maps.published.list()?.into_iter().map(|(key, _)| key).collect(),
         usage: maps.usage.list()?.into_iter().map(|(id, _)| id).collect(),
         ledger: maps.ledger()?,

@@ -23,14 +23,15 @@ use super::{KernelError, bpf, raw::RawMap, sys};
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Every map that outlives the daemon: all but those that only one run of a program uses.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 19] = [
     "ENDPOINTS",
     "CGROUPS",
     "EXEC_LOAD",
     "NETWORKS",
     "HUBS",
     "POLICIES",
-    "RULES",
+    "PREFIXES",
+    "PORTS",
     "PUBLISHED",
     "FLOWS",
     "CHECKS_SOON",

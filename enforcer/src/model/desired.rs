@@ -1,14 +1,18 @@
 //! What the kernel should hold: the outcome of config, inventory and links.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_common::abi::{
     endpoint::{Hub, HubKey, Role},
-    policy::{Quotas, RuleKey},
+    policy::Quotas,
 };
 
 use super::closure::Closure;
 use super::inventory::{Mac, PublishedPort};
+use crate::policy::{compile::Tables, rule::Rule};
 
 /// Everything that the packet path should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,7 +89,8 @@ pub struct DesiredPolicy {
     pub name: String,
     /// Limits for each endpoint.
     pub quotas: Quotas,
-    /// Destinations it opens, in the order of their rule numbers (from 1). Their epoch is 0 until
-    /// they are written.
-    pub rules: Vec<RuleKey>,
+    /// Its rules, in the order of their numbers (from 1).
+    pub rules: Vec<Rule>,
+    /// What they make together, once compiled.
+    pub tables: Arc<Tables>,
 }

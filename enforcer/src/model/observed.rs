@@ -1,14 +1,19 @@
 //! What the kernel holds, as it was read back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use enforcer_common::abi::{
     cgroup::CgroupOwner,
     endpoint::{Endpoint, Hub, HubKey, Network},
     event::Hook,
     ledger::Ledger,
-    policy::{Policy, PublishedKey, Rule, RuleKey},
+    policy::{Policy, PublishedKey},
 };
+
+use crate::policy::compile::Tables;
 
 use super::{closure::Closure, inventory::Mac, link::PortSettings};
 
@@ -27,8 +32,8 @@ pub struct Observed {
     pub hubs: BTreeMap<HubKey, Hub>,
     /// Map `POLICIES`, those that exist.
     pub policies: BTreeMap<u32, Policy>,
-    /// Map `RULES`.
-    pub rules: BTreeMap<RuleKey, Rule>,
+    /// Maps `PREFIXES` and `PORTS`, by epoch.
+    pub tables: BTreeMap<u32, Arc<Tables>>,
     /// Map `PUBLISHED`.
     pub published: BTreeSet<PublishedKey>,
     /// Keys of map `USAGE`.

@@ -1,8 +1,10 @@
 //! What `enforcer status` tells: measured by the daemon when it is asked, never remembered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
+
+use crate::policy::explain::Explanation;
 
 /// The daemon's answer to "status".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,4 +209,35 @@ pub struct CounterStatus {
     pub suppressed: u64,
     /// Records lost because the ring was full.
     pub lost: u64,
+}
+
+/// A conversation that somebody asks about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainQuestion {
+    /// The guest: a container's name, the beginning of its id, or its address.
+    pub from: String,
+    /// Where to.
+    pub to: IpAddr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port; of no meaning for echo.
+    pub port: u16,
+}
+
+/// Why a guest may, or may not, begin a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Name of the guest's container.
+    pub guest: String,
+    /// Docker's id of it.
+    pub container_id: Option<String>,
+    /// Name of the guest network.
+    pub network: String,
+    /// Name of the policy.
+    pub policy: Option<String>,
+    /// Whether the kernel's tables say the same.
+    pub is_held: bool,
+    /// The decision.
+    #[serde(flatten)]
+    pub explanation: Explanation,
 }

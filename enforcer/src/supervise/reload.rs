@@ -71,6 +71,11 @@ impl Reloader {
         }
     }
 
+    /// What the control loop last saw.
+    pub(super) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.borrow())
+    }
+
     fn read(&self) -> Result<Config, String> {
         let new = file::load(&self.file).map_err(|error| error.to_string())?;
         let keys = fixed(&self.config.borrow(), &new);

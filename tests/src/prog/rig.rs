@@ -15,10 +15,10 @@ use enforcer_common::{
         endpoint::{Endpoint, Hub, HubKey, Network, Role},
         event::{Event, FlowEnd, Hook},
         flow::FlowRecord,
-        policy::{Policy, PublishedKey, Quotas, Rule, RuleKey},
+        policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Quotas, Rule},
         verdict::DropReason,
     },
-    packet::{IPV4, IPV6, TCP, UDP, widen},
+    packet::{Family, IPV4, IPV6, TCP, UDP, widen},
 };
 
 use super::frame::{
@@ -174,12 +174,30 @@ impl Rig {
             [(IPV4, widen(WORLD.octets())), (IPV4, widen(HUB.octets())), (IPV6, WORLD6.octets())]
         {
             for protocol in [TCP, UDP] {
-                let key = RuleKey { epoch: 1, address, port: ALLOWED_PORT, protocol, family };
-                self.map("RULES")?.insert(key, Rule { id: 42 }, 0)?;
+                self.open(1, (family, address), (protocol, ALLOWED_PORT), 42)?;
             }
         }
         let key = PublishedKey { endpoint: GUEST + ID, port: 8888, protocol: TCP, reserved: 0 };
         self.map("PUBLISHED")?.insert(key, 1_u32, 0)?;
+        Ok(())
+    }
+
+    /// Opens a port of one address by this rule. All such addresses are one class.
+    pub fn open(
+        &mut self,
+        epoch: u32,
+        (family, address): (Family, [u8; 16]),
+        (protocol, port): (u8, u16),
+        id: u32,
+    ) -> Result<()> {
+        let number = u128::from_be_bytes(address);
+        let halves = [number >> 64, number & u128::from(u64::MAX)];
+        let [high, low] = halves.map(u64::try_from);
+        let length = if family == IPV4 { 32 } else { 128 };
+        let key = PrefixKey { epoch, family, length, reserved: [0; 2], bits: [high?, low?] };
+        self.map("PREFIXES")?.insert(key, Prefix { class: 1 }, 0)?;
+        let key = PortKey { epoch, class: 1, port, length: 16, protocol };
+        self.map("PORTS")?.insert(key, Rule { id }, 0)?;
         Ok(())
     }
 

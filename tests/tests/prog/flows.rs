@@ -10,7 +10,7 @@ use enforcer_common::abi::{
     counter::{CHECKS_PER_ENDPOINT, FLOW_OPENED, Usage},
     endpoint::Endpoint,
     event::{EndCause, Hook},
-    policy::{Policy, Quotas, Rule, RuleKey},
+    policy::{Policy, Quotas},
     verdict::DropReason,
 };
 use enforcer_tests::frames::Ip;
@@ -222,9 +222,10 @@ fn f06_quotas_are_exact() -> Result<()> {
     Ok(())
 }
 
-fn rule(epoch: u32) -> RuleKey {
-    let address = enforcer_common::packet::widen(WORLD.octets());
-    RuleKey { epoch, address, port: ALLOWED_PORT, protocol: 17, family: 4 }
+/// Opens the world's port by another rule.
+fn open(rig: &mut Rig, epoch: u32, rule: u32) -> Result<()> {
+    let world = enforcer_common::packet::widen(WORLD.octets());
+    rig.open(epoch, (4, world), (17, ALLOWED_PORT), rule)
 }
 
 #[test]
@@ -235,11 +236,11 @@ fn n1_a_new_epoch_decides_live_flows_anew() -> Result<()> {
     let mut rig = Rig::new()?;
     let frame = datagram(WORLD, ALLOWED_PORT);
     assert_eq!(rig.sent_by_a(&frame)?, ALLOW);
-    rig.map("RULES")?.insert(rule(2), Rule { id: 42 }, 0)?;
+    open(&mut rig, 2, 42)?;
     rig.policy(POLICY, policy(2))?;
     assert_eq!(rig.sent_by_a(&frame)?, ALLOW, "still allowed");
     assert_eq!(rig.flows()?[0].epoch, 2);
-    rig.map("RULES")?.insert(rule(3), Rule { id: 77 }, 0)?;
+    open(&mut rig, 3, 77)?;
     // Beside the old one: it counts when the epoch says so.
     assert_eq!((rig.sent_by_a(&frame)?, rig.flows()?[0].rule), (ALLOW, 42));
     rig.policy(POLICY, policy(3))?;

@@ -6,7 +6,7 @@ use enforcer_common::{
     abi::{
         endpoint::{Endpoint, Hub, HubKey, Network, Role},
         event::Hook,
-        policy::{PublishedKey, RuleKey},
+        policy::{PortKey, Prefix, PrefixKey, PublishedKey, Rule},
     },
     packet::{IPV4, TCP},
 };
@@ -55,12 +55,15 @@ fn f08_full_tables_deny_what_is_new_and_keep_what_is_there() -> Result<()> {
             network: number(n),
             ..HubKey::default()
         })?,
-        fill::<RuleKey, enforcer_common::abi::policy::Rule>(&mut rig, "RULES", |n| RuleKey {
+        fill::<PrefixKey, Prefix>(&mut rig, "PREFIXES", |n| PrefixKey {
             epoch: number(n),
-            port: 1,
-            protocol: TCP,
             family: IPV4,
-            ..RuleKey::default()
+            ..PrefixKey::default()
+        })?,
+        fill::<PortKey, Rule>(&mut rig, "PORTS", |n| PortKey {
+            epoch: number(n),
+            protocol: TCP,
+            ..PortKey::default()
         })?,
         fill::<PublishedKey, u32>(&mut rig, "PUBLISHED", |n| PublishedKey {
             endpoint: number(n),

@@ -171,10 +171,11 @@ fn entries(rig: &mut Rig, name: &'static str) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
     use enforcer_common::abi::{
         endpoint::{Hub, HubKey, Network},
         flow::{FlowKey, FlowRecord},
-        policy::{PublishedKey, Rule, RuleKey},
+        policy::{PortKey, Prefix, PrefixKey, PublishedKey, Rule},
     };
     match name {
-        "RULES" => list::<RuleKey, Rule>(rig, name),
+        "PREFIXES" => list::<PrefixKey, Prefix>(rig, name),
+        "PORTS" => list::<PortKey, Rule>(rig, name),
         "NETWORKS" => list::<u32, Network>(rig, name),
         "HUBS" => list::<HubKey, Hub>(rig, name),
         "PUBLISHED" => list::<PublishedKey, u32>(rig, name),
@@ -248,8 +249,8 @@ fn n7_flows_survive_an_upgrade_to_another_layout() -> Result<()> {
     assert_eq!(source.version(), 0x7000_0000);
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 0, cut: 2 }, "no endpoints");
     let carried = source.control(&target)?;
-    // The ledger, 5 endpoints and their usage, a network, a hub, a policy, 6 rules, a published port.
-    assert_eq!((carried.entries, carried.cut), (1 + 5 + 5 + 1 + 1 + 1 + 6 + 1, 0));
+    // The ledger, 5 endpoints and their usage, a network, a hub, a policy, 3 prefixes and 2 ports that it opens, a published port.
+    assert_eq!((carried.entries, carried.cut), (1 + 5 + 5 + 1 + 1 + 1 + 3 + 2 + 1, 0));
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 2, cut: 0 });
     assert_eq!(source.flows(&mut new.importer)?, Migrated { flows: 0, cut: 0 });
     assert_goes_on(&mut new)

@@ -25,6 +25,7 @@ fn config() -> Config {
         subnet4: None,
         gateway4: None,
         subnet6: None,
+        policy: None,
         hubs: vec![hub(HubPlace::Gateway), hub(HubPlace::Container("hub".to_owned()))],
         quotas: Quotas { inbound_established: 10, closing: u32::MAX, ..Quotas::default() },
     };
@@ -179,8 +180,9 @@ fn other_ports_are_other_and_foreign_veths_are_left_alone() {
 fn policies_open_hubs_only() {
     let desired = compute(Vec::new(), &Facts::default());
     let (guest, hub) = (&desired.policies[&1], &desired.policies[&2]);
-    let opened: Vec<_> = guest.rules.iter().map(|r| (r.address[3], r.port)).collect();
-    assert_eq!(opened, [(1, 8081), (4, 8081)], "gateway, then the hub's container");
+    let opened: Vec<_> = guest.rules.iter().map(|r| (&r.to[..], r.ports[0].first)).collect();
+    let at = |last: u8| [Net::host([10, 0, 0, last].into())];
+    assert_eq!(opened, [(&at(1)[..], 8081), (&at(4)[..], 8081)], "gateway, the hub's container");
     assert_eq!(hub.rules.len(), 2);
     assert_eq!((hub.quotas.inbound_established, hub.quotas.closing), (160, u32::MAX));
     assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));

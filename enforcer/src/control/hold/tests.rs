@@ -4,16 +4,18 @@ use std::net::Ipv4Addr;
 
 use enforcer_common::abi::{
     endpoint::{Hub, HubKey, Network},
-    policy::{PublishedKey, Quotas, Rule},
+    policy::{Policy, PublishedKey, Quotas},
 };
 
 use super::*;
 use crate::{
     config::{GuestNetwork, HubRule},
+    control::desired::hub_rule,
     model::{
         desired::DesiredPolicy,
         inventory::{Attachment, Container, DockerNetwork, Mac},
     },
+    policy::compile::compile,
 };
 
 const BRIDGE: u32 = 10;
@@ -32,6 +34,7 @@ fn config() -> Config {
         subnet4: None,
         gateway4: None,
         subnet6: None,
+        policy: None,
         hubs,
         quotas: Quotas::default(),
     };
@@ -62,9 +65,15 @@ fn blank() -> Desired {
     Desired {
         networks: [(BRIDGE, network)].into(),
         endpoints: [(PORT, endpoint)].into(),
-        policies: [1, 2].map(|number| (number, DesiredPolicy::default())).into(),
+        policies: [1, 2].map(policy).into(),
         ..Desired::default()
     }
+}
+
+/// The hub's container is not known.
+fn policy(number: u32) -> (u32, DesiredPolicy) {
+    let hub = HubRule { at: HubPlace::Container("hub".into()), port: 8081, protocol: 6 };
+    (number, DesiredPolicy { rules: vec![hub_rule(&hub, Vec::new())], ..DesiredPolicy::default() })
 }
 
 fn hub_key() -> HubKey {
@@ -73,8 +82,8 @@ fn hub_key() -> HubKey {
     HubKey { network: BRIDGE, address, family: 4, reserved: [0; 3] }
 }
 
-fn rule(port: u16) -> RuleKey {
-    RuleKey { epoch: 0, address: hub_key().address, port, protocol: 6, family: 4 }
+fn hub_address() -> Net {
+    Net::host(abi_ip(hub_key().address, 4))
 }
 
 /// What an earlier daemon left.
@@ -92,12 +101,15 @@ fn left() -> Observed {
     };
     let network = Network { gateway4: [10, 0, 0, 1], prefix4: 24, ..Network::default() };
     let published = PublishedKey { endpoint: 7, port: 8888, protocol: 6, reserved: 0 };
-    let rules = [8081, 22].map(|port| (RuleKey { epoch: 3, ..rule(port) }, Rule { id: 1 }));
+    let hub = |port| HubRule { at: HubPlace::Container("hub".into()), port, protocol: 6 };
+    let rules = [8081, 22].map(|port| hub_rule(&hub(port), vec![hub_address().address()]));
+    let tables = compile(&rules).expect("is small");
     Observed {
         networks: [(BRIDGE, network)].into(),
         endpoints: [(PORT, endpoint)].into(),
         hubs: [(hub_key(), Hub { mac: [2; 6], reserved: [0; 2] })].into(),
-        rules: rules.into(),
+        policies: [(5, Policy { epoch: 3, ..Policy::default() })].into(),
+        tables: [(3, tables.into())].into(),
         published: [published].into(),
         held: [(PORT, Hook::FromGuest)].into(),
         ..Observed::default()
@@ -142,7 +154,9 @@ fn n7_while_docker_is_silent_what_the_kernel_holds_stays() {
     assert_eq!(desired.networks[&BRIDGE].gateway4, Some((Ipv4Addr::new(10, 0, 0, 1), 24)));
     assert!(desired.hubs.contains_key(&hub_key()));
     // Port 22 was open once; the config does not say so any more.
-    assert_eq!(desired.policies[&1].rules, [rule(8081)]);
+    let rules = &desired.policies[&1].rules;
+    assert_eq!(rules.len(), 1);
+    assert_eq!((rules[0].to.as_slice(), rules[0].ports[0].first), (&[hub_address()][..], 8081));
 }
 
 #[test]
@@ -176,7 +190,7 @@ fn f03_a_hub_that_the_config_no_longer_names_is_not_held() {
     let mut desired = blank();
     hold(&mut desired, &config, &Inventory::default(), &observed);
     assert_eq!(desired.endpoints[&PORT].role, Role::Unknown);
-    assert!(desired.hubs.is_empty() && desired.policies[&1].rules.is_empty());
+    assert!(desired.hubs.is_empty() && desired.policies[&1].rules[0].to.is_empty());
 }
 
 #[test]

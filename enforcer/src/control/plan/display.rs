@@ -1,16 +1,11 @@
 //! A step in words, for logs and status: as short as the step is long.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
-use enforcer_common::{
-    abi::{
-        endpoint::HubKey,
-        policy::{PublishedKey, RuleKey},
-    },
-    packet::{Family, IPV4},
-};
+use enforcer_common::abi::{endpoint::HubKey, policy::PublishedKey};
 
 use super::Action;
+use crate::control::desired::abi_ip;
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,15 +32,15 @@ impl fmt::Display for Action {
             Self::DropPublished(key) => write!(f, "close published {}", Published(key)),
             Self::PutHub(key, _) => write!(f, "write {}", At(key)),
             Self::DropHub(key) => write!(f, "forget {}", At(key)),
-            Self::PutPolicy(number, policy, rules) => write!(
+            Self::PutPolicy(number, policy, tables) => write!(
                 f,
-                "change policy {number} over to {} rules, epoch {}",
-                rules.len(),
+                "change policy {number} over to {} entries, epoch {}",
+                tables.len(),
                 policy.epoch
             ),
             Self::DropPolicy(number) => write!(f, "forget policy {number}"),
-            Self::DropRule(RuleKey { epoch, address, port, family, .. }) => {
-                write!(f, "forget the rule for {} port {port}, epoch {epoch}", ip(address, *family))
+            Self::DropRules(epoch, tables) => {
+                write!(f, "forget {} entries of epoch {epoch}", tables.len())
             }
             Self::PutLedger(_) => f.write_str("write down the numbers that were given out"),
             Self::Pin => f.write_str("pin what is not pinned"),
@@ -69,31 +64,28 @@ struct At<'a>(&'a HubKey);
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HubKey { network, address, family, .. } = self.0;
-        write!(f, "hub {} on guest bridge {network}", ip(address, *family))
+        write!(f, "hub {} on guest bridge {network}", abi_ip(*address, *family))
     }
-}
-
-/// IPv4 is in the first four bytes.
-fn ip(address: &[u8; 16], family: Family) -> IpAddr {
-    let [a, b, c, d, ..] = *address;
-    if family == IPV4 { IpAddr::from([a, b, c, d]) } else { IpAddr::from(*address) }
 }
 
 #[cfg(test)]
 mod tests {
-    use enforcer_common::abi::policy::{Policy, Rule};
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use enforcer_common::abi::policy::{Policy, Prefix, PrefixKey};
 
     use super::*;
+    use crate::policy::compile::Tables;
 
     #[test]
     fn steps_are_short_however_much_they_do() {
-        let rules = vec![(RuleKey::default(), Rule::default()); 10_000];
-        let put = Action::PutPolicy(3, Policy { epoch: 7, ..Policy::default() }, rules);
-        assert_eq!(put.to_string(), "change policy 3 over to 10000 rules, epoch 7");
-        let mut address = [0; 16];
-        address[..4].copy_from_slice(&[192, 0, 2, 1]);
-        let key = RuleKey { epoch: 2, address, port: 80, protocol: 6, family: IPV4 };
-        let drop = Action::DropRule(key);
-        assert_eq!(drop.to_string(), "forget the rule for 192.0.2.1 port 80, epoch 2");
+        let prefix = |length| (PrefixKey { length, ..PrefixKey::default() }, Prefix::default());
+        let prefixes: BTreeMap<_, _> = (0..100).map(prefix).collect();
+        let tables = Arc::new(Tables { prefixes, ..Tables::default() });
+        let policy = Policy { epoch: 7, ..Policy::default() };
+        let put = Action::PutPolicy(3, policy, Arc::clone(&tables));
+        assert_eq!(put.to_string(), "change policy 3 over to 100 entries, epoch 7");
+        let drop = Action::DropRules(2, tables);
+        assert_eq!(drop.to_string(), "forget 100 entries of epoch 2");
     }
 }

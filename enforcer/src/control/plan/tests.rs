@@ -5,16 +5,28 @@ use std::net::Ipv4Addr;
 use enforcer_common::abi::policy::Quotas;
 
 use super::*;
-use crate::model::{
-    desired::{DesiredCgroup, DesiredNetwork},
-    inventory::PublishedPort,
+use crate::{
+    model::{
+        desired::{DesiredCgroup, DesiredNetwork},
+        inventory::PublishedPort,
+    },
+    policy::{
+        compile::compile,
+        rule::{Net, Ports, Rule},
+    },
 };
 
 const BRIDGE: u32 = 10;
 const PORT: u32 = 20;
 
-fn rule(port: u16) -> RuleKey {
-    RuleKey { epoch: 0, address: [10; 16], port, protocol: 6, family: 4 }
+fn rule(port: u16) -> Rule {
+    Rule {
+        action: crate::policy::rule::Action::Allow,
+        to: vec![Net::host([10, 10, 10, 10].into())],
+        except: Vec::new(),
+        ports: vec![Ports::one(6, port)],
+        name: String::new(),
+    }
 }
 
 fn guest(container: &str) -> DesiredEndpoint {
@@ -42,6 +54,11 @@ fn closure(bridge: &str) -> Closure {
     }
 }
 
+fn policy(rules: Vec<Rule>) -> DesiredPolicy {
+    let tables = compile(&rules).expect("is small").into();
+    DesiredPolicy { rules, tables, ..DesiredPolicy::default() }
+}
+
 fn desired() -> Desired {
     let network = DesiredNetwork {
         name: "guests".to_owned(),
@@ -53,7 +70,7 @@ fn desired() -> Desired {
     };
     let quotas = Quotas { closing: 5, ..Quotas::default() };
     let policy =
-        DesiredPolicy { name: "guests/guest".to_owned(), quotas, rules: vec![rule(1), rule(2)] };
+        DesiredPolicy { name: "guests/guest".to_owned(), quotas, ..policy(vec![rule(1), rule(2)]) };
     Desired {
         closure: Some(closure("guests0")),
         networks: [(BRIDGE, network)].into(),
@@ -113,14 +130,14 @@ fn perform(observed: &mut Observed, actions: &[Action]) {
             Action::DropCgroup(key) => {
                 observed.cgroups.remove(&key);
             }
-            Action::DropRule(key) => {
-                observed.rules.remove(&key);
+            Action::DropRules(epoch, _) => {
+                observed.tables.remove(&epoch);
             }
             Action::DropPolicy(key) => {
                 observed.policies.remove(&key);
             }
-            Action::PutPolicy(key, value, rules) => {
-                observed.rules.extend(rules);
+            Action::PutPolicy(key, value, tables) => {
+                observed.tables.insert(value.epoch, tables);
                 observed.policies.insert(key, value);
             }
             Action::PutLedger(value) => observed.ledger = value,
@@ -229,21 +246,22 @@ fn a_changed_rule_is_put_beside_the_old_one_and_changes_over_at_once() {
     settle(&desired(), &mut observed, &mut identities);
     let epoch = observed.policies[&1].epoch;
     let mut desired = desired();
-    desired.policies.get_mut(&1).expect("policy").rules = vec![rule(3)];
+    *desired.policies.get_mut(&1).expect("policy") =
+        DesiredPolicy { quotas: desired.policies[&1].quotas, ..policy(vec![rule(3)]) };
     let actions = plan(&desired, &observed, &mut identities);
     assert!(
         matches!(
             &actions[..],
-            [Action::PutLedger(ledger), Action::PutPolicy(1, policy, rules)]
+            [Action::PutLedger(ledger), Action::PutPolicy(1, policy, tables)]
                 if policy.epoch > epoch
                     && ledger.last_epoch == policy.epoch
-                    && rules[..] == [(RuleKey { epoch: policy.epoch, ..rule(3) }, Rule { id: 1 })]
+                    && **tables == compile(&[rule(3)]).expect("is small")
         ),
         "{actions:#?}"
     );
     perform(&mut observed, &actions);
     let actions = plan(&desired, &observed, &mut identities);
-    assert!(matches!(actions[..], [Action::DropRule(_), Action::DropRule(_)]), "{actions:#?}");
+    assert!(matches!(actions[..], [Action::DropRules(old, ..)] if old == epoch), "{actions:#?}");
     perform(&mut observed, &actions);
     desired.policies.clear();
     assert_eq!(plan(&desired, &observed, &mut identities), [Action::DropPolicy(1)]);
@@ -272,11 +290,11 @@ fn f03_what_a_tightened_config_no_longer_allows_is_closed_before_anything_else()
     let (mut observed, mut identities) = (kernel(), Identities::default());
     settle(&desired(), &mut observed, &mut identities);
     let mut tightened = desired();
-    tightened.policies.get_mut(&1).expect("policy").rules.clear();
+    tightened.policies.get_mut(&1).expect("policy").tables = Arc::default();
     let mut adopted = Identities::adopt(&observed);
     let actions = plan(&tightened, &observed, &mut adopted);
     assert!(
-        matches!(&actions[..], [Action::PutLedger(_), Action::PutPolicy(1, _, rules)] if rules.is_empty()),
+        matches!(&actions[..], [Action::PutLedger(_), Action::PutPolicy(1, _, tables)] if **tables == Tables::default()),
         "{actions:#?}"
     );
 }
@@ -374,9 +392,9 @@ fn f15_nobody_is_judged_by_rules_that_its_number_stands_for_next() {
     let (mut observed, mut identities) = (kernel(), Identities::default());
     settle(&desired(), &mut observed, &mut identities);
     let mut shifted = desired();
-    let policy = shifted.policies[&1].clone();
-    shifted.policies.insert(3, policy);
-    shifted.policies.get_mut(&1).expect("policy").rules = vec![rule(9)];
+    let same = shifted.policies[&1].clone();
+    shifted.policies.insert(3, same);
+    shifted.policies.get_mut(&1).expect("policy").tables = policy(vec![rule(9)]).tables;
     shifted.endpoints.get_mut(&PORT).expect("port").policy = 3;
     let actions = plan(&shifted, &observed, &mut identities);
     let denied = position(&actions, |a| matches!(a, Action::PutEndpoint(PORT, e) if e.policy == 0));

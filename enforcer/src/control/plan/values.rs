@@ -2,11 +2,11 @@
 
 use enforcer_common::abi::{
     endpoint::{Endpoint, Network, Role},
-    policy::{PublishedKey, Rule, RuleKey},
+    policy::PublishedKey,
 };
 
 use crate::model::{
-    desired::{DesiredEndpoint, DesiredNetwork, DesiredPolicy},
+    desired::{DesiredEndpoint, DesiredNetwork},
     inventory::link_local,
     link::PortSettings,
 };
@@ -69,13 +69,6 @@ pub(super) fn published(
         protocol: port.protocol,
         reserved: 0,
     })
-}
-
-pub(super) fn rules(
-    policy: &DesiredPolicy,
-    epoch: u32,
-) -> impl Iterator<Item = (RuleKey, Rule)> + '_ {
-    (1..).zip(&policy.rules).map(move |(id, key)| (RuleKey { epoch, ..*key }, Rule { id }))
 }
 
 /// Hubs must reach guests, so they are not isolated. A solicitation for an IPv6 neighbour is a

@@ -1,0 +1,187 @@
+//! Policies: the packet path says of every destination what the rules say, whatever rules there are.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use enforcer::{
+    config,
+    control::desired::policy_rules,
+    kernel::maps::Maps,
+    policy::{
+        compile::{Tables, compile},
+        rule::{Action, Net, Ports, Rule, opens},
+    },
+};
+use enforcer_common::{
+    abi::policy::{PortKey, PrefixKey},
+    packet::{ICMP, TCP, UDP},
+};
+use enforcer_tests::{
+    frames::{Ipv4, Ipv6, ethernet, ethertype, icmp, protocol, udp_packet},
+    policy_cases::{POLICY as TEXT, cases},
+};
+
+use crate::{
+    frame::{A, A_MAC, A6, BRIDGE_MAC, GATEWAY, GATEWAY6, framed, out, segment, v4, v6},
+    rig::{ALLOW, DENY, POLICY, Rig, can_run, policy},
+};
+
+fn rules() -> Result<Vec<Rule>> {
+    let text = format!("{TEXT}\n[networks.lab]\nbridge = \"lab0\"\npolicy = \"course\"\n");
+    let config = config::parse(&text, "cases.toml")?;
+    let own = ["10.7.0.0/24", "fd07::/64"]
+        .map(str::parse)
+        .into_iter()
+        .collect::<Result<Vec<Net>, _>>()?;
+    let course = config.policies.get("course").context("no policy")?;
+    Ok(policy_rules(course, &[GATEWAY.into(), GATEWAY6.into()], &own))
+}
+
+/// The first frame of a conversation of A's.
+fn first(to: IpAddr, kind: u8, port: u16) -> Vec<u8> {
+    let ip = match to {
+        IpAddr::V4(to) => v4(A, to),
+        IpAddr::V6(to) => v6(A6, to),
+    };
+    match (kind, to) {
+        (TCP, _) => out(&ip, &segment(40_000, port, 2, 999, 0)),
+        (UDP, _) => framed(BRIDGE_MAC, A_MAC, &ip, &udp_packet(&ip, 5353, port, b"q")),
+        (_, IpAddr::V4(to)) => {
+            let packet =
+                Ipv4::new(A, to, protocol::ICMP).packet(&icmp(8, 0, [0, 7, 0, 1], &[0; 28]));
+            ethernet(BRIDGE_MAC, A_MAC, ethertype::IPV4, &packet)
+        }
+        (_, IpAddr::V6(to)) => {
+            let body = [&[128, 0, 0, 0, 0, 7, 0, 1][..], &[0; 28]].concat();
+            let packet = Ipv6::new(A6, to, protocol::ICMPV6).icmp(&body);
+            ethernet(BRIDGE_MAC, A_MAC, ethertype::IPV6, &packet)
+        }
+    }
+}
+
+fn put(rig: &mut Rig, epoch: u32, tables: Tables) -> Result<()> {
+    for (key, prefix) in tables.prefixes {
+        rig.map("PREFIXES")?.insert(PrefixKey { epoch, ..key }, prefix, 0)?;
+    }
+    for (key, rule) in tables.open {
+        rig.map("PORTS")?.insert(PortKey { epoch, ..key }, rule, 0)?;
+    }
+    rig.policy(POLICY, policy(epoch))
+}
+
+#[test]
+fn n1_every_case_has_one_answer_by_rules_by_tables_and_in_the_packet_path() -> Result<()> {
+    let rules = rules()?;
+    let tables = compile(&rules)?;
+    let cases = cases();
+    ensure!(cases.len() >= 60, "{}", cases.len());
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let to = Net::host(case.to);
+        let by_rules = opens(&rules, &to, case.protocol, case.port);
+        let port = (case.protocol, case.port);
+        let by_tables = tables.look_up(&to, port);
+        if (by_rules, by_tables) != (case.rule, case.rule) {
+            wrong.push(format!("{to} {port:?}: {:?}, {by_rules:?}, {by_tables:?}", case.rule));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::new()?;
+    put(&mut rig, 9, tables)?;
+    for case in &cases {
+        let frame = first(case.to, case.protocol, case.port);
+        let code = rig.sent_by_a(&frame)?;
+        let wanted = if case.rule.is_some() { ALLOW } else { DENY };
+        let event = rig.events()?.pop();
+        let rule = event.filter(|_| case.rule.is_some()).map(|event| event.rule);
+        if (code, rule) != (wanted, case.rule) {
+            wrong.push(format!(
+                "{} {} {}: {code}, rule {rule:?}",
+                case.to, case.protocol, case.port
+            ));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Ten thousand rules: each opens what it says and nothing beside it.
+#[test]
+fn n1_many_rules_open_what_each_says() -> Result<()> {
+    const RULES: u32 = 10_000;
+    if !can_run() {
+        return Ok(());
+    }
+    let net = |number: u32| {
+        let address = std::net::Ipv4Addr::from_bits(0x5000_0000 + (number << 9));
+        Net::new(address.into(), 24).context("a network")
+    };
+    let rules = (0..RULES).map(|number| {
+        Ok(Rule {
+            action: Action::Allow,
+            to: vec![net(number)?],
+            except: Vec::new(),
+            ports: vec![Ports::one(TCP, u16::try_from(1 + number % 50_000)?)],
+            name: String::new(),
+        })
+    });
+    let rules = rules.collect::<Result<Vec<_>>>()?;
+    let mut rig = Rig::new()?;
+    put(&mut rig, 9, compile(&rules)?)?;
+    for number in (0..RULES).step_by(997) {
+        let port = u16::try_from(1 + number % 50_000)?;
+        let inside = net(number)?.address();
+        let beside = std::net::Ipv4Addr::from_bits(0x5000_0000 + (number << 9) + 0x100).into();
+        for (to, protocol, port, wanted) in [
+            (inside, TCP, port, ALLOW),
+            (inside, TCP, port + 1, DENY),
+            (inside, UDP, port, DENY),
+            (inside, ICMP, 0, DENY),
+            (beside, TCP, port, DENY),
+        ] {
+            let code = rig.sent_by_a(&first(to, protocol, port))?;
+            ensure!(code == wanted, "rule {number}: {to} {protocol} {port}: {code}");
+        }
+    }
+    Ok(())
+}
+
+/// F08: a policy whose entries have no room leaves nothing of itself, and the one before it in force.
+#[test]
+fn f08_a_policy_that_does_not_fit_is_taken_back_whole() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    // Each network is opened by a rule of its own, for a port of its own.
+    let tables = |count: u16| -> Result<Tables> {
+        let rules = (1..=count).map(|number| {
+            let address = std::net::Ipv4Addr::from_bits(0x5000_0000 + (u32::from(number) << 8));
+            let net = Net::new(address.into(), 24).context("a network")?;
+            Ok(Rule {
+                action: Action::Allow,
+                to: vec![net],
+                except: Vec::new(),
+                ports: vec![Ports::one(TCP, number)],
+                name: String::new(),
+            })
+        });
+        Ok(compile(&rules.collect::<Result<Vec<_>>>()?)?)
+    };
+    for full in ["PREFIXES", "PORTS"] {
+        let mut ebpf = aya::EbpfLoader::new()
+            .map_max_entries("FLOWS", 1024)
+            .map_max_entries(full, 128)
+            .load(enforcer::kernel::object::embedded()?)?;
+        let mut maps = Maps::take(&mut ebpf)?;
+        maps.put_policy(POLICY, policy(1), &tables(10)?)?;
+        let before = (maps.list_policies()?, maps.list_tables()?);
+        ensure!(*before.1[&1] == tables(10)?, "{before:?}");
+        let error = maps.put_policy(POLICY, policy(2), &tables(200)?).err().context("it fits")?;
+        ensure!(error.to_string().contains(full), "{error}");
+        ensure!((maps.list_policies()?, maps.list_tables()?) == before, "something is left");
+    }
+    Ok(())
+}
