@@ -72,6 +72,7 @@ fn rule(epoch: u32, key: &FlowKey) -> u32 {
 
 /// An address as a number.
 #[inline(always)]
+#[expect(clippy::many_single_char_names, reason = "sixteen bytes in their order")]
 fn words(address: &[u8; 16]) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
     [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p])]

@@ -59,6 +59,9 @@ pub const ALLOW: i32 = -1;
 /// `TCX_DROP`.
 pub const DENY: i32 = 2;
 
+/// Entries of the policies' tables, fewer than those that ship: some tests fill them.
+const RULES: u32 = 1 << 16;
+
 /// Metadata of a frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Meta {
@@ -135,6 +138,8 @@ impl Rig {
             .map_max_entries("FLOWS", max)
             .map_max_entries("CHECKS_SOON", 2 * max)
             .map_max_entries("CHECKS_LATER", max)
+            .map_max_entries("PREFIXES", RULES)
+            .map_max_entries("PORTS", RULES)
             .load(object)?;
         for name in Hook::ALL.map(Hook::name).into_iter().chain(import::PROGRAMS) {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;

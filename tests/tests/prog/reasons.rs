@@ -1,5 +1,7 @@
 //! Each reason to deny has a frame that is denied for it: one counter up by one, one record.
 
+use std::{sync::Mutex, thread};
+
 use anyhow::Result;
 use enforcer_common::abi::{
     counter::Usage,
@@ -143,42 +145,52 @@ fn n8_each_reason_has_a_frame_a_counter_and_a_record() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
-    for reason in DropReason::ALL {
-        let case = case(*reason);
-        let mut rig =
-            Rig::with_flows(if *reason == DropReason::FlowTableFull { 16 } else { 4096 })?;
-        (case.before)(&mut rig)?;
-        let denied = |rig: &Rig| -> Result<Vec<_>> {
-            Ok(rig.counters()?.into_iter().filter(|(key, _)| key.reason != 0).collect())
-        };
-        assert_eq!(denied(&rig)?, [], "{reason:?}: nothing is denied beforehand");
-        rig.events()?;
+    // Each has an object of its own, and to load one takes a while.
+    let reasons = Mutex::new(DropReason::ALL.iter());
+    let next = || reasons.lock().ok()?.next().copied();
+    thread::scope(|scope| {
+        let run = || std::iter::from_fn(next).try_for_each(denied_for);
+        let threads = [(); 3].map(|()| scope.spawn(run));
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
 
-        let seen = rig.run(case.hook, &case.frame, case.meta)?;
-        assert_eq!(seen.code, DENY, "{reason:?}");
-        let counters = denied(&rig)?;
-        assert_eq!(counters.len(), 1, "{reason:?}: {counters:?}");
-        let (key, counter) = counters[0];
-        let name = DropReason::from_value(key.reason).map(DropReason::name);
-        assert_eq!(name, Some(reason.name()));
-        assert_eq!((key.owner, key.hook), (case.owner, case.hook as u8), "{reason:?}");
-        assert_eq!((counter.events, counter.packets), (1, 1), "{reason:?}");
-        assert_eq!(counter.bytes, case.frame.len() as u64, "{reason:?}");
+fn denied_for(reason: DropReason) -> Result<()> {
+    let case = case(reason);
+    let mut rig = Rig::with_flows(if reason == DropReason::FlowTableFull { 16 } else { 4096 })?;
+    (case.before)(&mut rig)?;
+    let denied = |rig: &Rig| -> Result<Vec<_>> {
+        Ok(rig.counters()?.into_iter().filter(|(key, _)| key.reason != 0).collect())
+    };
+    assert_eq!(denied(&rig)?, [], "{reason:?}: nothing is denied beforehand");
+    rig.events()?;
 
-        let events = rig.events()?;
-        if *reason == DropReason::NotAddressed {
-            assert_eq!((events.len(), counter.suppressed), (0, 1), "counted, never recorded");
-            continue;
-        }
-        assert_eq!((events.len(), counter.recorded), (1, 1), "{reason:?}");
-        let event = events[0];
-        assert_eq!(event.kind, EventKind::Denied as u16);
-        assert_eq!((event.reason, event.owner), (*reason as u16, case.owner), "{reason:?}");
-        assert_eq!((event.hook, event.ifindex), (case.hook as u8, case.meta.ifindex));
-        assert_eq!(event.ingress_ifindex, case.meta.ingress);
-        assert_eq!(event.frame_len as usize, case.frame.len());
-        assert_eq!(event.source_mac[..], case.frame[6..12]);
+    let seen = rig.run(case.hook, &case.frame, case.meta)?;
+    assert_eq!(seen.code, DENY, "{reason:?}");
+    let counters = denied(&rig)?;
+    assert_eq!(counters.len(), 1, "{reason:?}: {counters:?}");
+    let (key, counter) = counters[0];
+    let name = DropReason::from_value(key.reason).map(DropReason::name);
+    assert_eq!(name, Some(reason.name()));
+    assert_eq!((key.owner, key.hook), (case.owner, case.hook as u8), "{reason:?}");
+    assert_eq!((counter.events, counter.packets), (1, 1), "{reason:?}");
+    assert_eq!(counter.bytes, case.frame.len() as u64, "{reason:?}");
+
+    let events = rig.events()?;
+    if reason == DropReason::NotAddressed {
+        assert_eq!((events.len(), counter.suppressed), (0, 1), "counted, never recorded");
+        return Ok(());
     }
+    assert_eq!((events.len(), counter.recorded), (1, 1), "{reason:?}");
+    let event = events[0];
+    assert_eq!(event.kind, EventKind::Denied as u16);
+    assert_eq!((event.reason, event.owner), (reason as u16, case.owner), "{reason:?}");
+    assert_eq!((event.hook, event.ifindex), (case.hook as u8, case.meta.ifindex));
+    assert_eq!(event.ingress_ifindex, case.meta.ingress);
+    assert_eq!(event.frame_len as usize, case.frame.len());
+    assert_eq!(event.source_mac[..], case.frame[6..12]);
     Ok(())
 }
 
