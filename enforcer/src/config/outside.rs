@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use toml::Spanned;
+
 use super::{check, problem::Problems, raw::RawOutside};
 
 /// The label that marks guests when the config names none.
@@ -34,6 +36,18 @@ pub struct GuestLabel {
 }
 
 impl GuestLabel {
+    /// From `key` or `key=value`.
+    pub(super) fn parse(text: &Spanned<String>, problems: &mut Problems<'_>) -> Self {
+        let (key, value) = match text.get_ref().split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text.get_ref().as_str(), None),
+        };
+        if let Err(message) = check::label_key(key) {
+            problems.add(text.span(), message);
+        }
+        Self { key: key.to_owned(), value }
+    }
+
     /// Whether a container's labels have it.
     #[must_use]
     pub fn is_among(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -67,14 +81,7 @@ pub(super) fn outside(raw: RawOutside, problems: &mut Problems<'_>) -> Outside {
     let Some(labels) = raw.guest_labels else { return Outside { action, ..default } };
     let mut guest_labels = Vec::new();
     for text in labels {
-        let (key, value) = match text.get_ref().split_once('=') {
-            Some((key, value)) => (key, Some(value.to_owned())),
-            None => (text.get_ref().as_str(), None),
-        };
-        if let Err(message) = check::label_key(key) {
-            problems.add(text.span(), message);
-        }
-        let label = GuestLabel { key: key.to_owned(), value };
+        let label = GuestLabel::parse(&text, problems);
         if guest_labels.contains(&label) {
             problems.add(text.span(), "this label is listed twice; remove one");
         }

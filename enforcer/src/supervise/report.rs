@@ -14,7 +14,7 @@ use crate::{
         record::Subject,
     },
     config::Config,
-    control::{path::PacketPath, reconcile::State},
+    control::{numbers::undecided, path::PacketPath, reconcile::State},
     docker::inventory::EngineState,
     kernel::canary,
     model::{
@@ -69,6 +69,9 @@ impl Reporter {
         }
         for failure in &state.failures {
             health.note(HealthState::Degraded, failure.clone());
+        }
+        for problem in undecided(&state.desired) {
+            health.note(HealthState::Degraded, problem);
         }
         for problems in [&self.networks, &self.outside, &self.metrics] {
             for problem in problems.borrow().iter() {
