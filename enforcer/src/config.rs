@@ -4,6 +4,7 @@
 
 mod audit;
 mod check;
+pub mod describe;
 pub mod file;
 mod metrics;
 mod network;

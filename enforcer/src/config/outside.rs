@@ -1,7 +1,7 @@
 //! The `[outside]` table: which containers are guests wherever they are, and what becomes of those
 //! that step outside their policy.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use toml::Spanned;
 
@@ -52,6 +52,13 @@ impl GuestLabel {
     #[must_use]
     pub fn is_among(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(&self.key).is_some_and(|value| self.value.as_ref().is_none_or(|v| v == value))
+    }
+}
+
+impl fmt::Display for GuestLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        self.value.as_ref().map_or(Ok(()), |value| write!(f, "={value}"))
     }
 }
 
