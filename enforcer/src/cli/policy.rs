@@ -88,7 +88,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<Exit> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        all.iter().for_each(|one| print!("{}", text(one)));
+        for one in &all {
+            print!("{}", text(one));
+        }
     }
     Ok(Exit::Ok)
 }

@@ -28,6 +28,8 @@ pub struct Spec<'a> {
     pub network: &'a str,
     /// Labels, `KEY` or `KEY=VALUE`.
     pub labels: &'a [&'a str],
+    /// Legacy links, `CONTAINER:ALIAS`.
+    pub links: &'a [&'a str],
     /// Environment, `NAME=value`.
     pub environment: &'a [&'a str],
     /// Capabilities beyond the default ones.
@@ -72,6 +74,7 @@ impl Container {
             host_config: Some(HostConfig {
                 binds: Some(vec![format!("{}:/run/actor", dir.display())]),
                 network_mode: Some(spec.network.into()),
+                links: Some(strings(spec.links)),
                 cap_add: Some(strings(spec.capabilities)),
                 ..HostConfig::default()
             }),
