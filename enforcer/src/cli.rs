@@ -6,6 +6,7 @@ mod close;
 mod events;
 mod explain;
 mod lifecycle;
+mod policy;
 mod run;
 mod status;
 mod table;
@@ -55,6 +56,7 @@ Examples:
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
   enforcer explain --from G --to 192.0.2.7:443   say which rule allows or denies it
+  enforcer policy diff OLD NEW          say which rules come and go with another config file
   enforcer events --follow              show what happens, as it happens
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -63,7 +65,7 @@ Examples:
 
 Exit codes:
   0  done; for `status`: everything is enforced
-  1  something failed
+  1  something failed; for `policy diff`: there is a difference
   2  wrong usage, or the config file is refused
   3  this host lacks something that is needed; nothing was changed
   4  `status`: degraded; policy holds, but something is missing, the daemon for instance
@@ -93,6 +95,8 @@ enum Command {
     Status(StatusArgs),
     /// Say why a guest may, or may not, reach a destination: which rule decides, and what the others say.
     Explain(ExplainArgs),
+    /// Show what a config file lets guests reach, or what another one would change about it.
+    Policy(policy::PolicyArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
@@ -311,6 +315,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Policy(args) => policy::policy(&args),
         Command::Events(args) => events::events(&args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,

@@ -4,11 +4,13 @@
 
 mod audit;
 mod check;
+pub mod describe;
 pub mod file;
 mod metrics;
 mod network;
 mod otlp;
 mod outside;
+mod overrides;
 mod parse;
 mod policy;
 mod presets;
@@ -34,6 +36,7 @@ pub use self::{
     audit::Audit,
     metrics::MetricsAt,
     outside::{GuestLabel, Outside, OutsideAction},
+    overrides::{Guests, PolicyOverride},
     parse::parse,
     problem::{ConfigError, Problem},
 };
@@ -49,8 +52,10 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/enforcer";
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
 /// Size of the flow table when the config names none: 44 MB at once, 50 MB more when full.
 pub const DEFAULT_MAX_FLOWS: u32 = 1 << 18;
-/// Most guest networks: each has a policy for guests and one for hubs, and slot 0 stays empty.
-pub const MAX_NETWORKS: usize = (POLICY_SLOTS as usize - 1) / 2;
+/// Most policies, of all networks together: slot 0 stays empty.
+pub const MAX_POLICIES: usize = POLICY_SLOTS as usize - 1;
+/// Most guest networks: each has a policy for guests and one for hubs.
+pub const MAX_NETWORKS: usize = MAX_POLICIES / 2;
 
 /// Limits for each guest where the config names none.
 ///
@@ -157,6 +162,8 @@ pub struct GuestNetwork {
     pub subnet6: Option<(Ipv6Addr, u8)>,
     /// Name of the policy of its guests; `None`: they reach nothing but hubs.
     pub policy: Option<String>,
+    /// Guests with another one; the first that includes a guest counts.
+    pub overrides: Vec<PolicyOverride>,
     /// Services that guests may reach.
     pub hubs: Vec<HubRule>,
     /// Limits for each guest.

@@ -7,6 +7,7 @@ pub mod desired;
 pub mod digest;
 mod hold;
 pub mod live;
+pub mod numbers;
 pub mod outside;
 pub mod path;
 pub mod plan;

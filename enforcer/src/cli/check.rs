@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{CheckArgs, Exit};
 use crate::config::{
-    ClosedBy, Config, GuestNetwork, HubPlace, HubRule, MetricsAt,
+    ClosedBy, Config, GuestNetwork, Guests, HubPlace, HubRule, MetricsAt, PolicyOverride,
     file::{FileError, load},
 };
 
@@ -53,8 +53,14 @@ fn write_network(text: &mut String, name: &str, network: &GuestNetwork) -> std::
     writeln!(text, "  IPv4     {subnet}")?;
     let subnet6 = network.subnet6.map(|(address, prefix)| format!("{address}/{prefix}"));
     writeln!(text, "  IPv6     {}", subnet6.as_deref().unwrap_or("none"))?;
-    if network.hubs.is_empty() {
+    if network.hubs.is_empty() && network.policy.is_none() {
         writeln!(text, "  guests may reach nothing")?;
+    }
+    if let Some(policy) = &network.policy {
+        writeln!(text, "  guests may reach what policy {policy} says")?;
+    }
+    if !network.overrides.is_empty() {
+        writeln!(text, "  overrides for some of them: {}", network.overrides.len())?;
     }
     for hub in &network.hubs {
         writeln!(text, "  guests may reach {}", hub_text(hub))?;
@@ -95,6 +101,8 @@ fn as_json(config: &Config) -> serde_json::Value {
             "subnet": network.subnet4.map(|(at, prefix)| subnet(at.to_string(), prefix)),
             "gateway": network.gateway4,
             "subnet6": network.subnet6.map(|(at, prefix)| subnet(at.to_string(), prefix)),
+            "policy": network.policy,
+            "override": network.overrides.iter().map(override_json).collect::<Vec<_>>(),
             "hub": hubs,
             "quotas": {
                 "inbound_half_open": quotas.inbound_half_open,
@@ -137,6 +145,15 @@ fn hub_json(hub: &HubRule) -> serde_json::Value {
     value["port"] = json!(hub.port);
     value["protocol"] = json!(protocol(hub));
     value
+}
+
+fn override_json(one: &PolicyOverride) -> serde_json::Value {
+    let (key, value) = match &one.guests {
+        Guests::User(name) => ("user", name.clone()),
+        Guests::Group(name) => ("group", name.clone()),
+        Guests::Label(label) => ("label", label.to_string()),
+    };
+    json!({key: value, "policy": one.policy})
 }
 
 fn error_as_json(error: &FileError) -> serde_json::Value {

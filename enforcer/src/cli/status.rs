@@ -106,6 +106,7 @@ fn endpoints(report: &StatusReport) -> String {
             endpoint.network.clone(),
             endpoint.interface.clone(),
             endpoint.role.clone(),
+            endpoint.policy.clone(),
             endpoint.mac.clone(),
             endpoint.addresses.join(" "),
             format!("{inbound_established}+{inbound_half_open}"),
@@ -113,8 +114,18 @@ fn endpoints(report: &StatusReport) -> String {
             closing.to_string(),
         ]
     });
-    let head =
-        ["container", "network", "interface", "role", "mac", "addresses", "in", "out", "closing"];
+    let head = [
+        "container",
+        "network",
+        "interface",
+        "role",
+        "policy",
+        "mac",
+        "addresses",
+        "in",
+        "out",
+        "closing",
+    ];
     table("Endpoints (flows in and out: established+half-open)", head, rows)
 }
 
@@ -180,7 +191,7 @@ mod tests {
         for words in [
             "degraded\n  because the engine does not answer\n",
             "Networks: none",
-            "jupyter-ada  -        veth1      guest  -    172.30.0.2  3+0  0+0  0",
+            "jupyter-ada  -        veth1      guest  -       -    172.30.0.2  3+0  0+0  0",
             "NO\n",
             "before programs: closed by bridge (dropped: 4 input)\n",
         ] {

@@ -65,6 +65,7 @@ pub(super) fn network(
         gateway4,
         subnet6,
         policy: None,
+        overrides: Vec::new(),
         hubs: Vec::new(),
         quotas: quotas(name, &raw.quotas, max_flows, problems),
     };

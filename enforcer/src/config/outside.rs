@@ -1,7 +1,9 @@
 //! The `[outside]` table: which containers are guests wherever they are, and what becomes of those
 //! that step outside their policy.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
+
+use toml::Spanned;
 
 use super::{check, problem::Problems, raw::RawOutside};
 
@@ -34,10 +36,29 @@ pub struct GuestLabel {
 }
 
 impl GuestLabel {
+    /// From `key` or `key=value`.
+    pub(super) fn parse(text: &Spanned<String>, problems: &mut Problems<'_>) -> Self {
+        let (key, value) = match text.get_ref().split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text.get_ref().as_str(), None),
+        };
+        if let Err(message) = check::label_key(key) {
+            problems.add(text.span(), message);
+        }
+        Self { key: key.to_owned(), value }
+    }
+
     /// Whether a container's labels have it.
     #[must_use]
     pub fn is_among(&self, labels: &BTreeMap<String, String>) -> bool {
         labels.get(&self.key).is_some_and(|value| self.value.as_ref().is_none_or(|v| v == value))
+    }
+}
+
+impl fmt::Display for GuestLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        self.value.as_ref().map_or(Ok(()), |value| write!(f, "={value}"))
     }
 }
 
@@ -67,14 +88,7 @@ pub(super) fn outside(raw: RawOutside, problems: &mut Problems<'_>) -> Outside {
     let Some(labels) = raw.guest_labels else { return Outside { action, ..default } };
     let mut guest_labels = Vec::new();
     for text in labels {
-        let (key, value) = match text.get_ref().split_once('=') {
-            Some((key, value)) => (key, Some(value.to_owned())),
-            None => (text.get_ref().as_str(), None),
-        };
-        if let Err(message) = check::label_key(key) {
-            problems.add(text.span(), message);
-        }
-        let label = GuestLabel { key: key.to_owned(), value };
+        let label = GuestLabel::parse(&text, problems);
         if guest_labels.contains(&label) {
             problems.add(text.span(), "this label is listed twice; remove one");
         }

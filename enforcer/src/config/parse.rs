@@ -6,8 +6,8 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, GuestNetwork, MAX_NETWORKS, Policy, audit, check, metrics,
-    network, outside, policy,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, GuestNetwork, MAX_NETWORKS, MAX_POLICIES, Policy, audit,
+    check, metrics, network, outside, overrides, policy,
     problem::Problems,
     raw::{Bits, RawConfig},
 };
@@ -57,14 +57,26 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         .collect();
     let mut networks = BTreeMap::new();
     let mut spans = BTreeMap::new();
+    let mut slots = 0;
     for (name, raw) in raw.networks {
+        let mut raw = raw;
         let policy = policy::known(raw.policy.as_ref(), &policies, &mut problems);
+        let raw_overrides = std::mem::take(&mut raw.overrides);
+        let overrides = overrides::overrides(raw_overrides, &policies, &mut problems);
         let network = network::network(&name, raw, max_flows, &mut problems);
-        let network = GuestNetwork { policy, ..network };
+        let network = GuestNetwork { policy, overrides, ..network };
+        slots += 2 + network.other_policies().len();
         spans.insert(name.get_ref().clone(), name.span());
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
+    if slots > MAX_POLICIES {
+        let message = format!(
+            "{slots} policies: each network has two, and one for each policy that its overrides name; at most \
+             {MAX_POLICIES}"
+        );
+        problems.add(0..0, message);
+    }
     let config = Config {
         digest: of_text(text),
         docker_socket,

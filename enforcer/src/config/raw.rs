@@ -92,6 +92,8 @@ pub(super) struct RawNetwork {
     pub(super) gateway: Option<Spanned<String>>,
     pub(super) subnet6: Option<Spanned<String>>,
     pub(super) policy: Option<Spanned<String>>,
+    #[serde(rename = "override")]
+    pub(super) overrides: Vec<Spanned<RawOverride>>,
     pub(super) hub: Vec<Spanned<RawHub>>,
     pub(super) quotas: RawQuotas,
 }
@@ -105,6 +107,16 @@ pub(super) struct RawHub {
     pub(super) container: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) protocol: Option<Spanned<String>>,
+}
+
+/// `[[networks.NAME.override]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOverride {
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) group: Option<Spanned<String>>,
+    pub(super) label: Option<Spanned<String>>,
+    pub(super) policy: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME.quotas]`.

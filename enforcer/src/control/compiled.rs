@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     model::desired::Desired,
     policy::{
-        compile::{Tables, compile},
+        compile::{Tables, TooLarge, compile},
         rule::Rule,
     },
 };
 
 /// Tables of the rules that were wanted last: most wake-ups change none of them.
 #[derive(Debug, Default)]
-pub struct Compiled(HashMap<Vec<Rule>, Arc<Tables>>);
+pub struct Compiled(HashMap<Vec<Rule>, Result<Arc<Tables>, TooLarge>>);
 
 impl Compiled {
     /// Gives every policy its tables. One that is too large opens nothing, which the answer says for people;
@@ -23,12 +23,12 @@ impl Compiled {
         for policy in desired.policies.values_mut() {
             let known = self.0.get(&policy.rules).cloned();
             let known = known.or_else(|| last.remove(&policy.rules));
-            let tables = known.map_or_else(|| compile(&policy.rules).map(Arc::new), Ok);
+            let tables = known.unwrap_or_else(|| compile(&policy.rules).map(Arc::new));
+            self.0.insert(policy.rules.clone(), tables.clone());
             policy.tables = tables.unwrap_or_else(|error| {
                 problems.push(format!("policy {} allows nothing: {error}", policy.name));
                 Arc::default()
             });
-            self.0.insert(policy.rules.clone(), Arc::clone(&policy.tables));
         }
         problems
     }
@@ -85,8 +85,10 @@ mod tests {
         let range = Ports { protocol: TCP, first: 1, last: 65_534 };
         let many: Vec<Rule> = (0..10_000).map(|number| rule(number, range)).collect();
         let mut desired = wanted(&many);
-        let problems = Compiled::default().fill(&mut desired);
+        let mut compiled = Compiled::default();
+        let problems = compiled.fill(&mut desired);
         assert!(problems[0].starts_with("policy guests/guest allows nothing: "), "{problems:?}");
+        assert_eq!((problems.len(), compiled.fill(&mut desired)), (2, problems), "again each time");
         assert!(desired.policies.values().all(|policy| *policy.tables == Tables::default()));
     }
 }

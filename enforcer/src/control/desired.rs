@@ -12,11 +12,12 @@ use std::{
 use enforcer_common::{
     abi::{
         endpoint::{Hub, HubKey, Role},
-        policy::{POLICY_SLOTS, Quotas},
+        policy::Quotas,
     },
     packet,
 };
 
+use super::numbers::{Numbers, numbers};
 use crate::{
     config::{Config, GuestNetwork, HubPlace, HubRule, Place, Policy, PolicyRule},
     model::{
@@ -75,7 +76,9 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
     }
     let mut desired = Desired { closure, ..Desired::default() };
     let own = own(config, inventory, links);
-    for (index, (name, guest_network)) in (0u32..).zip(&config.networks) {
+    let numbers = numbers(config);
+    for (name, guest_network) in &config.networks {
+        let Some(numbers) = numbers.get(name) else { continue };
         let Some(bridge) = bridge_of(guest_network) else { continue };
         let docker = inventory
             .networks
@@ -85,6 +88,7 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
             name,
             config: guest_network,
             policies: &config.policies,
+            numbers,
             own: &own,
             bridge,
             docker,
@@ -92,7 +96,7 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
             links,
             facts,
         };
-        scope.fill(&mut desired, index);
+        scope.fill(&mut desired);
     }
     desired.early = links
         .values()
@@ -103,17 +107,12 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
     desired
 }
 
-/// Numbers of the policies of a network's guests and of its hubs, by its place in the config. A
-/// number that the map has no slot for is 0, which allows nothing.
-pub(super) const fn policy_numbers(index: u32) -> (u32, u32) {
-    if 2 * index + 2 < POLICY_SLOTS { (2 * index + 1, 2 * index + 2) } else { (0, 0) }
-}
-
 /// One guest network and all that bears on it.
 struct Scope<'a> {
     name: &'a str,
     config: &'a GuestNetwork,
     policies: &'a BTreeMap<String, Policy>,
+    numbers: &'a Numbers,
     own: &'a [Net],
     bridge: &'a Link,
     docker: Option<&'a DockerNetwork>,
@@ -123,16 +122,21 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn fill(&self, desired: &mut Desired, index: u32) {
+    fn fill(&self, desired: &mut Desired) {
         let network = self.network();
-        let (guest_policy, hub_policy) = policy_numbers(index);
-        for (number, role, quotas) in [
-            (guest_policy, "guest", self.config.quotas),
-            (hub_policy, "hub", hub_quotas(self.config.quotas)),
-        ] {
+        let Numbers { guest, hub, others } = self.numbers;
+        let (own, quotas) = (self.config.policy.as_deref(), self.config.quotas);
+        let others = others.iter().map(|(policy, number)| {
+            (*number, format!("guest/{policy}"), Some(policy.as_str()), quotas)
+        });
+        let policies = [
+            (*guest, "guest".to_owned(), own, quotas),
+            (*hub, "hub".to_owned(), own, hub_quotas(quotas)),
+        ];
+        for (number, who, policy, quotas) in policies.into_iter().chain(others) {
             if number != 0 {
-                let rules = self.rules(&network);
-                let name = format!("{}/{role}", self.name);
+                let rules = self.rules(&network, policy);
+                let name = format!("{}/{who}", self.name);
                 desired.policies.insert(
                     number,
                     DesiredPolicy { name, quotas, rules, ..DesiredPolicy::default() },
@@ -144,8 +148,13 @@ impl Scope<'_> {
         }
         for (ifindex, mut endpoint) in self.endpoints() {
             endpoint.policy = match endpoint.role {
-                Role::Guest => guest_policy,
-                Role::Hub => hub_policy,
+                Role::Guest => {
+                    let container = endpoint.container.as_ref();
+                    let container = container.and_then(|id| self.inventory.containers.get(id));
+                    let provenance = container.map(|container| &*container.provenance);
+                    self.numbers.of_guest(self.config, provenance)
+                }
+                Role::Hub => *hub,
                 Role::Unknown | Role::Other => 0,
             };
             desired.endpoints.insert(ifindex, endpoint);
@@ -205,8 +214,8 @@ impl Scope<'_> {
             .collect()
     }
 
-    /// What guests and hubs of this network may reach: its hubs, and then what its policy says.
-    fn rules(&self, network: &DesiredNetwork) -> Vec<Rule> {
+    /// What guests and hubs of this network may reach under a policy: its hubs, and then what the policy says.
+    fn rules(&self, network: &DesiredNetwork, policy: Option<&str>) -> Vec<Rule> {
         let mut rules = Vec::new();
         for hub in &self.config.hubs {
             let addresses: Vec<IpAddr> = match &hub.at {
@@ -220,8 +229,7 @@ impl Scope<'_> {
             };
             rules.push(hub_rule(hub, addresses));
         }
-        let policy = self.config.policy.as_ref().and_then(|name| self.policies.get(name));
-        if let Some(policy) = policy {
+        if let Some(policy) = policy.and_then(|name| self.policies.get(name)) {
             rules.extend(policy_rules(policy, &gateways(network), self.own));
         }
         rules

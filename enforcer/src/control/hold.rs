@@ -14,7 +14,10 @@ use enforcer_common::abi::{
     event::Hook,
 };
 
-use super::desired::{abi_ip, policy_numbers};
+use super::{
+    desired::abi_ip,
+    numbers::{Numbers, numbers},
+};
 use crate::{
     config::{Config, GuestNetwork, HubPlace},
     model::{
@@ -25,40 +28,84 @@ use crate::{
     policy::rule::Net,
 };
 
-/// Puts what the kernel holds in place of what nobody has told yet.
-pub fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, observed: &Observed) {
-    for (index, (name, network)) in (0u32..).zip(&config.networks) {
-        let Some(bridge) = desired.networks.iter().find(|(_, n)| n.name == *name).map(|(i, _)| *i)
-        else {
-            continue;
-        };
-        // Docker names all of its networks at once, but may be slow to tell about one of them.
-        let silent = !inventory.networks.values().any(|told| told.bridge == network.bridge);
-        if silent {
+/// Puts what the kernel holds in the place of networks and hubs that nobody has told of yet.
+pub fn networks(
+    desired: &mut Desired,
+    config: &Config,
+    inventory: &Inventory,
+    observed: &Observed,
+) {
+    let numbers = numbers(config);
+    for (name, network) in &config.networks {
+        let Some(bridge) = bridge_of(name, desired) else { continue };
+        if is_silent(inventory, network) {
             hold_network(desired, network, bridge, observed);
-            hold_hubs(desired, network, (index, bridge), observed);
+            hold_hubs(desired, network, &numbers[name], bridge, observed);
         }
+    }
+}
+
+/// And in the place of endpoints. Which rules a guest had is told by its policy's tables, so that those of
+/// `desired` must be there.
+pub fn endpoints(
+    desired: &mut Desired,
+    config: &Config,
+    inventory: &Inventory,
+    observed: &Observed,
+) {
+    let numbers = numbers(config);
+    for (name, network) in &config.networks {
+        let Some(bridge) = bridge_of(name, desired) else { continue };
+        let (silent, numbers) = (is_silent(inventory, network), &numbers[name]);
         let has_hubs = network.hubs.iter().any(|hub| matches!(hub.at, HubPlace::Container(_)));
-        let (guest_policy, hub_policy) = policy_numbers(index);
-        for (ifindex, endpoint) in &mut desired.endpoints {
+        let mut kept_ones = Vec::new();
+        for (ifindex, endpoint) in &desired.endpoints {
             let held = observed.endpoints.get(ifindex).filter(|held| {
                 (held.network, endpoint.network) == (bridge, bridge)
                     && observed.held.contains(&(*ifindex, Hook::FromGuest))
             });
             let Some(held) = held else { continue };
+            let of_held = || {
+                let provenance = inventory.containers.get(&container_id(&held.container));
+                let provenance = provenance.map(|container| &*container.provenance);
+                match numbers.of_guest(network, provenance) {
+                    0 => numbers.of_held(held.policy, desired, observed),
+                    number => number,
+                }
+            };
             let (role, policy) = match Role::from_value(held.role) {
-                Role::Guest => (Role::Guest, guest_policy),
-                Role::Hub if has_hubs => (Role::Hub, hub_policy),
+                Role::Guest => (Role::Guest, of_held()),
+                Role::Hub if has_hubs => (Role::Hub, numbers.hub),
                 Role::Hub | Role::Unknown | Role::Other => continue,
             };
             if silent || is_expected(inventory, &network.bridge, held, endpoint) {
-                *endpoint = DesiredEndpoint { policy, role, ..kept(held, endpoint, observed) };
+                let mut kept = DesiredEndpoint { policy, role, ..kept(held, endpoint, observed) };
                 if network.subnet6.is_none() {
-                    endpoint.ipv6 = None;
+                    kept.ipv6 = None;
                 }
+                kept_ones.push((*ifindex, kept));
+            } else if is_undecided(endpoint, held) && role == Role::Guest {
+                kept_ones.push((*ifindex, DesiredEndpoint { policy, ..endpoint.clone() }));
             }
         }
+        desired.endpoints.extend(kept_ones);
     }
+}
+
+/// Whose policy nobody can tell, of the same container as before.
+fn is_undecided(endpoint: &DesiredEndpoint, held: &Endpoint) -> bool {
+    endpoint.role == Role::Guest
+        && endpoint.policy == 0
+        && endpoint.container.as_ref() == Some(&container_id(&held.container))
+}
+
+fn bridge_of(name: &str, desired: &Desired) -> Option<u32> {
+    desired.networks.iter().find(|(_, network)| network.name == name).map(|(ifindex, _)| *ifindex)
+}
+
+/// Docker names all of its networks at once, but may be slow to tell about one of them.
+fn is_silent(inventory: &Inventory, network: &GuestNetwork) -> bool {
+    !inventory.networks.values().any(|told| told.bridge == network.bridge)
 }
 
 /// Docker names the container as one of this network, but has not told its network namespace yet.
@@ -119,11 +166,11 @@ fn hold_network(desired: &mut Desired, config: &GuestNetwork, bridge: u32, obser
 fn hold_hubs(
     desired: &mut Desired,
     config: &GuestNetwork,
-    (index, bridge): (u32, u32),
+    numbers: &Numbers,
+    bridge: u32,
     observed: &Observed,
 ) {
     let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
-    let (guest_policy, hub_policy) = policy_numbers(index);
     for (index, hub) in config.hubs.iter().enumerate() {
         if !matches!(hub.at, HubPlace::Container(_)) {
             continue;
@@ -136,9 +183,9 @@ fn hold_hubs(
         };
         let addresses = held().map(|(key, _)| Net::host(abi_ip(key.address, key.family)));
         let kept: Vec<Net> = addresses.filter(was_open).collect();
-        for number in [guest_policy, hub_policy] {
+        for number in [numbers.guest, numbers.hub].iter().chain(numbers.others.values()) {
             // A policy begins with its hubs, in the order of the config.
-            let rule = desired.policies.get_mut(&number).and_then(|p| p.rules.get_mut(index));
+            let rule = desired.policies.get_mut(number).and_then(|p| p.rules.get_mut(index));
             if let Some(rule) = rule {
                 rule.to.extend(
                     kept.iter().filter(|to| !rule.to.contains(to)).copied().collect::<Vec<_>>(),

@@ -180,12 +180,13 @@ impl Reconciler {
         let (found, missing) = memory.cgroups(&config, &inventory);
         let mut desired = desired::desired(&config, &inventory, &links, &facts);
         memory.runs += 1;
-        let mut too_large = Vec::new();
+        let mut problems = Vec::new();
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
-                hold::hold(&mut desired, &config, &inventory, &observed);
+                hold::networks(&mut desired, &config, &inventory, &observed);
+                problems = memory.compiled.fill(&mut desired);
+                hold::endpoints(&mut desired, &config, &inventory, &observed);
                 cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);
-                too_large = memory.compiled.fill(&mut desired);
                 if memory.runs > 1 {
                     self.publish(memory, &desired, &observed, Vec::new(), None);
                 }
@@ -197,7 +198,7 @@ impl Reconciler {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot observe");
             (Observed::default(), vec![error.to_string()])
         });
-        failures.append(&mut too_large);
+        failures.append(&mut problems);
         let incomplete = self.tell_unseen(memory, &desired, &missing);
         let unidentified = desired.endpoints.values().any(|e| e.role == Role::Unknown);
         self.publish(memory, &desired, &observed, failures, Some(config));

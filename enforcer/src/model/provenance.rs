@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 /// What the creator of a container said of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Provenance {
+    /// Whether what its creator said has been told apart from what its image says; else nothing of it is known.
+    pub is_told: bool,
     /// The user that it was started for.
     pub user: Option<String>,
     /// The user's group.
@@ -55,7 +57,8 @@ impl Provenance {
             };
             labelled.or_else(set).filter(|value| !value.is_empty())
         };
-        Self { user: said(USER), group: said(GROUP), server: said(SERVER), image, labels }
+        let (user, group, server) = (said(USER), said(GROUP), said(SERVER));
+        Self { is_told: true, user, group, server, image, labels }
     }
 }
 

@@ -137,6 +137,10 @@ pub struct EndpointStatus {
     pub ifindex: u32,
     /// `guest`, `hub`, `other` or `unknown`.
     pub role: String,
+    /// Name of the policy that it is held to: network, role and, of an override, the policy's own; empty: none, and
+    /// everything is denied.
+    #[serde(default)]
+    pub policy: String,
     /// MAC address of the container's interface.
     pub mac: String,
     /// Its addresses.

@@ -14,7 +14,7 @@ use crate::{
         record::Subject,
     },
     config::Config,
-    control::{path::PacketPath, reconcile::State},
+    control::{numbers::undecided, path::PacketPath, reconcile::State},
     docker::inventory::EngineState,
     kernel::canary,
     model::{
@@ -69,6 +69,9 @@ impl Reporter {
         }
         for failure in &state.failures {
             health.note(HealthState::Degraded, failure.clone());
+        }
+        for problem in undecided(&state.desired) {
+            health.note(HealthState::Degraded, problem);
         }
         for problems in [&self.networks, &self.outside, &self.metrics] {
             for problem in problems.borrow().iter() {
@@ -220,6 +223,7 @@ impl Reporter {
             let role = held.map_or(Role::Unknown, |held| Role::from_value(held.role));
             let usage = held.and_then(|held| usage.get(&held.id)).copied().unwrap_or_default();
             let network = view.state.desired.networks.get(&endpoint.network);
+            let policy = held.and_then(|held| view.state.desired.policies.get(&held.policy));
             let ipv4 = endpoint.ipv4.map(|address| address.to_string());
             let ipv6 = endpoint.ipv6.map(|address| address.to_string());
             EndpointStatus {
@@ -228,6 +232,7 @@ impl Reporter {
                 interface: view.name(*ifindex),
                 ifindex: *ifindex,
                 role: role_name(role).to_owned(),
+                policy: policy.map(|policy| policy.name.clone()).unwrap_or_default(),
                 mac: mac(endpoint.mac),
                 cgroup: held.map_or(0, |held| view.cgroup_of(held.id)),
                 addresses: ipv4.into_iter().chain(ipv6).collect(),

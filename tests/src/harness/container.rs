@@ -4,8 +4,10 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bollard::{
-    models::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
-    query_parameters::{CreateContainerOptions, KillContainerOptions},
+    models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HostConfig},
+    query_parameters::{
+        CommitContainerOptionsBuilder, CreateContainerOptions, KillContainerOptions,
+    },
 };
 
 use super::{
@@ -20,10 +22,14 @@ use super::{
 pub struct Spec<'a> {
     /// Its name.
     pub name: &'a str,
+    /// Its image; empty: the guests'.
+    pub image: &'a str,
     /// Docker's network mode.
     pub network: &'a str,
-    /// Labels without a value.
+    /// Labels, `KEY` or `KEY=VALUE`.
     pub labels: &'a [&'a str],
+    /// Legacy links, `CONTAINER:ALIAS`.
+    pub links: &'a [&'a str],
     /// Environment, `NAME=value`.
     pub environment: &'a [&'a str],
     /// Capabilities beyond the default ones.
@@ -58,17 +64,17 @@ impl Container {
         let strings = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
         let actor = ["/actor", "/run/actor/actor.sock"];
         let entrypoint = if spec.entrypoint.is_empty() { &actor } else { spec.entrypoint };
-        let labels: HashMap<_, _> =
-            spec.labels.iter().map(|label| ((*label).to_owned(), String::new())).collect();
+        let image = if spec.image.is_empty() { image::NAME } else { spec.image };
         let body = ContainerCreateBody {
-            image: Some(image::NAME.into()),
+            image: Some(image.into()),
             entrypoint: Some(strings(entrypoint)),
-            labels: Some(labels),
+            labels: Some(labels(spec.labels)),
             env: Some(strings(spec.environment)),
             stop_signal: Some("SIGKILL".into()),
             host_config: Some(HostConfig {
                 binds: Some(vec![format!("{}:/run/actor", dir.display())]),
                 network_mode: Some(spec.network.into()),
+                links: Some(strings(spec.links)),
                 cap_add: Some(strings(spec.capabilities)),
                 ..HostConfig::default()
             }),
@@ -94,6 +100,17 @@ impl Container {
         docker
             .call(|client| client.start_container(name, None))
             .with_context(|| format!("start {name}"))
+    }
+
+    /// Makes an image of it that has labels of its own.
+    pub fn commit(&self, docker: &Dockerd, image: &str, own: &[&str]) -> Result<()> {
+        let options =
+            CommitContainerOptionsBuilder::new().container(&self.name).repo(image).build();
+        let config = ContainerConfig { labels: Some(labels(own)), ..ContainerConfig::default() };
+        docker
+            .call(|client| client.commit_container(options, config))
+            .with_context(|| format!("commit {}", self.name))?;
+        Ok(())
     }
 
     /// The actor in it, once it answers.
@@ -146,4 +163,13 @@ fn time_of_day(text: &str) -> Result<Duration> {
     let mut parts = time.with_context(|| format!("no time: {text}"))?.split(':');
     let mut next = || parts.next().unwrap_or_default().parse::<f64>();
     Ok(Duration::from_secs_f64(next()? * 3600.0 + next()? * 60.0 + next()?))
+}
+
+/// From `KEY` and `KEY=VALUE`.
+fn labels(texts: &[&str]) -> HashMap<String, String> {
+    let label = |text: &&str| {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        (key.to_owned(), value.to_owned())
+    };
+    texts.iter().map(label).collect()
 }

@@ -14,15 +14,21 @@ use enforcer_tests::{
         enforcer::{Enforcer, Settings},
         guest::Guest,
         netns::{Namespace, run_beside},
+        proof::rise,
         residue::Snapshot,
         run::wait_for,
-        topology::{Base, GATEWAY, HUB_PORT, NETWORK, NOTEBOOK_PORT, Rig, WORLD},
+        topology::{
+            Base, GATEWAY, HUB_PORT, NETWORK, NOTEBOOK_PORT, PUBLISHED_PORT, Rig, UPLINK, WORLD,
+        },
     },
     hex,
     protocol::{Connected, Filter, Received, Request, Send, Sent, Serve},
 };
 
-use crate::shared::{self, Shared};
+use crate::{
+    flood::finish,
+    shared::{self, Shared},
+};
 
 const MARKER: &[u8] = b"EF@engine";
 const REFUSED_MS: u64 = 250;
@@ -224,6 +230,62 @@ fn d19_userns_remap_is_supported() -> Result<()> {
     daemon.stop()?;
     rig.stop()?;
     before.ensure_nothing_new()
+}
+
+/// Docker writes no rules at all: no isolation, nothing against a neighbour who routes to a guest. Everything
+/// holds as with them.
+#[test]
+fn d11_d13_without_docker_s_own_rules_guests_are_policed_all_the_same() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let before = Snapshot::take();
+    let rig = Base::start(Options { iptables: false, ..Options::default() })?.with_guests()?;
+    let by_route = |timeout_ms: u64| -> Result<bool> {
+        Ok(rig.world.actor.connect(rig.a.at(22), timeout_ms)?.errno.is_none())
+    };
+    ensure!(by_route(2000)?, "nobody polices, and the world does not reach A by its route");
+    let daemon = Enforcer::start_beside(&rig, &Settings::default())?;
+    for guest in [&rig.a, &rig.b] {
+        daemon.wait_identified(&rig.host, &guest.name, "guest")?;
+    }
+    is_policed(&rig)?;
+    let counts = daemon.counts(&rig.host)?;
+    let captures = Captures::start(
+        &[(Point::Peer, &rig.a.actor, "eth0")],
+        &Filter { port: Some(22), ..Filter::default() },
+    )?;
+    ensure!(!by_route(REFUSED_MS)?, "the world reaches A by its route");
+    let seen = captures.end()?[&Point::Peer].count;
+    ensure!(seen == 0, "A saw {seen} frames");
+    let denied = rise(&counts, &daemon.counts(&rig.host)?);
+    ensure!(denied.get("not_published").is_some_and(|denied| denied.events > 0), "{denied:?}");
+    let published = rig.world.actor.connect((UPLINK, PUBLISHED_PORT), 2000)?;
+    ensure!(published.errno.is_none(), "a published port does not answer: {published:?}");
+    finish(rig, daemon, &before)
+}
+
+/// D17: a link tells a guest its neighbour's name, and opens no way to it.
+#[test]
+fn d17_a_linked_guest_does_not_reach_its_neighbour() -> Result<()> {
+    shared::with(|shared| {
+        let rig = &shared.rig;
+        let link = format!("{}:neighbour", rig.b.name);
+        let spec = Spec { name: "linked", network: NETWORK, links: &[&link], ..Spec::default() };
+        let linked = Container::start(&rig.run, &rig.docker, &spec)?;
+        shared.daemon.wait_identified(&rig.host, spec.name, "guest")?;
+        let actor = linked.actor()?;
+        let filter = Filter { port: Some(22), ..Filter::default() };
+        let captures = Captures::start(&[(Point::Peer, &rig.b.actor, "eth0")], &filter)?;
+        let answer = actor.connect(rig.b.at(22), REFUSED_MS)?;
+        ensure!(answer.errno.is_some(), "B answered: {answer:?}");
+        let seen = captures.end()?[&Point::Peer].count;
+        ensure!(seen == 0, "B saw {seen} frames");
+        let hub = actor.connect((GATEWAY, HUB_PORT), 2000)?;
+        ensure!(hub.errno.is_none(), "the hub does not answer: {hub:?}");
+        rig.docker.remove(spec.name)?;
+        shared.ensure_legal()
+    })
 }
 
 #[test]

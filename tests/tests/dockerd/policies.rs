@@ -10,18 +10,22 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
     harness::{
+        client::Actor,
+        container::{Container, Spec},
         dockerd::Options,
         enforcer::{Enforcer, Settings},
         residue::Snapshot,
         run::wait_for,
-        topology::{Base, GATEWAY, GATEWAY6, HUB_BANNER, HUB_PORT, Rig, SUBNET6, UPLINK, WORLD6},
+        topology::{
+            Base, GATEWAY, GATEWAY6, HUB_BANNER, HUB_PORT, NETWORK, Rig, SUBNET6, UPLINK, WORLD6,
+        },
     },
     policy_cases::{Case, POLICY, cases},
     protocol::{Exchanged, Request, Serve},
 };
 use serde_json::Value;
 
-use crate::flood::finish;
+use crate::flood::{finish, start};
 
 const SILENCE_MS: u64 = 250;
 const TCP: u8 = 6;
@@ -74,6 +78,61 @@ fn n1_guests_reach_what_the_rules_of_their_policy_say() -> Result<()> {
     reload(&daemon, &rig, &closed)?;
     let left = opened(&mut some())?;
     ensure!(left.is_empty(), "closed again: {left:?}");
+    finish(rig, daemon, &residue)
+}
+
+/// N1: an override is for a guest of whom its creator said so. What its image says puts nobody in a group; and
+/// a daemon that takes over leaves everybody with what they had.
+#[test]
+fn n1_an_override_is_for_those_whom_their_creator_named() -> Result<()> {
+    const STAFF: &str = "enforcer.group=staff";
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let (rig, daemon) = start(&Settings::default())?;
+    let plain = fs::read_to_string(daemon.config())?;
+    let text = format!(
+        "{plain}\n[policies.staff]\n[[policies.staff.allow]]\nhost = true\nport = 22\n\
+         [[networks.guests.override]]\ngroup = \"staff\"\npolicy = \"staff\"\n"
+    );
+    reload(&daemon, &rig, &text)?;
+    let spec = Spec { network: NETWORK, ..Spec::default() };
+    let begin = |spec: &Spec<'_>| -> Result<(Container, Actor)> {
+        let container = Container::start(&rig.run, &rig.docker, spec)?;
+        daemon.wait_identified(&rig.host, spec.name, "guest")?;
+        let actor = container.actor()?;
+        Ok((container, actor))
+    };
+    let (staff, by_staff) = begin(&Spec { name: "staff", labels: &[STAFF], ..spec })?;
+    staff.commit(&rig.docker, "claims", &[STAFF])?;
+    let (_claimant, by_claimant) = begin(&Spec { name: "claimant", image: "claims", ..spec })?;
+    let open = |actor: &Actor, port: u16| -> Result<bool> {
+        Ok(actor.connect((GATEWAY, port), SILENCE_MS)?.errno.is_none())
+    };
+    let holds = |staff_reaches: bool| -> Result<()> {
+        for (who, actor, reaches) in [
+            ("staff", &by_staff, staff_reaches),
+            ("claimant", &by_claimant, false),
+            ("a", &rig.a.actor, false),
+        ] {
+            ensure!(open(actor, HUB_PORT)?, "{who} does not reach the hub");
+            ensure!(open(actor, 22)? == reaches, "{who} at port 22: not {reaches}");
+        }
+        Ok(())
+    };
+    holds(true)?;
+    let asked = ["--from", "staff", "--to", &format!("{GATEWAY}:22"), "--json"];
+    let (code, said) = daemon.verb(&rig.host, "explain", &asked)?;
+    let told: Value = serde_json::from_str(&said)?;
+    ensure!(code == 0 && told["policy"] == "guests/guest/staff", "{code}: {said}");
+    let daemon = daemon.restart(&rig.host, crate::flood::binary()?)?;
+    wait_for("the guests", Duration::from_secs(10), || Ok(holds(true).ok()))?;
+    reload(&daemon, &rig, &plain)?;
+    holds(false)?;
+    for name in ["staff", "claimant"] {
+        rig.docker.remove(name)?;
+    }
     finish(rig, daemon, &residue)
 }
 

@@ -147,6 +147,7 @@ fn samples() -> Vec<Body> {
         container: Some("abc".to_owned()),
         name: "ann".to_owned(),
         provenance: std::sync::Arc::new(Provenance {
+            is_told: true,
             user: Some("ann".to_owned()),
             group: Some("staff".to_owned()),
             server: Some("lab".to_owned()),

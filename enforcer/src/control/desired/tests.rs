@@ -26,6 +26,7 @@ fn config() -> Config {
         gateway4: None,
         subnet6: None,
         policy: None,
+        overrides: Vec::new(),
         hubs: vec![hub(HubPlace::Gateway), hub(HubPlace::Container("hub".to_owned()))],
         quotas: Quotas { inbound_established: 10, closing: u32::MAX, ..Quotas::default() },
     };

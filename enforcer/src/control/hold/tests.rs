@@ -9,11 +9,12 @@ use enforcer_common::abi::{
 
 use super::*;
 use crate::{
-    config::{GuestNetwork, HubRule},
-    control::desired::hub_rule,
+    config::{GuestNetwork, Guests, HubRule, PolicyOverride},
+    control::{compiled::Compiled, desired::hub_rule},
     model::{
         desired::DesiredPolicy,
         inventory::{Attachment, Container, DockerNetwork, Mac},
+        provenance::Provenance,
     },
     policy::compile::compile,
 };
@@ -35,6 +36,7 @@ fn config() -> Config {
         gateway4: None,
         subnet6: None,
         policy: None,
+        overrides: Vec::new(),
         hubs,
         quotas: Quotas::default(),
     };
@@ -141,6 +143,12 @@ fn held(inventory: &Inventory, observed: &Observed) -> Desired {
     desired
 }
 
+fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, observed: &Observed) {
+    networks(desired, config, inventory, observed);
+    assert!(Compiled::default().fill(desired).is_empty());
+    endpoints(desired, config, inventory, observed);
+}
+
 #[test]
 fn n7_while_docker_is_silent_what_the_kernel_holds_stays() {
     let desired = held(&Inventory::default(), &left());
@@ -197,4 +205,48 @@ fn f03_a_hub_that_the_config_no_longer_names_is_not_held() {
 fn n7_a_network_that_docker_is_slow_to_tell_about_is_held() {
     let others = Inventory { version: 3, ..Inventory::default() };
     assert_eq!(held(&others, &left()).endpoints[&PORT].role, Role::Guest);
+}
+
+#[test]
+fn n7_with_overrides_a_guest_keeps_the_rules_that_it_had_and_never_gets_looser_ones() {
+    let mut config = config();
+    config.policies.insert("exam".to_owned(), crate::config::Policy::default());
+    let network = config.networks.get_mut("guests").expect("there");
+    network.overrides = vec![PolicyOverride {
+        guests: Guests::Group("exam".to_owned()),
+        policy: "exam".to_owned(),
+    }];
+    let wanted = || {
+        let mut desired = blank();
+        // Under number 3 guests do not even reach the hub.
+        desired.policies.insert(3, DesiredPolicy::default());
+        desired
+    };
+    let held = |observed: &Observed, inventory: &Inventory| {
+        let mut desired = wanted();
+        hold(&mut desired, &config, inventory, observed);
+        desired.endpoints[&PORT].policy
+    };
+    let silent = Inventory::default();
+    // It was left with a port that nobody may reach any more.
+    assert_eq!(held(&left(), &silent), 0);
+    let mut strict = left();
+    strict.tables.clear();
+    // The hub is not known yet, so that neither policy opens anything: which it was the number tells.
+    assert_eq!(held(&strict, &silent), 0);
+    strict.policies = [(3, Policy { epoch: 9, ..Policy::default() })].into();
+    strict.endpoints.get_mut(&PORT).expect("there").policy = 3;
+    assert_eq!(held(&strict, &silent), 3);
+    let mut same = left();
+    let mut plain = blank();
+    networks(&mut plain, &config, &silent, &same);
+    Compiled::default().fill(&mut plain);
+    same.tables = [(3, std::sync::Arc::clone(&plain.policies[&1].tables))].into();
+    assert_eq!(held(&same, &silent), 1);
+    // As soon as it is told who started it, that counts.
+    let mut told = inventory(None);
+    let provenance =
+        Provenance { is_told: true, group: Some("exam".to_owned()), ..Provenance::default() };
+    told.containers.get_mut(&id()).expect("there").provenance = provenance.into();
+    assert_eq!(held(&same, &told), 3);
 }

@@ -1,0 +1,198 @@
+//! Which number of map `POLICIES` stands for which policy of which network, and which of them a guest has.
+//! Pure.
+
+use std::collections::BTreeMap;
+
+use enforcer_common::abi::{endpoint::Role, policy::POLICY_SLOTS};
+
+use crate::{
+    config::{Config, GuestNetwork},
+    model::{desired::Desired, observed::Observed, provenance::Provenance},
+};
+
+/// Numbers of one network's policies. 0 is none, under which everything is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// That of its guests.
+    pub guest: u32,
+    /// That of its hubs.
+    pub hub: u32,
+    /// Those that its overrides name, by name.
+    pub others: BTreeMap<String, u32>,
+}
+
+/// Numbers by network. Each network's own come first, so that they stay what they are whatever overrides
+/// there are. A policy for which the map has no slot, which the config refuses, has number 0.
+#[must_use]
+pub fn numbers(config: &Config) -> BTreeMap<String, Numbers> {
+    let mut next = (1..POLICY_SLOTS).fuse();
+    let mut number = || next.next().unwrap_or(0);
+    let mut all: BTreeMap<String, Numbers> = config
+        .networks
+        .keys()
+        .map(|name| {
+            let (guest, hub) = (number(), number());
+            (name.clone(), Numbers { guest, hub, others: BTreeMap::new() })
+        })
+        .collect();
+    for (name, network) in &config.networks {
+        let Some(numbers) = all.get_mut(name) else { continue };
+        for policy in network.other_policies() {
+            numbers.others.insert(policy.to_owned(), number());
+        }
+    }
+    all
+}
+
+impl Numbers {
+    /// That of a guest. 0 while nobody has told who started it, where that makes a difference.
+    #[must_use]
+    pub fn of_guest(&self, network: &GuestNetwork, provenance: Option<&Provenance>) -> u32 {
+        if network.overrides.is_empty() {
+            return self.guest;
+        }
+        let Some(provenance) = provenance.filter(|provenance| provenance.is_told) else { return 0 };
+        let first = network.overrides.iter().find(|one| one.guests.include(provenance));
+        match first {
+            Some(one) if network.policy.as_ref() != Some(&one.policy) => {
+                self.others.get(&one.policy).copied().unwrap_or(0)
+            }
+            _ => self.guest,
+        }
+    }
+
+    /// That of a guest that the kernel holds under a number: the same one if it stands for the same rules, else
+    /// the only one that does, for an earlier config may have given out others; else 0.
+    #[must_use]
+    pub fn of_held(&self, number: u32, desired: &Desired, observed: &Observed) -> u32 {
+        let Some(epoch) = observed.policies.get(&number).map(|policy| policy.epoch) else {
+            return 0;
+        };
+        let held = observed.tables.get(&epoch).cloned().unwrap_or_default();
+        let is_same =
+            |number: &u32| desired.policies.get(number).is_some_and(|policy| policy.tables == held);
+        let all = [self.guest].into_iter().chain(self.others.values().copied());
+        let same: Vec<u32> = all.filter(is_same).collect();
+        match same[..] {
+            [only] => only,
+            _ if same.contains(&number) => number,
+            _ => 0,
+        }
+    }
+}
+
+/// Guests that have no policy, for people.
+#[must_use]
+pub fn undecided(desired: &Desired) -> Vec<String> {
+    let guests = desired.endpoints.values().filter(|e| e.role == Role::Guest && e.policy == 0);
+    guests
+        .map(|guest| {
+            format!(
+                "{} reaches nothing and nobody reaches it: the network has overrides, and the engine does not \
+                 tell which of its labels are its image's; if the image was removed, start it anew from one",
+                guest.name
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use enforcer_common::abi::policy::Policy;
+
+    use super::*;
+    use crate::{config::parse, model::desired::DesiredPolicy, policy::compile::compile};
+
+    const CONFIG: &str = r#"
+        [policies.open]
+        presets = ["public-internet"]
+        [policies.exam]
+        [networks.a]
+        bridge = "br-a"
+        policy = "open"
+        [[networks.a.override]]
+        user = "ada"
+        policy = "open"
+        [[networks.a.override]]
+        group = "exam"
+        policy = "exam"
+        [[networks.a.override]]
+        label = "course=7"
+        policy = "exam"
+        [networks.b]
+        bridge = "br-b"
+    "#;
+
+    fn config() -> Config {
+        parse(CONFIG, "x").expect("is good")
+    }
+
+    fn told(user: &str, group: &str, course: &str) -> Provenance {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let labels = some(course).map(|course| ("course".to_owned(), course)).into_iter().collect();
+        Provenance {
+            is_told: true,
+            user: some(user),
+            group: some(group),
+            labels,
+            ..Provenance::default()
+        }
+    }
+
+    #[test]
+    fn overrides_take_no_number_from_a_network() {
+        let all = numbers(&config());
+        assert_eq!((all["a"].guest, all["a"].hub, all["b"].guest, all["b"].hub), (1, 2, 3, 4));
+        assert_eq!(all["a"].others, [("exam".to_owned(), 5)].into());
+        assert!(all["b"].others.is_empty());
+    }
+
+    #[test]
+    fn n1_the_first_override_that_includes_a_guest_counts() {
+        let config = config();
+        let (network, numbers) = (&config.networks["a"], &numbers(&config)["a"]);
+        for (provenance, expected) in [
+            (told("", "", ""), 1),
+            (told("ben", "exam", ""), 5),
+            (told("ada", "exam", ""), 1),
+            (told("ben", "", "7"), 5),
+            (told("ben", "", "8"), 1),
+        ] {
+            assert_eq!(numbers.of_guest(network, Some(&provenance)), expected, "{provenance:?}");
+        }
+        // Not told apart from its image: it might be in an exam.
+        assert_eq!(numbers.of_guest(network, Some(&Provenance::default())), 0);
+        assert_eq!(numbers.of_guest(network, None), 0);
+        let (network, numbers) = (&config.networks["b"], &super::numbers(&config)["b"]);
+        assert_eq!(numbers.of_guest(network, None), 3, "there it makes no difference");
+    }
+
+    #[test]
+    fn n7_a_held_guest_keeps_its_rules_whatever_their_number_and_gets_no_others() {
+        let config = config();
+        let numbers = &numbers(&config)["a"];
+        let tables = |name: &str| {
+            let rules = crate::control::desired::policy_rules(&config.policies[name], &[], &[]);
+            Arc::new(compile(&rules).expect("is small"))
+        };
+        let wanted =
+            |name: &str| DesiredPolicy { tables: tables(name), ..DesiredPolicy::default() };
+        let policies = [(1, wanted("open")), (2, wanted("open")), (5, wanted("exam"))].into();
+        let desired = Desired { policies, ..Desired::default() };
+        let held = |epoch| Policy { epoch, ..Policy::default() };
+        let observed = Observed {
+            policies: [(7, held(70)), (8, held(80)), (9, held(90))].into(),
+            tables: [(70, tables("open")), (80, tables("exam"))].into(),
+            ..Observed::default()
+        };
+        assert_eq!(numbers.of_held(7, &desired, &observed), 1);
+        assert_eq!(numbers.of_held(8, &desired, &observed), 5);
+        assert_eq!(numbers.of_held(9, &desired, &observed), 5, "nothing is open by either");
+        assert_eq!(numbers.of_held(6, &desired, &observed), 0, "no such policy");
+        let mut other = desired;
+        other.policies.remove(&1);
+        assert_eq!(numbers.of_held(7, &other, &observed), 0, "no guest may have these any more");
+    }
+}
