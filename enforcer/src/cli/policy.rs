@@ -120,9 +120,9 @@ fn text(one: &Described) -> String {
     let title = format!("{}: {}{}", one.network, one.guests, policy.unwrap_or_default());
     let rows = one.rules.iter().map(|rule| {
         let [ports, to] = cells(rule);
-        [rule.number.to_string(), rule.action.to_owned(), ports, to, rule.name.clone()]
+        [rule.number.to_string(), rule.action.to_owned(), ports, rule.name.clone(), to]
     });
-    table(&title, ["number", "action", "ports", "to", "rule"], rows)
+    table(&title, ["number", "action", "ports", "rule", "to"], rows)
 }
 
 fn diff_text(changes: &[Change]) -> String {
@@ -130,9 +130,9 @@ fn diff_text(changes: &[Change]) -> String {
         let sign = if change.is_new { "+" } else { "-" };
         let [ports, to] = cells(&change.rule);
         let of = format!("{}: {}", change.network, change.guests);
-        [sign.to_owned(), of, change.rule.action.to_owned(), ports, to, change.rule.name.clone()]
+        [sign.to_owned(), of, change.rule.action.to_owned(), ports, change.rule.name.clone(), to]
     });
-    table("Rules that come (+) and go (-)", ["", "guests", "action", "ports", "to", "rule"], rows)
+    table("Rules that come (+) and go (-)", ["", "guests", "action", "ports", "rule", "to"], rows)
 }
 
 fn cells(rule: &DescribedRule) -> [String; 2] {
@@ -157,11 +157,14 @@ mod tests {
         let text: String = describe(&config).iter().map(text).collect();
         assert_eq!(
             text,
-            "\na: all guests, policy p\n  number  action  ports    to         rule\n  \
-             1       allow   tcp 443  192.0.2.7  allow at f.toml:2\n"
+            "\na: all guests, policy p\n  number  action  ports    rule               to\n  \
+             1       allow   tcp 443  allow at f.toml:2  192.0.2.7\n"
         );
         let none = parse("[networks.a]\nbridge = \"br-a\"\n", "f").expect("is good");
         let changes = diff(&config, &none);
-        assert!(diff_text(&changes).contains("  -  a: all guests  allow   tcp 443  192.0.2.7"));
+        assert!(
+            diff_text(&changes)
+                .contains("  -  a: all guests  allow   tcp 443  allow at f.toml:2  192.0.2.7")
+        );
     }
 }

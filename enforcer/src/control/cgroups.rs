@@ -1,4 +1,4 @@
-//! Control path 1c: whose processes are in which cgroup. Pure.
+//! Control path 1d: whose processes are in which cgroup. Pure.
 
 use std::collections::BTreeMap;
 
