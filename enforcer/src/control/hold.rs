@@ -84,19 +84,10 @@ pub fn endpoints(
                     kept.ipv6 = None;
                 }
                 kept_ones.push((*ifindex, kept));
-            } else if is_undecided(endpoint, held) && role == Role::Guest {
-                kept_ones.push((*ifindex, DesiredEndpoint { policy, ..endpoint.clone() }));
             }
         }
         desired.endpoints.extend(kept_ones);
     }
-}
-
-/// Whose policy nobody can tell, of the same container as before.
-fn is_undecided(endpoint: &DesiredEndpoint, held: &Endpoint) -> bool {
-    endpoint.role == Role::Guest
-        && endpoint.policy == 0
-        && endpoint.container.as_ref() == Some(&container_id(&held.container))
 }
 
 fn bridge_of(name: &str, desired: &Desired) -> Option<u32> {

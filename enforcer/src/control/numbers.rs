@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use enforcer_common::abi::{endpoint::Role, policy::POLICY_SLOTS};
 
 use crate::{
-    config::{Config, GuestNetwork},
+    config::{Config, GuestNetwork, PolicyOverride},
     model::{desired::Desired, observed::Observed, provenance::Provenance},
 };
 
@@ -45,15 +45,25 @@ pub fn numbers(config: &Config) -> BTreeMap<String, Numbers> {
 }
 
 impl Numbers {
-    /// That of a guest. 0 while nobody has told who started it, where that makes a difference.
+    /// That of a guest. 0 while nobody has told who started it, or can tell it from what its image says,
+    /// where that makes a difference.
     #[must_use]
     pub fn of_guest(&self, network: &GuestNetwork, provenance: Option<&Provenance>) -> u32 {
         if network.overrides.is_empty() {
             return self.guest;
         }
         let Some(provenance) = provenance.filter(|provenance| provenance.is_told) else { return 0 };
-        let first = network.overrides.iter().find(|one| one.guests.include(provenance));
+        let doubt = provenance.in_doubt.as_deref();
+        let includes = |one: &&PolicyOverride| {
+            one.guests.include(provenance) || doubt.is_some_and(|all| one.guests.include(all))
+        };
+        let first = network.overrides.iter().find(includes);
+        // An image that says what the creator says could take its guest out of a strict policy, or into a loose one.
+        let is_sure = |one: &PolicyOverride| {
+            doubt.is_none_or(|all| one.guests.include(provenance) == one.guests.include(all))
+        };
         match first {
+            Some(one) if !is_sure(one) => 0,
             Some(one) if network.policy.as_ref() != Some(&one.policy) => {
                 self.others.get(&one.policy).copied().unwrap_or(0)
             }
@@ -88,8 +98,9 @@ pub fn undecided(desired: &Desired) -> Vec<String> {
     guests
         .map(|guest| {
             format!(
-                "{} reaches nothing and nobody reaches it: the network has overrides, and the engine does not \
-                 tell which of its labels are its image's; if the image was removed, start it anew from one",
+                "{} reaches nothing and nobody reaches it: the network has overrides, and nobody can tell whether its \
+                 labels or variables are its creator's or its image's; start it from an image that is there and \
+                 does not set them",
                 guest.name
             )
         })
@@ -162,7 +173,21 @@ mod tests {
         ] {
             assert_eq!(numbers.of_guest(network, Some(&provenance)), expected, "{provenance:?}");
         }
-        // Not told apart from its image: it might be in an exam.
+        // The image says what its creator may have said, too: it might be in an exam.
+        let doubtful =
+            |own: Provenance, all: Provenance| Provenance { in_doubt: Some(Box::new(all)), ..own };
+        for (own, all, expected) in [
+            (told("ben", "", ""), told("ben", "exam", ""), 0),
+            (told("ben", "", ""), told("ben", "", "7"), 0),
+            (told("", "exam", ""), told("ada", "exam", ""), 0),
+            (told("ada", "", ""), told("ada", "exam", ""), 1),
+            (told("ben", "exam", ""), told("ben", "exam", "7"), 5),
+            (told("ben", "", ""), told("ben", "other", ""), 1),
+        ] {
+            let provenance = doubtful(own, all);
+            assert_eq!(numbers.of_guest(network, Some(&provenance)), expected, "{provenance:?}");
+        }
+        // Not told apart from its image at all.
         assert_eq!(numbers.of_guest(network, Some(&Provenance::default())), 0);
         assert_eq!(numbers.of_guest(network, None), 0);
         let (network, numbers) = (&config.networks["b"], &super::numbers(&config)["b"]);

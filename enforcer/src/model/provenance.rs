@@ -18,6 +18,9 @@ pub struct Provenance {
     pub image: Option<String>,
     /// Its labels, but for those that the image has itself.
     pub labels: BTreeMap<String, String>,
+    /// The same with what its image may have said, where that makes a difference: nobody can tell whether
+    /// its creator said the same.
+    pub in_doubt: Option<Box<Self>>,
 }
 
 /// What an image brings along.
@@ -44,6 +47,18 @@ impl Provenance {
         env: &[String],
         from_image: &ImageSettings,
     ) -> Self {
+        let all = Self::without(image.clone(), labels.clone(), env, &ImageSettings::default());
+        let own = Self::without(image, labels, env, from_image);
+        let in_doubt = (all != own).then(|| Box::new(all));
+        Self { in_doubt, ..own }
+    }
+
+    fn without(
+        image: Option<String>,
+        labels: BTreeMap<String, String>,
+        env: &[String],
+        from_image: &ImageSettings,
+    ) -> Self {
         let mut labels = labels;
         labels.retain(|key, value| from_image.labels.get(key) != Some(value));
         let said = |(label, variable): (&str, Option<&str>)| {
@@ -58,7 +73,7 @@ impl Provenance {
             labelled.or_else(set).filter(|value| !value.is_empty())
         };
         let (user, group, server) = (said(USER), said(GROUP), said(SERVER));
-        Self { is_told: true, user, group, server, image, labels }
+        Self { is_told: true, user, group, server, image, labels, in_doubt: None }
     }
 }
 
@@ -94,9 +109,15 @@ mod tests {
         let image =
             ImageSettings { labels: texts([("enforcer.group", "staff")]), env: env.clone() };
         let found = Provenance::new(None, labels, &env, &image);
-        assert_eq!((found.user.as_deref(), found.group), (Some("ann"), None));
-        assert_eq!(found.labels, texts([("enforcer.user", "ann")]));
+        assert_eq!((found.user.as_deref(), &found.group), (Some("ann"), &None));
+        assert_eq!(&found.labels, &texts([("enforcer.user", "ann")]));
         let by_image = Provenance::new(None, BTreeMap::new(), &env, &image);
         assert_eq!(by_image.user, None);
+        // But the creator may have said the same.
+        let group = |provenance: &Provenance| provenance.in_doubt.as_ref()?.group.clone();
+        assert_eq!(group(&found).as_deref(), Some("staff"));
+        assert_eq!(by_image.in_doubt.and_then(|all| all.user).as_deref(), Some("root"));
+        let plain = Provenance::new(None, BTreeMap::new(), &env, &ImageSettings::default());
+        assert_eq!(plain.in_doubt, None);
     }
 }

@@ -81,8 +81,9 @@ fn n1_guests_reach_what_the_rules_of_their_policy_say() -> Result<()> {
     finish(rig, daemon, &residue)
 }
 
-/// N1: an override is for a guest of whom its creator said so. What its image says puts nobody in a group; and
-/// a daemon that takes over leaves everybody with what they had.
+/// N1: an override is for a guest of whom its creator said so. One whose image says it has nothing at all while
+/// there is such an override, for its creator may have said the same; and a daemon that takes over leaves
+/// everybody with what they had.
 #[test]
 fn n1_an_override_is_for_those_whom_their_creator_named() -> Result<()> {
     const STAFF: &str = "enforcer.group=staff";
@@ -116,12 +117,18 @@ fn n1_an_override_is_for_those_whom_their_creator_named() -> Result<()> {
             ("claimant", &by_claimant, false),
             ("a", &rig.a.actor, false),
         ] {
-            ensure!(open(actor, HUB_PORT)?, "{who} does not reach the hub");
+            let is_cut_off = who == "claimant" && staff_reaches;
+            ensure!(open(actor, HUB_PORT)? != is_cut_off, "{who} at the hub: not {}", !is_cut_off);
             ensure!(open(actor, 22)? == reaches, "{who} at port 22: not {reaches}");
         }
         Ok(())
     };
     holds(true)?;
+    let reasons = daemon.reasons(&rig.host)?;
+    ensure!(
+        reasons.iter().any(|reason| reason.starts_with("claimant reaches nothing")),
+        "{reasons:?}"
+    );
     let asked = ["--from", "staff", "--to", &format!("{GATEWAY}:22"), "--json"];
     let (code, said) = daemon.verb(&rig.host, "explain", &asked)?;
     let told: Value = serde_json::from_str(&said)?;

@@ -148,6 +148,7 @@ fn samples() -> Vec<Body> {
         name: "ann".to_owned(),
         provenance: std::sync::Arc::new(Provenance {
             is_told: true,
+            in_doubt: None,
             user: Some("ann".to_owned()),
             group: Some("staff".to_owned()),
             server: Some("lab".to_owned()),
