@@ -17,7 +17,7 @@ pub mod verdict;
 
 /// Version of every layout in [`crate::abi`]; both sides carry it and refuse to mismatch. With the
 /// feature `other-layout` it is a version that no release has.
-pub const ABI_VERSION: u32 = 4 + if cfg!(feature = "other-layout") { 0x8000_0000 } else { 0 };
+pub const ABI_VERSION: u32 = 5 + if cfg!(feature = "other-layout") { 0x8000_0000 } else { 0 };
 
 /// Section of the eBPF object that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const ABI_SECTION: &str = "enforcer_abi";

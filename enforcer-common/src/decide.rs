@@ -3,6 +3,7 @@
 use crate::{
     abi::{
         endpoint::{Endpoint, Network, Role},
+        policy::Decision,
         verdict::DropReason,
     },
     guard,
@@ -20,6 +21,8 @@ pub enum Origin {
     Guest,
     /// Forwarded: it came in by an interface that is no port of a guest bridge.
     Beyond,
+    /// A port of the same bridge whose policy is by rule only: it answers and opens nothing.
+    Service,
 }
 
 /// Who opened a flow, as [`crate::abi::flow::FlowRecord::opener`] keeps it: a later decision on the
@@ -43,6 +46,7 @@ impl Opener {
             Self::Peer(Origin::Hub) => 3,
             Self::Peer(Origin::Guest) => 4,
             Self::Peer(Origin::Beyond) => 5,
+            Self::Peer(Origin::Service) => 6,
         }
     }
 
@@ -55,6 +59,7 @@ impl Opener {
             2 => Self::Peer(Origin::Host),
             3 => Self::Peer(Origin::Hub),
             4 => Self::Peer(Origin::Guest),
+            6 => Self::Peer(Origin::Service),
             _ => Self::Peer(Origin::Beyond),
         }
     }
@@ -67,31 +72,52 @@ pub struct Allowed {
     pub rule: u32,
 }
 
+/// Why a flow may not be opened, and which rule says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Why.
+    pub reason: DropReason,
+    /// Number of the rule that denies it; 0: no rule opens it.
+    pub rule: u32,
+}
+
+impl From<DropReason> for Denied {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self { reason, rule: 0 }
+    }
+}
+
 /// Allowed by design, not by a rule.
 const BY_DESIGN: Allowed = Allowed { rule: 0 };
 
-/// Whether `endpoint` may open a flow to `destination`.
-///
-/// `rule` is the number of the rule of its policy that opens this destination, if there is one.
+/// Whether `endpoint` may open a flow to `destination`, of which the rules of its policy say `decision`.
 #[inline(always)]
 pub fn outbound(
     endpoint: &Endpoint,
     network: &Network,
     family: Family,
     destination: &[u8; 16],
-    rule: Option<u32>,
-) -> Result<Allowed, DropReason> {
+    decision: Decision,
+) -> Result<Allowed, Denied> {
+    let denied = |reason| Err(Denied { reason, rule: decision.denied_by() });
     let neighbour = guard::in_subnet(network, family, destination)
         && !guard::is_gateway(network, family, destination);
-    match (rule, Role::from_value(endpoint.role)) {
-        (_, Role::Unknown) => Err(DropReason::UnknownInterface),
-        (_, Role::Other) => Err(DropReason::RoleOther),
+    match (decision.opened_by(), Role::from_value(endpoint.role)) {
+        (_, Role::Unknown) => Err(DropReason::UnknownInterface.into()),
+        (_, Role::Other) => Err(DropReason::RoleOther.into()),
         (Some(rule), Role::Guest | Role::Hub) => Ok(Allowed { rule }),
         // A hub reaches any port of its guests.
         (None, Role::Hub) if neighbour => Ok(BY_DESIGN),
-        (None, Role::Guest) if neighbour => Err(DropReason::GuestToGuest),
-        (None, Role::Guest | Role::Hub) => Err(DropReason::Policy),
+        (None, Role::Guest) if neighbour => denied(DropReason::GuestToGuest),
+        (None, Role::Guest | Role::Hub) => denied(DropReason::Policy),
     }
+}
+
+/// What [`outbound`] allows a service: nothing by design, not even its guests.
+#[inline(always)]
+pub fn by_rule(allowed: Allowed) -> Result<Allowed, Denied> {
+    if allowed == BY_DESIGN { Err(DropReason::GuestToGuest.into()) } else { Ok(allowed) }
 }
 
 /// Whether a process's call towards `destination` is left to its packets: it stays within the guest, or
@@ -131,21 +157,32 @@ pub fn own_address(endpoint: &Endpoint, family: Family, destination: &[u8; 16]) 
 
 /// Whether a flow to `endpoint` may be opened from `origin`. What a port of the same bridge sent
 /// was already judged as that port's own outbound flow.
+///
+/// `sources` is what the rules say of the source; `None`: they say nothing of who may come in.
 #[inline(always)]
 pub fn inbound(
     endpoint: &Endpoint,
     origin: Origin,
     published: bool,
-) -> Result<Allowed, DropReason> {
+    sources: Option<Decision>,
+) -> Result<Allowed, Denied> {
     match (Role::from_value(endpoint.role), origin) {
-        (Role::Unknown, _) => Err(DropReason::UnknownInterface),
-        (Role::Other, _) => Err(DropReason::RoleOther),
+        (Role::Unknown, _) => Err(DropReason::UnknownInterface.into()),
+        (Role::Other, _) => Err(DropReason::RoleOther.into()),
         (Role::Guest | Role::Hub, Origin::Host | Origin::Hub) | (Role::Hub, Origin::Guest) => {
             Ok(BY_DESIGN)
         }
-        (Role::Guest, Origin::Guest) => Err(DropReason::GuestToGuest),
-        (Role::Guest | Role::Hub, Origin::Beyond) if published => Ok(BY_DESIGN),
-        (Role::Guest | Role::Hub, Origin::Beyond) => Err(DropReason::NotPublished),
+        (Role::Guest, Origin::Guest) => Err(DropReason::GuestToGuest.into()),
+        // Its own side of an answer may outlive the guest's, where the guest was cut off meanwhile.
+        (Role::Guest | Role::Hub, Origin::Service) => Err(DropReason::GuestToGuest.into()),
+        (Role::Guest | Role::Hub, Origin::Beyond) if !published => {
+            Err(DropReason::NotPublished.into())
+        }
+        (Role::Guest | Role::Hub, Origin::Beyond) => match sources.map(|of| (of, of.opened_by())) {
+            None => Ok(BY_DESIGN),
+            Some((_, Some(rule))) => Ok(Allowed { rule }),
+            Some((of, None)) => Err(Denied { reason: DropReason::Source, rule: of.denied_by() }),
+        },
     }
 }
 

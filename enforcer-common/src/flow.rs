@@ -189,7 +189,9 @@ pub fn opening_limit(quotas: &Quotas, opener: Opener) -> u32 {
     match opener {
         Opener::Endpoint => quotas.outbound_half_open,
         Opener::Peer(Origin::Beyond) => quotas.inbound_half_open.div_ceil(2),
-        Opener::Peer(Origin::Host | Origin::Hub | Origin::Guest) => quotas.inbound_half_open,
+        Opener::Peer(Origin::Host | Origin::Hub | Origin::Guest | Origin::Service) => {
+            quotas.inbound_half_open
+        }
     }
 }
 

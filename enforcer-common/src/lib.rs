@@ -6,6 +6,8 @@ pub mod abi;
 pub mod decide;
 pub mod flow;
 pub mod guard;
+pub mod limit;
 pub mod longest;
 pub mod neighbour;
 pub mod packet;
+pub mod refusal;

@@ -58,6 +58,24 @@ pub enum Payload {
     Neighbour,
 }
 
+impl Payload {
+    /// The payload with this number, if there is one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_value(value: u32) -> Option<Self> {
+        match value {
+            0 => Some(Self::Arp),
+            1 => Some(Self::Tcp),
+            2 => Some(Self::Udp),
+            3 => Some(Self::EchoRequest),
+            4 => Some(Self::EchoReply),
+            5 => Some(Self::IcmpError),
+            6 => Some(Self::Neighbour),
+            _ => None,
+        }
+    }
+}
+
 /// The fields of a frame that a decision or a record needs. Filled as far as parsing came.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

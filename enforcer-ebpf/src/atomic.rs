@@ -47,3 +47,13 @@ pub unsafe fn replace(word: *mut u32, old: u32, new: u32) -> bool {
     // SAFETY: as promised by the caller.
     unsafe { atomic_cxchg::<u32, ORDER, ORDER>(word, old, new) }.1
 }
+
+/// Replaces `old` by `new` in a word of 64 bits; what was there, which is `old` if it did.
+///
+/// # Safety
+/// As for [`fetch_add`].
+#[inline(always)]
+pub unsafe fn replace64(word: *mut u64, old: u64, new: u64) -> u64 {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_cxchg::<u64, ORDER, ORDER>(word, old, new) }.0
+}

@@ -46,7 +46,9 @@ pub static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 /// Cost: see docs/verifier-instructions.toml.
 #[classifier]
 pub fn from_guest(ctx: TcContext) -> i32 {
-    action(&ctx, Hook::FromGuest, net::from_guest(Skb::new(&ctx)))
+    let outcome = net::from_guest(Skb::new(&ctx));
+    let action = action(&ctx, Hook::FromGuest, outcome.verdict);
+    if outcome.answered { REDIRECT } else { action }
 }
 
 /// TC egress on a guest's veth: every frame delivered to a guest.
@@ -151,6 +153,9 @@ pub fn guest_sendmsg4(ctx: SockAddrContext) -> i32 {
 pub fn guest_sendmsg6(ctx: SockAddrContext) -> i32 {
     Asked::new(&ctx).sendmsg6()
 }
+
+/// `TCX_REDIRECT` (`TC_ACT_REDIRECT`): the frame goes where `bpf_redirect` was told.
+const REDIRECT: i32 = 7;
 
 #[inline(always)]
 fn action(ctx: &TcContext, hook: Hook, verdict: Verdict) -> i32 {

@@ -16,7 +16,8 @@ use enforcer_common::{
         layout::LAYOUT_BYTES,
         ledger::Ledger,
         policy::{
-            POLICY_ENTRIES, POLICY_SLOTS, Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule,
+            Lease, LeaseKey, POLICY_ENTRIES, POLICY_SLOTS, Policy, PortKey, Prefix, PrefixKey,
+            PublishedKey, Rule,
         },
     },
     packet::Packet,
@@ -52,6 +53,10 @@ pub struct Scratch {
     pub flow: FlowRecord,
     /// A check on its way into a queue.
     pub check: Check,
+    /// The rule that denied the frame; 0: none.
+    pub denied_by: u32,
+    /// Padding.
+    pub reserved: u32,
     /// What a new counter begins with. Never written.
     pub zero: Counter,
 }
@@ -108,6 +113,10 @@ pub static PREFIXES: HashMap<PrefixKey, Prefix, { POLICY_ENTRIES as usize }, ON_
 /// What policies open to each class of destinations. Written by the daemon.
 #[btf_map]
 pub static PORTS: HashMap<PortKey, Rule, { POLICY_ENTRIES as usize }, ON_DEMAND> = HashMap::new();
+
+/// Addresses that the resolver told guests, under the names for which they are open. Written by the daemon.
+#[btf_map]
+pub static LEASES: HashMap<LeaseKey, Lease, 262_144, ON_DEMAND> = HashMap::new();
 
 /// Container ports that Docker publishes. Written by the daemon.
 #[btf_map]

@@ -8,17 +8,23 @@ pub mod flows;
 mod from_guest;
 mod icmp_error;
 mod import;
+mod limits;
 mod neighbours;
+mod open;
 pub mod policy;
+mod quotas;
 mod reap;
+mod refuse;
 mod stamp;
 mod to_guest;
+mod word;
 
 pub use bridge::{from_bridge, to_bridge};
 pub use from_guest::from_guest;
 pub use import::{import_counters, import_flows};
 pub use to_guest::to_guest;
 
+use aya_ebpf::bindings::__sk_buff;
 use enforcer_common::{
     abi::{
         event::Hook,
@@ -29,6 +35,14 @@ use enforcer_common::{
 };
 
 use crate::{maps::SCRATCH, skb::Skb};
+
+/// What becomes of a frame that a guest sends.
+pub struct Outcome {
+    /// The verdict on it.
+    pub verdict: Verdict,
+    /// Whether it was made an answer to its sender, and is to go where `bpf_redirect` was told.
+    pub answered: bool,
+}
 
 /// What is known of a frame while it is judged.
 pub struct Frame {
@@ -42,6 +56,20 @@ pub struct Frame {
     pub packet: &'static mut Packet,
     /// The key of its flow, once there is a flow to look for.
     pub key: &'static mut FlowKey,
+    /// The rule that denied it; 0: none.
+    denied_by: &'static mut u32,
+}
+
+/// Parses the frame into `SCRATCH`; its payload. A global function: see [`word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_frame(skb: *mut __sk_buff) -> u32 {
+    let skb = Skb::from_context(skb);
+    let parsed = match Frame::again(skb, Hook::FromGuest, 0) {
+        Some(frame) => parse(&skb, frame.packet),
+        None => Err(DropReason::Internal),
+    };
+    word::of_number(parsed.map(|payload| payload as u32))
 }
 
 impl Frame {
@@ -50,13 +78,37 @@ impl Frame {
         // SAFETY: this CPU's own slot, and no other reference to it: see `Scratch`.
         let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
         scratch.packet = Packet::default();
-        Some(Self { skb, hook, owner, packet: &mut scratch.packet, key: &mut scratch.key })
+        scratch.denied_by = 0;
+        Some(Self {
+            skb,
+            hook,
+            owner,
+            packet: &mut scratch.packet,
+            key: &mut scratch.key,
+            denied_by: &mut scratch.denied_by,
+        })
     }
 
-    /// Parses the frame into [`Frame::packet`]. A BPF function of its own, for a stack of its own.
-    #[inline(never)]
+    /// The frame that is judged on this CPU, in a global function: see [`word`].
+    #[inline(always)]
+    fn again(skb: Skb, hook: Hook, owner: u32) -> Option<Self> {
+        // SAFETY: this CPU's own slot; who called has lent it, and looks at it again after the call.
+        let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+        Some(Self {
+            skb,
+            hook,
+            owner,
+            packet: &mut scratch.packet,
+            key: &mut scratch.key,
+            denied_by: &mut scratch.denied_by,
+        })
+    }
+
+    /// Parses the frame into [`Frame::packet`].
+    #[inline(always)]
     fn parse(&mut self) -> Result<Payload, DropReason> {
-        parse(&self.skb, self.packet)
+        let payload = word::to_number(parse_frame(self.skb.context()))?;
+        Payload::from_value(payload).ok_or(DropReason::Internal)
     }
 
     /// The verdict, with its counter and its record.

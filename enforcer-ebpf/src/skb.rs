@@ -2,7 +2,11 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes, programs::TcContext};
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_INVALIDATE_HASH, BPF_F_RECOMPUTE_CSUM},
+    helpers::generated::{bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    programs::TcContext,
+};
 use enforcer_common::packet::{Bytes, ETHERNET_LEN};
 
 const IPV4_TRANSPORT: u32 = ETHERNET_LEN + 20;
@@ -17,6 +21,18 @@ impl Skb {
     #[inline(always)]
     pub fn new(ctx: &TcContext) -> Self {
         Self(ctx.skb.skb)
+    }
+
+    /// The frame of a global function that was given the context.
+    #[inline(always)]
+    pub fn from_context(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// The context, for a global function.
+    #[inline(always)]
+    pub fn context(self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Interface that the program is attached to.
@@ -67,6 +83,33 @@ impl Skb {
         let result =
             unsafe { bpf_skb_load_bytes(self.0.cast(), offset, (&raw mut *value).cast(), len) };
         result == 0
+    }
+
+    /// Makes this frame `bytes`, which begin it, and nothing else; false: it is none of both any more.
+    #[inline(always)]
+    pub fn become_bytes<const N: usize>(self, bytes: &[u8; N], len: u32) -> bool {
+        if len as usize > N {
+            return false;
+        }
+        // SAFETY: the helper checks the length.
+        if unsafe { bpf_skb_change_tail(self.0, len, 0) } != 0 {
+            return false;
+        }
+        let flags = u64::from(BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH);
+        // SAFETY: `len` of the array's bytes are there, and the helper checks the frame.
+        let stored =
+            unsafe { bpf_skb_store_bytes(self.0.cast(), 0, bytes.as_ptr().cast(), len, flags) };
+        stored == 0
+    }
+
+    /// Copies bytes of the frame; false: it is too short.
+    #[inline(always)]
+    pub fn read_into<const N: usize>(self, offset: u32, bytes: &mut [u8], at: usize) -> bool {
+        let Some(room) = bytes.get_mut(at..at + N) else { return false };
+        #[expect(clippy::cast_possible_truncation, reason = "headers are short")]
+        let len = N as u32;
+        // SAFETY: there is room for `N` bytes, and the helper checks the frame.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, room.as_mut_ptr().cast(), len) == 0 }
     }
 
     /// `N` bytes in linear memory, without a helper call.

@@ -2,6 +2,7 @@
 //! missing is always a number in it.
 
 pub mod account;
+pub mod attempt;
 pub mod claim;
 pub mod conceal;
 pub mod decode;

@@ -5,17 +5,24 @@ mod check;
 mod close;
 mod events;
 mod explain;
+mod flows;
+mod grant;
+mod group;
+mod learn;
 mod lifecycle;
+mod pardon;
 mod policy;
 mod run;
 mod status;
+mod stored;
 mod table;
 
-use std::{net::IpAddr, path::PathBuf, time::SystemTime};
+use std::{path::PathBuf, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    api::ControlError,
     audit::store,
     config::{
         DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
@@ -56,8 +63,14 @@ Examples:
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
   enforcer explain --from G --to 192.0.2.7:443   say which rule allows or denies it
+  enforcer flows --guest G              show who talks to whom now, and how much
   enforcer policy diff OLD NEW          say which rules come and go with another config file
+  enforcer policy replay --config NEW R say what NEW would have decided otherwise about records R
+  enforcer learn --from R               make a policy to review of what guests did
   enforcer events --follow              show what happens, as it happens
+  enforcer group add docker-privileged alice --hub lab   let a user have a Docker socket
+  enforcer grant list                   show which groups have a grant
+  enforcer pardon jupyter-ann           let a guest go that was cut off for abuse
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
   enforcer audit report alice           tell everything that is kept of a user or guest
@@ -65,7 +78,8 @@ Examples:
 
 Exit codes:
   0  done; for `status`: everything is enforced
-  1  something failed; for `policy diff`: there is a difference
+  1  something failed; for `policy diff` and `policy replay`: there is a difference; for
+     `policy import-z2jh`: something has no equal
   2  wrong usage, or the config file is refused
   3  this host lacks something that is needed; nothing was changed
   4  `status`: degraded; policy holds, but something is missing, the daemon for instance
@@ -95,10 +109,20 @@ enum Command {
     Status(StatusArgs),
     /// Say why a guest may, or may not, reach a destination: which rule decides, and what the others say.
     Explain(ExplainArgs),
-    /// Show what a config file lets guests reach, or what another one would change about it.
+    /// Show live flows, as the kernel holds them now.
+    Flows(flows::FlowsArgs),
+    /// Show what a config file lets guests reach, or what another one would change; import one.
     Policy(policy::PolicyArgs),
+    /// Make a policy, for a person to review, of what guests did as records tell it.
+    Learn(learn::LearnArgs),
+    /// Show and change groups: who may have a Docker socket.
+    Group(group::GroupArgs),
+    /// Show and change grants: which Docker socket members of groups may have.
+    Grant(grant::GrantArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
+    /// Let a guest go that was cut off or paused for abuse.
+    Pardon(PardonArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
     Reload(DaemonArgs),
     /// End the daemon. Guests stay policed, and new ones stay closed.
@@ -180,6 +204,10 @@ Examples:
   enforcer explain --from jupyter-ann --to 151.101.0.223:443
   enforcer explain --from 172.30.0.5 --to [2001:db8::1]:53/udp
   enforcer explain --from 4f9d3b --to 192.0.2.1/icmp --json | jq -r .verdict
+  enforcer explain --from jupyter-ann --to pypi.org:443
+
+Of a DNS name it says whether the guest's resolver asks for it, and which rules open what it leads to; the
+verdict is `by_address` where rules about its addresses decide.
 
 The daemon is asked; nothing is sent to the destination. Flows that exist already, and limits, have no part
 in the answer.")]
@@ -187,9 +215,27 @@ struct ExplainArgs {
     /// The guest: its container's name, the beginning of its id, or its address.
     #[arg(long, value_name = "GUEST")]
     from: String,
-    /// Where to: ADDRESS:PORT, with /udp for UDP; ADDRESS/icmp for an echo request.
+    /// Where to: ADDRESS:PORT or NAME:PORT, with /udp for UDP; ADDRESS/icmp for an echo request.
     #[arg(long, value_name = "DESTINATION", value_parser = explain::parse_destination)]
-    to: (IpAddr, u16, u8),
+    to: explain::Destination,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    at: DaemonAt,
+}
+
+/// Arguments of `pardon`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  enforcer pardon jupyter-ann
+  enforcer pardon 4f9d3b --json
+
+`enforcer status` lists who is cut off or paused. What the guest did before is not held against it again.")]
+struct PardonArgs {
+    /// The guest: its container's name, or the beginning of its id.
+    guest: String,
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -270,6 +316,37 @@ impl DaemonAt {
     }
 }
 
+/// Asks the daemon, and tells the answer, or why there is none.
+async fn told<T: serde::Serialize>(
+    at: &DaemonAt,
+    json: bool,
+    text: impl FnOnce(&T) -> String,
+    ask: impl AsyncFnOnce(PathBuf) -> Result<T, ControlError>,
+) -> anyhow::Result<Exit> {
+    let (run_dir, _) = match at.directories() {
+        Ok(directories) => directories,
+        Err(error) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    match ask(run_dir).await {
+        Ok(answer) if json => println!("{}", serde_json::to_string(&answer)?),
+        Ok(answer) => print!("{}", text(&answer)),
+        Err(ControlError::Refused(why)) => {
+            eprintln!("{why}");
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Exit::Ok)
+}
+
+/// Reads a time to come, or for how long, as RFC 3339.
+fn parse_end(text: &str) -> Result<String, String> {
+    store::end(text, SystemTime::now())
+}
+
 /// Reads a time, or how long ago it was, as microseconds since 1970.
 fn parse_moment(text: &str) -> Result<u64, String> {
     store::moment(text, SystemTime::now())
@@ -315,8 +392,13 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Flows(args) => flows::flows(&args).await,
         Command::Policy(args) => policy::policy(&args),
+        Command::Learn(args) => learn::learn(&args),
+        Command::Group(args) => group::group(args).await,
+        Command::Grant(args) => grant::grant(args).await,
         Command::Events(args) => events::events(&args).await,
+        Command::Pardon(args) => pardon::pardon(args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,

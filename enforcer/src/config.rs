@@ -2,43 +2,60 @@
 //!
 //! `text -> raw (serde shape) -> parse + check (meaning) -> Config`; every problem has a line.
 
+mod abuse;
+mod access;
+mod admins;
 mod audit;
 mod check;
 pub mod describe;
+mod dns;
 pub mod file;
+mod limits;
 mod metrics;
+mod mode;
 mod network;
 mod otlp;
 mod outside;
 mod overrides;
 mod parse;
 mod policy;
-mod presets;
+pub(crate) mod presets;
 mod problem;
 mod raw;
+mod services;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
 };
 
-use enforcer_common::abi::policy::{POLICY_SLOTS, Quotas};
+use enforcer_common::abi::policy::{Direction, POLICY_SLOTS, Quotas};
 
 use crate::{
+    access::name::HubName,
     model::closure::{By, Closure, stamps},
+    model::names::Pattern,
     policy::rule::{Action, Net, Ports},
 };
 
 pub use self::{
+    abuse::Abuse,
+    access::{Access, GroupsFrom, Hub},
+    admins::Admin,
     audit::Audit,
+    dns::Dns,
+    limits::{Limits, stricter},
     metrics::MetricsAt,
+    mode::Mode,
     outside::{GuestLabel, Outside, OutsideAction},
     overrides::{Guests, PolicyOverride},
     parse::parse,
+    presets::{Reach, is_public, reach},
     problem::{ConfigError, Problem},
+    services::Service,
 };
 
 /// The engine's socket when the config names none.
@@ -47,6 +64,8 @@ pub const DEFAULT_DOCKER_SOCKET: &str = "/var/run/docker.sock";
 pub const DEFAULT_RUN_DIR: &str = "/run/enforcer";
 /// The pin directory when the config names none.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/enforcer";
+/// The state directory when the config names none.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/enforcer";
 /// The stamp's bits when the config names none: out of the way of Docker, kube-proxy
 /// (`0xc000`) and Tailscale (`0xff0000`).
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
@@ -80,6 +99,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Directory on a BPF file system where maps and links are pinned.
     pub pin_dir: PathBuf,
+    /// Directory of what must outlive a reboot: the store of groups and grants.
+    pub state_dir: PathBuf,
     /// Bits of `skb->mark` that carry the stamp; at least two.
     pub mark_mask: u32,
     /// Most flows that the kernel keeps.
@@ -88,12 +109,22 @@ pub struct Config {
     pub closed_by: ClosedBy,
     /// Whether a guest's process is told at once that its packet would be denied.
     pub refuse_at_connect: bool,
+    /// Who may use the control API beside root.
+    pub admins: BTreeSet<Admin>,
     /// Where audit records go.
     pub audit: Audit,
     /// What becomes of guests that step outside their policy.
     pub outside: Outside,
+    /// What is taken for abuse, and what becomes of it.
+    pub abuse: Abuse,
     /// Where metrics are served; `None`: nowhere.
     pub metrics: Option<MetricsAt>,
+    /// How guests' DNS is answered; `None`: it is not.
+    pub dns: Option<Dns>,
+    /// Who may have a Docker socket.
+    pub access: Access,
+    /// Hubs by name.
+    pub hubs: BTreeMap<HubName, Hub>,
     /// Policies by name.
     pub policies: BTreeMap<String, Policy>,
     /// Guest networks by Docker's network name.
@@ -107,13 +138,19 @@ impl Default for Config {
             docker_socket: PathBuf::from(DEFAULT_DOCKER_SOCKET),
             run_dir: PathBuf::from(DEFAULT_RUN_DIR),
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             mark_mask: DEFAULT_MARK_MASK,
             max_flows: DEFAULT_MAX_FLOWS,
             closed_by: ClosedBy::Nft,
             refuse_at_connect: true,
+            admins: BTreeSet::new(),
             audit: Audit::default(),
             outside: Outside::default(),
+            abuse: Abuse::default(),
             metrics: None,
+            dns: None,
+            access: Access::default(),
+            hubs: BTreeMap::new(),
             policies: BTreeMap::new(),
             networks: BTreeMap::new(),
         }
@@ -166,15 +203,59 @@ pub struct GuestNetwork {
     pub overrides: Vec<PolicyOverride>,
     /// Services that guests may reach.
     pub hubs: Vec<HubRule>,
-    /// Limits for each guest.
+    /// Containers on it that rules may open: hubs that open nothing themselves.
+    pub services: Vec<Service>,
+    /// How many flows each guest may have.
     pub quotas: Quotas,
+    /// How much each guest may send and be sent, where its policy says nothing.
+    pub limits: Limits,
+}
+
+impl GuestNetwork {
+    /// Limits of its guests with this policy, or without one.
+    #[must_use]
+    pub fn limits_of(&self, policy: Option<&Policy>) -> Limits {
+        policy.map_or(self.limits, |policy| policy.limits.over(self.limits))
+    }
 }
 
 /// What guests may reach beside their hubs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// In the order in which they are numbered.
+    /// What becomes of what the rules do not open.
+    pub mode: Mode,
+    /// In the order in which they are numbered; audit mode is the last of them.
     pub rules: Vec<PolicyRule>,
+    /// How much each guest with it may send and be sent.
+    pub limits: Limits,
+}
+
+impl Policy {
+    /// Whether it lets guests reach something beside their hubs.
+    #[must_use]
+    pub fn opens_something(&self) -> bool {
+        self.rules.iter().any(PolicyRule::opens)
+    }
+
+    /// Whether something is left of it without that.
+    #[must_use]
+    pub fn does_more_than_open(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.opens())
+    }
+
+    /// The same for the network's hubs: its sources are those of guests.
+    #[must_use]
+    pub fn of_hub(mut self) -> Self {
+        self.rules.retain(|rule| rule.to.direction() == Direction::Out);
+        self
+    }
+
+    /// What is left of it for a guest that is cut off: what it denies, and who may come in.
+    #[must_use]
+    pub fn when_cut(&self) -> Self {
+        let rules = self.rules.iter().filter(|rule| !rule.opens()).cloned().collect();
+        Self { mode: Mode::Enforce, rules, limits: self.limits }
+    }
 }
 
 /// A rule as the config has it.
@@ -190,6 +271,13 @@ pub struct PolicyRule {
     pub name: String,
 }
 
+impl PolicyRule {
+    /// Whether it lets guests reach something.
+    fn opens(&self) -> bool {
+        self.action != Action::Deny && self.to.direction() == Direction::Out
+    }
+}
+
 /// Where a rule leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -202,6 +290,38 @@ pub enum Place {
     },
     /// This host, at the bridge's own addresses.
     Host,
+    /// Every hub of the network.
+    Hubs,
+    /// The resolver of this host, at the bridge's own addresses.
+    Resolver {
+        /// Whether it answers for any name, not only for those that rules name.
+        any: bool,
+    },
+    /// Where DNS names lead to, as long as the resolver told the guest so.
+    Names {
+        /// The names.
+        names: Vec<Pattern>,
+        /// Whether they may lead to private addresses.
+        private: bool,
+    },
+    /// Services of the network, and containers of its hubs.
+    Services(Vec<Service>),
+    /// To the guest itself, from beyond the bridge.
+    From(Vec<Net>),
+}
+
+impl Place {
+    /// Which end of a flow it is about.
+    #[must_use]
+    pub const fn direction(&self) -> Direction {
+        if matches!(self, Self::From(_)) { Direction::In } else { Direction::Out }
+    }
+
+    /// Its names, if that is what it is.
+    #[must_use]
+    pub fn names(&self) -> &[Pattern] {
+        if let Self::Names { names, .. } = self { names } else { &[] }
+    }
 }
 
 /// A hub that guests may reach.

@@ -3,13 +3,18 @@
 pub mod apply;
 mod cgroups;
 mod compiled;
+pub mod cut;
 pub mod desired;
 pub mod digest;
+pub mod flows;
 mod hold;
+pub mod leases;
 pub mod live;
 pub mod numbers;
 pub mod outside;
+mod own;
 pub mod path;
 pub mod plan;
 pub mod reconcile;
 mod repair;
+pub mod rules;

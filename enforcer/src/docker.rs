@@ -13,9 +13,11 @@ pub mod inventory;
 pub mod networks;
 mod refresh;
 mod snapshot;
+pub mod upstream;
 
 pub use self::{
-    client::{Engine, EngineError},
+    client::{ApiVersion, Engine, EngineError},
     inventory::{EngineState, Watching, watch},
     networks::{EnsureError, ensure},
+    upstream::{UpstreamError, Upstreams},
 };

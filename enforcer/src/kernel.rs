@@ -10,6 +10,7 @@ pub mod clsact;
 pub mod convert;
 pub mod features;
 mod fields;
+pub mod flows;
 pub mod import;
 pub mod layout;
 pub mod links;
@@ -26,7 +27,7 @@ pub mod sweep;
 mod sys;
 pub mod takeover;
 
-pub use sys::{monotonic_ns, raise_open_files, since_boot};
+pub use sys::{monotonic_ns, raise_open_files, raise_receive_buffer, since_boot};
 
 use std::io;
 

@@ -1,17 +1,24 @@
 //! enforcer: the daemon's stages and its command line.
 
+pub mod abuse;
+pub mod access;
+pub mod api;
 pub mod audit;
 pub mod causes;
 pub mod cli;
 pub mod closure;
 pub mod config;
 pub mod control;
-pub mod control_socket;
 pub mod digest;
+pub mod dns;
 pub mod docker;
 pub mod kernel;
+pub mod learn;
 pub mod metrics;
 pub mod model;
 pub mod netlink;
 pub mod policy;
+pub mod replay;
+pub mod run_dir;
 pub mod supervise;
+pub mod z2jh;

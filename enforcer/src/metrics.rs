@@ -40,7 +40,11 @@ pub fn render(report: &StatusReport, took: Duration) -> String {
     let help = "Records that the daemon lost itself, on their way from the kernel to its output.";
     out.family("enforcer_queue_lost_records_total", Kind::Counter, help)
         .sample(&[], report.queue_lost);
+    let help = "Calls at the control socket that were refused: from users without a role, or not for theirs.";
+    out.family("enforcer_calls_refused_total", Kind::Counter, help)
+        .sample(&[], report.calls_refused);
     sinks(report, &mut out);
+    dns(report, &mut out);
     let help = "Time that it took to measure what is told here.";
     out.family("enforcer_scrape_seconds", Kind::Gauge, help).sample(&[], took.as_secs_f64());
     out.finish()
@@ -87,6 +91,16 @@ fn networks(report: &StatusReport, out: &mut Exposition) {
     let mut family = out.family("enforcer_network_guests", Kind::Gauge, "Guests on a network.");
     for network in &networks {
         family.sample(&[("network", &network.name)], network.guests);
+    }
+    let help =
+        "Guests whose policy is in audit mode: what it would deny is let through and recorded.";
+    let mut family = out.family("enforcer_network_audited_guests", Kind::Gauge, help);
+    for network in &networks {
+        let audited = report
+            .endpoints
+            .iter()
+            .filter(|port| port.audits && port.role == "guest" && port.network == network.name);
+        family.sample(&[("network", &network.name)], audited.count());
     }
     let help = "Whether a network is policed as the config has it.";
     let mut family = out.family("enforcer_network_healthy", Kind::Gauge, help);
@@ -160,6 +174,14 @@ fn sinks(report: &StatusReport, out: &mut Exposition) {
     let mut family = out.family("enforcer_sink_missed_records_total", Kind::Counter, help);
     for sink in &sinks {
         family.sample(&[("sink", &sink.name)], sink.missed);
+    }
+}
+
+fn dns(report: &StatusReport, out: &mut Exposition) {
+    let help = "Questions of guests to the resolver, by what became of them.";
+    let mut family = out.family("enforcer_dns_queries_total", Kind::Counter, help);
+    for (outcome, count) in &report.dns {
+        family.sample(&[("outcome", outcome)], count);
     }
 }
 

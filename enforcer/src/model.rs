@@ -1,12 +1,18 @@
 //! Plain values that the stages hand to one another; no I/O, no clock.
 
+pub mod caller;
 pub mod closure;
 pub mod connection;
+pub mod declined;
 pub mod desired;
+pub mod flows;
 pub mod heard;
 pub mod inventory;
+pub mod limits;
 pub mod link;
+pub mod names;
 pub mod observed;
 pub mod owner;
 pub mod provenance;
 pub mod status;
+pub mod upstream;

@@ -3,3 +3,4 @@
 pub mod compile;
 pub mod explain;
 pub mod rule;
+pub mod write;

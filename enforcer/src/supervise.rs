@@ -1,10 +1,16 @@
 //! Starts and stops the daemon's tasks, in the order in which they need one another: what may fail
 //! without a trace first, the packet path before anybody's word about guests.
 
+mod abuse;
+mod access;
 pub mod alone;
 pub mod closing;
+mod dns;
+mod doorkeeper;
 mod erase;
 mod explain;
+mod flows;
+mod leases;
 mod live;
 mod lives;
 pub mod loading;
@@ -31,16 +37,16 @@ use tokio::{
 };
 
 use crate::{
+    api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
     audit::record::Clock,
     config::Config,
     control::{
         path::PacketPath,
         reconcile::{self, Reconciler, State},
     },
-    control_socket::{Asked, ControlError, ControlSocket},
     docker,
     kernel::{
-        self,
+        self, KernelError,
         features::{self, PreflightError},
         load::LoadError,
         monotonic_ns,
@@ -48,10 +54,14 @@ use crate::{
         takeover::Takeover,
     },
     metrics::Reports,
-    model::owner::Owners,
+    model::{caller::Caller, owner::Owners},
     netlink::{self, NetlinkError},
+    run_dir::{RunDir, RunDirError},
 };
+use abuse::{AbuseWatch, Pardon, Watchman};
 use erase::Eraser;
+use flows::Viewer;
+use leases::KernelLeases;
 use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
@@ -68,13 +78,19 @@ pub enum SuperviseError {
     Preflight(#[from] PreflightError),
     /// Another daemon, or no run directory.
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Claim(#[from] RunDirError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] SocketError),
     /// Nothing can be pinned, or what is pinned cannot be taken over.
     #[error("cannot use the pin directory")]
     Pins(#[from] PinError),
     /// The kernel refuses the packet path.
     #[error("cannot load the packet path")]
     Load(#[from] LoadError),
+    /// What the kernel holds cannot be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The links cannot be followed.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -105,11 +121,12 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 }
 
 /// Polices the guest networks of `config` until it is told to stop. Policy outlives it.
+#[expect(clippy::too_many_lines, reason = "a list of tasks, in the order in which they start")]
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
     kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
-    let socket = ControlSocket::bind(&config.run_dir)?;
+    let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
     let closing = closing::close(&config).await?;
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
@@ -123,8 +140,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (outputs, following) =
         outputs::open(&config.borrow(), &takeover, loaded.counters.id(), &journal)?;
     let eraser = Eraser::new(&config.borrow().audit, outputs.book.clone(), journal.clone());
-    let records =
-        Records::start(outputs, loaded.ring, loaded.counters, owners_out.clone(), journal_out)?;
+    let (watchman, told) = Watchman::new();
+    let kernel = (loaded.ring, loaded.counters);
+    let records = Records::start(outputs, kernel, owners_out.clone(), journal_out, watchman)?;
     let requests = netlink::connect()?;
     let path =
         PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
@@ -138,22 +156,39 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let outsiders = Outsiders {
         config: config_out.clone(),
         inventory: watching.inventory.clone(),
+        engine: watching.engine.clone(),
         state: state_out.clone(),
         links: links.links.clone(),
         journal: journal.clone(),
         reasons: outside,
     };
+    let (abuse, abuse_out) =
+        AbuseWatch::beside(&outsiders, told, owners_out.clone(), records.handle());
     let (reports, asked_for) = mpsc::channel(16);
     let serving = metrics::start(config_out.borrow().metrics.clone(), reports.clone());
+    let tending = access::start(config_out.clone(), journal.clone());
+    let leases = Arc::new(KernelLeases::new(&path, state_out.clone())?);
+    let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
+    let refusals = Refusals::default();
+    let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
         links: links.links.clone(),
         state: state_out.clone(),
         engine: watching.engine.clone(),
-        networks: networks.problems.clone(),
-        outside: outside_out,
-        metrics: serving.problems,
+        problems: [
+            networks.problems,
+            outside_out,
+            serving.problems,
+            resolving.problems,
+            abuse_out.problems.clone(),
+            admitted.problems,
+            tending.problems,
+        ],
+        refusals: refusals.clone(),
+        abuse: abuse_out.clone(),
+        dns: resolving.status,
         records: records.handle(),
     };
     // A task of its own: the control loop does not wait while a report is put together.
@@ -166,6 +201,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.new_veths,
     );
     loading::tell(&journal, &takeover, path.lock().processes.list());
+    let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
@@ -174,12 +210,13 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state: state_out.clone(),
         journal: journal.clone(),
     };
-    let shared = path.clone();
     let reconciler = Reconciler {
         config: config_out,
-        path,
+        path: path.clone(),
         netlink: requests,
         links: links.links,
+        restraints: abuse_out.restraints,
+        resolvers: resolving.held,
         inventory: watching.inventory,
         refresh_links: links.refresh,
         refresh_docker: poke,
@@ -189,28 +226,41 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         state,
     };
     let (asked, questions) = mpsc::channel(8);
+    let api = Api { supervisor: asked, roles: admitted.roles, access: tending.access, refusals };
 
     let outcome = tokio::select! {
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
+        () = abuse.run() => ended("the watch for abuse"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
         () = early => ended("the watch for new interfaces"),
         () = following => ended("the events socket"),
         _ = &mut reporting => ended("the reports"),
-        () = socket.serve(asked) => ended("the control socket"),
-        () = announce(state_out, shared) => ended("the control loop"),
-        () = obey(&reports, (&mut reloader, &eraser), questions, &mut signals) => Ok(()),
+        () = api::serve(&socket, api) => ended("the control socket"),
+        () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
+        () = announce(state_out, path) => ended("the control loop"),
+        by = obey(
+            (&reports, &abuse_out.pardons),
+            (&mut reloader, &eraser, &viewer),
+            questions,
+            &mut signals,
+        ) => Ok(by),
     };
     notify::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
-    drop((reloader, eraser));
-    end([watching.task, networks.task, serving.task, reporting]).await;
-    records.stop().await;
+    drop((reloader, eraser, viewer, socket));
+    end([watching.task, networks.task, serving.task, resolving.task, tending.task, reporting])
+        .await;
+    let (by, outcome) = match outcome {
+        Ok(by) => (by, Ok(())),
+        Err(error) => (Caller::default(), Err(error)),
+    };
+    records.stop(by).await;
     outcome
 }
 
-fn ended(what: &'static str) -> Result<(), SuperviseError> {
+fn ended(what: &'static str) -> Result<Caller, SuperviseError> {
     Err(SuperviseError::Ended { what })
 }
 
@@ -248,37 +298,40 @@ impl Signals {
     }
 }
 
-/// Does what the control socket and signals ask, until one of them asks for the end.
+/// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    reports: &Reports,
-    (reloader, eraser): (&mut Reloader, &Eraser),
+    (reports, pardons): (&Reports, &mpsc::Sender<Pardon>),
+    (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
-) {
+) -> Caller {
     loop {
         let asked = tokio::select! {
             Some(asked) = questions.recv() => asked,
             _ = signals.hangup.recv() => {
                 // Told in the log and in the stream.
-                let _ = reloader.reload().await;
+                let _ = reloader.reload(Caller::default()).await;
                 continue;
             }
-            _ = signals.terminate.recv() => return,
-            _ = signals.interrupt.recv() => return,
+            _ = signals.terminate.recv() => return Caller::default(),
+            _ = signals.interrupt.recv() => return Caller::default(),
         };
         // Whoever asked may have gone.
         match asked {
             Asked::Status(reply) => drop(reports.send(reply).await),
-            Asked::Reload(reply) => drop(reply.send(reloader.reload().await)),
-            Asked::Erase { dir, pseudonyms, reply } => {
-                drop(reply.send(eraser.erase(&dir, pseudonyms).await));
-            }
+            Asked::Reload(by, reply) => drop(reply.send(reloader.reload(by).await)),
+            Asked::Erase(erase, reply) => eraser.erase(erase, reply),
             Asked::Explain(question, reply) => {
                 drop(reply.send(explain::answer(&reloader.state(), &question)));
             }
-            Asked::Stop(reply) => {
+            Asked::ExplainName(question, reply) => {
+                drop(reply.send(explain::answer_name(&reloader.state(), &question)));
+            }
+            Asked::Flows(question, reply) => viewer.answer(question, reply),
+            Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
+            Asked::Stop(by, reply) => {
                 let _ = reply.send(());
-                return;
+                return by;
             }
         }
     }

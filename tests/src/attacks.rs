@@ -4,6 +4,7 @@
 //! it gets without protection and under the classic recipe. To add one, add a line to the module of
 //! its layer; every suite picks it up.
 
+pub mod icmp;
 mod ip;
 mod ipv6;
 mod link;
@@ -115,6 +116,8 @@ pub enum Scenario {
     SynAfterReset,
     /// A tells the host that B's address is at A.
     PoisonHost,
+    /// A sends the world packets that may go no further than the host, and hears who ended them.
+    TraceHost,
 }
 
 /// What guest A does.
@@ -258,6 +261,7 @@ pub fn catalogue(scene: &Scene) -> Vec<Attack> {
     ipv6::add(&mut book);
     tcp::add(&mut book);
     socket::add(&mut book);
+    icmp::add(&mut book);
     multicast::add(&mut book);
     book.attacks.sort_by_key(|attack| attack.row);
     book.attacks

@@ -31,12 +31,51 @@ pub fn minimum(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
+/// The least but one: a single lucky round does not make a figure.
+#[must_use]
+pub fn second_least(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(1).or(values.first()).copied().unwrap_or(f64::NAN)
+}
+
 /// How many times `other` a figure is: by the least of each, and by the median of the rounds' own
 /// ratios. On a quiet machine they agree.
 #[must_use]
 pub fn ratios(values: &[f64], other: &[f64]) -> [f64; 2] {
     let each = values.iter().zip(other).map(|(value, other)| value / other).collect();
     [minimum(values) / minimum(other), median(each)]
+}
+
+/// How many times the first of two series the second is, round by round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Growth {
+    /// Of the second best rounds.
+    pub best: f64,
+    /// The median of the rounds' own ratios.
+    pub median: f64,
+}
+
+impl Growth {
+    /// Of two series that were measured side by side.
+    #[must_use]
+    pub fn between(first: &[f64], second: &[f64]) -> Self {
+        let each = second.iter().zip(first).map(|(second, first)| second / first).collect();
+        Self { best: second_least(second) / second_least(first), median: median(each) }
+    }
+
+    /// How far it is from none, either way: what the same thing measured twice differs by.
+    #[must_use]
+    pub fn distance(self) -> f64 {
+        f64::max((self.best - 1.0).abs(), (self.median - 1.0).abs())
+    }
+
+    /// Whether both figures are above a bound: what really grows shows in both, and noise in one.
+    #[must_use]
+    pub fn exceeds(self, bound: f64) -> bool {
+        // Not a number is no figure to trust.
+        !(self.best <= bound || self.median <= bound)
+    }
 }
 
 /// xorshift64: by itself the same orders in every run.
@@ -152,6 +191,28 @@ mod tests {
             assert_eq!(median(values), middle);
         }
         assert!(median(Series::new()).is_nan());
+    }
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "the values are exact")]
+    fn the_least_but_one_is_no_single_round() {
+        assert_eq!(second_least(&[5.0, 1.0, 4.0, 3.0]), 3.0);
+        assert_eq!(second_least(&[5.0]), 5.0);
+        assert!(second_least(&[]).is_nan());
+    }
+
+    #[test]
+    fn growth_that_is_real_shows_in_both_figures() {
+        let first = [10.0, 10.0, 12.0, 10.0, 14.0];
+        let grown = first.map(|time| time * 1.25);
+        let growth = Growth::between(&first, &grown);
+        assert!(growth.exceeds(1.2) && !growth.exceeds(1.3), "{growth:?}");
+        assert!((growth.distance() - 0.25).abs() < 1e-9, "{growth:?}");
+        // Lucky rounds of the first alone make one figure look bad.
+        let lucky = [10.0, 8.0, 12.0, 8.0, 14.0];
+        let growth = Growth::between(&lucky, &first);
+        assert!(growth.best > 1.2 && !growth.exceeds(1.2), "{growth:?}");
+        assert!(Growth::between(&[], &[]).exceeds(1.2), "nothing was measured");
     }
 
     #[test]

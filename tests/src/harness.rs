@@ -1,5 +1,6 @@
 //! The harness: everything a test needs around the actor. See [`topology::Rig`] for the whole.
 
+pub mod age;
 pub mod artifacts;
 pub mod capture;
 pub mod classic;
@@ -13,7 +14,9 @@ pub mod exposition;
 pub mod guest;
 pub mod image;
 pub mod light;
+pub mod names;
 pub mod netns;
+pub mod openapi;
 pub mod proof;
 pub mod residue;
 pub mod run;

@@ -3,7 +3,10 @@
 
 use std::net::IpAddr;
 
-use enforcer_common::packet::{ICMP, ICMPV6, TCP, UDP};
+use enforcer_common::{
+    abi::policy::AUDITED,
+    packet::{ICMP, ICMPV6, TCP, UDP},
+};
 
 /// The policy, of a network that has no hubs.
 pub const POLICY: &str = r#"
@@ -62,7 +65,7 @@ pub struct Case {
     pub protocol: u8,
     /// Its port; 0 for an echo request.
     pub port: u16,
-    /// `None`: denied.
+    /// `None`: denied. With [`AUDITED`]: let through, and denied by that rule, or by none (0), but for audit mode.
     pub rule: Option<u32>,
 }
 
@@ -72,6 +75,12 @@ const CLOCK: Option<u32> = Some(4);
 const ECHO: Option<u32> = Some(5);
 const LOW: Option<u32> = Some(6);
 const HOST: Option<u32> = Some(7);
+
+/// Audit mode, and no rule opens it.
+const UNOPENED: Option<u32> = Some(AUDITED);
+/// Audit mode, and one of the denials, in their order, would deny it.
+const DENIED_BY: [Option<u32>; 4] =
+    [Some(AUDITED + 8), Some(AUDITED + 9), Some(AUDITED + 10), Some(AUDITED + 11)];
 
 const TABLE: &[(&str, u8, u16, Option<u32>)] = &[
     // The public internet, and its private corners.
@@ -162,17 +171,90 @@ const TABLE: &[(&str, u8, u16, Option<u32>)] = &[
     ("fd07::1", TCP, 9998, None),
 ];
 
+/// The same policy in audit mode.
+const AUDITED_TABLE: &[(&str, u8, u16, Option<u32>)] = &[
+    // What a rule opens it opens.
+    ("1.1.1.1", TCP, 443, PUBLIC),
+    ("2606:4700::1111", ICMPV6, 0, PUBLIC),
+    ("10.50.0.1", TCP, 8099, INSTITUTE),
+    ("10.60.1.1", UDP, 123, CLOCK),
+    ("10.70.0.255", ICMP, 0, ECHO),
+    ("10.80.0.1", UDP, 25, LOW),
+    ("10.7.0.1", TCP, 9999, HOST),
+    ("fd07::1", TCP, 9999, HOST),
+    // What none opens is let through.
+    ("10.0.0.0", TCP, 443, UNOPENED),
+    ("10.50.0.1", TCP, 442, UNOPENED),
+    ("10.50.0.1", TCP, 8100, UNOPENED),
+    ("10.50.0.1", UDP, 443, UNOPENED),
+    ("10.50.0.1", ICMP, 0, UNOPENED),
+    ("100.64.0.1", TCP, 80, UNOPENED),
+    ("192.168.1.1", UDP, 123, UNOPENED),
+    ("10.60.1.2", UDP, 123, UNOPENED),
+    ("10.70.1.0", ICMP, 0, UNOPENED),
+    ("fd50::1", TCP, 444, UNOPENED),
+    ("fd51::1", UDP, 443, UNOPENED),
+    ("fd70::9", TCP, 80, UNOPENED),
+    // What one denies is let through, and that one is told, the first of several.
+    ("1.1.1.1", TCP, 25, DENIED_BY[1]),
+    ("2606:4700::1111", TCP, 587, DENIED_BY[1]),
+    ("192.168.1.1", TCP, 465, DENIED_BY[1]),
+    ("10.50.7.0", TCP, 443, DENIED_BY[0]),
+    ("10.50.7.0", TCP, 25, DENIED_BY[0]),
+    ("10.50.7.7", UDP, 22, DENIED_BY[0]),
+    ("fd50:7::1", TCP, 443, DENIED_BY[0]),
+    ("198.51.100.3", TCP, 443, DENIED_BY[2]),
+    ("2600:bad::1", TCP, 443, DENIED_BY[2]),
+    ("203.0.113.70", UDP, 443, DENIED_BY[3]),
+    ("203.0.113.70", TCP, 443, PUBLIC),
+    // Metadata services stay closed, by whatever address.
+    ("169.254.169.254", TCP, 80, None),
+    ("169.254.169.254", UDP, 53, None),
+    ("169.254.170.2", TCP, 80, None),
+    ("168.63.129.16", TCP, 80, None),
+    ("100.100.100.200", TCP, 80, None),
+    ("192.0.0.192", TCP, 80, None),
+    ("fd00:ec2::254", TCP, 80, None),
+    ("64:ff9b::a9fe:a9fe", TCP, 80, None),
+    ("2002:a9fe:a9fe::1", TCP, 80, None),
+    // So does this host, and so do other guests.
+    ("10.7.0.1", TCP, 443, None),
+    ("10.7.0.1", ICMP, 0, None),
+    ("fd07::1", TCP, 9998, None),
+    ("10.7.0.11", TCP, 80, None),
+    ("fd07::11", UDP, 53, None),
+];
+
+/// [`POLICY`] in audit mode.
+#[must_use]
+pub fn audited_policy() -> String {
+    POLICY.replacen("[policies.course]", "[policies.course]\nmode = \"audit\"", 1)
+}
+
 /// Every case.
 ///
 /// # Panics
 /// Where the table has no address.
 #[must_use]
 pub fn cases() -> Vec<Case> {
+    of(TABLE)
+}
+
+/// Every case of [`audited_policy`].
+///
+/// # Panics
+/// Where the table has no address.
+#[must_use]
+pub fn audited_cases() -> Vec<Case> {
+    of(AUDITED_TABLE)
+}
+
+fn of(table: &[(&str, u8, u16, Option<u32>)]) -> Vec<Case> {
     let case = |(to, protocol, port, rule): &(&str, u8, u16, Option<u32>)| Case {
         to: to.parse().expect("an address"),
         protocol: *protocol,
         port: *port,
         rule: *rule,
     };
-    TABLE.iter().map(case).collect()
+    table.iter().map(case).collect()
 }

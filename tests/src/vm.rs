@@ -2,6 +2,7 @@
 //! product's own loader and control loop, real frames. Attacks are tried before enforcer starts,
 //! while it runs and after it has stopped: what was blocked had arrived before.
 
+mod arrivals;
 mod checks;
 mod clock;
 mod closure;

@@ -1,6 +1,10 @@
 //! Tests with a real dockerd in a namespace of its own. They need root; without it they say so and
 //! pass. Run one after the other: `cargo test -p enforcer-tests --test dockerd -- --test-threads=1`.
 
+#[path = "dockerd/abuse.rs"]
+mod abuse;
+#[path = "dockerd/answers.rs"]
+mod answers;
 #[path = "dockerd/baseline.rs"]
 mod baseline;
 #[path = "dockerd/blocked.rs"]
@@ -9,22 +13,38 @@ mod blocked;
 mod collector;
 #[path = "dockerd/config.rs"]
 mod config;
+#[path = "dockerd/control.rs"]
+mod control;
+#[path = "dockerd/dns.rs"]
+mod dns;
 #[path = "dockerd/engine.rs"]
 mod engine;
+#[path = "dockerd/engine_resolver.rs"]
+mod engine_resolver;
 #[path = "dockerd/flood.rs"]
 mod flood;
+#[path = "dockerd/groups.rs"]
+mod groups;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]
 mod kept;
 #[path = "dockerd/lifecycle.rs"]
 mod lifecycle;
+#[path = "dockerd/limits.rs"]
+mod limits;
 #[path = "dockerd/lives.rs"]
 mod lives;
 #[path = "dockerd/metrics.rs"]
 mod metrics;
+#[path = "dockerd/names.rs"]
+mod names;
+#[path = "dockerd/other_resolver.rs"]
+mod other_resolver;
 #[path = "dockerd/outside.rs"]
 mod outside;
+#[path = "dockerd/own_addresses.rs"]
+mod own_addresses;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/policies.rs"]
@@ -39,6 +59,8 @@ mod promises;
 mod races;
 #[path = "dockerd/records.rs"]
 mod records;
+#[path = "dockerd/refuse.rs"]
+mod refuse;
 #[path = "dockerd/report.rs"]
 mod report;
 #[path = "dockerd/rotation.rs"]
@@ -47,10 +69,14 @@ mod rotation;
 mod rows;
 #[path = "dockerd/second_network.rs"]
 mod second_network;
+#[path = "dockerd/services.rs"]
+mod services;
 #[path = "dockerd/shared.rs"]
 mod shared;
 #[path = "dockerd/side_by_side.rs"]
 mod side_by_side;
+#[path = "dockerd/sources.rs"]
+mod sources;
 #[path = "dockerd/storm.rs"]
 mod storm;
 #[path = "dockerd/survival.rs"]

@@ -11,6 +11,10 @@ mod flows;
 mod full;
 #[path = "prog/import.rs"]
 mod import;
+#[path = "prog/leases.rs"]
+mod leases;
+#[path = "prog/limits.rs"]
+mod limits;
 #[path = "prog/migrate.rs"]
 mod migrate;
 #[path = "prog/parser.rs"]
@@ -19,6 +23,8 @@ mod parser;
 mod policies;
 #[path = "prog/reasons.rs"]
 mod reasons;
+#[path = "prog/refuse.rs"]
+mod refuse;
 #[path = "prog/stamps.rs"]
 mod stamps;
 

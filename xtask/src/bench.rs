@@ -21,6 +21,8 @@ enum What {
     Audit(Audit),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
     Packet(Options),
+    /// Whether a packet costs more with many rules, endpoints and flows; fails if so (root)
+    Policy(Options),
 }
 
 #[derive(clap::Args)]
@@ -59,12 +61,16 @@ const DAEMONS: [(Option<&str>, &str); 3] = [
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Audit(audit) => run_audit(workspace, audit),
-        What::Packet(options) => {
-            require_root("bench packet", "loads eBPF programs in a network namespace of its own")?;
-            let mut cargo = workspace.cargo(["run", "--quiet", "--package", "enforcer-tests"]);
-            become_command(cargo.args(["--bin", "bench_packet", "--"]).args(options.flags()))
-        }
+        What::Packet(options) => run_programs(workspace, ("bench packet", "bench_packet"), options),
+        What::Policy(options) => run_programs(workspace, ("bench policy", "bench_policy"), options),
     }
+}
+
+/// A bench of the eBPF programs alone, which are optimised whatever the profile.
+fn run_programs(workspace: &Workspace, (verb, bin): (&str, &str), options: &Options) -> Result<()> {
+    require_root(verb, "loads eBPF programs in a network namespace of its own")?;
+    let mut cargo = workspace.cargo(["run", "--quiet", "--package", "enforcer-tests"]);
+    become_command(cargo.args(["--bin", bin, "--"]).args(options.flags()))
 }
 
 fn run_audit(workspace: &Workspace, audit: &Audit) -> Result<()> {

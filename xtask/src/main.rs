@@ -37,7 +37,7 @@ enum Verb {
     Test(test::Arguments),
     /// Compare what the kernel's verifier walks with a committed table (root)
     Verifier(verifier::Arguments),
-    /// Run a static test binary under Debian's kernels in virtual machines
+    /// Run a test binary under Debian's kernels in virtual machines
     Vm(vm::Arguments),
 }
 

@@ -37,13 +37,18 @@ struct Stage {
     run: fn(&Workspace, &mut Closing) -> Result<()>,
 }
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     Stage { name: "build", minutes: 12, run: build },
     Stage { name: "checks", minutes: 5, run: checks },
     Stage { name: "namespaces", minutes: 8, run: namespaces },
+    Stage { name: "hub", minutes: 6, run: hub },
     Stage { name: "dockerd", minutes: 10, run: dockerd },
     Stage { name: "kernels", minutes: 10, run: kernels },
 ];
+
+/// Every package but the eBPF programs. All of them, whatever is wanted of them: the features of a dependency are
+/// those that any selected package asks for, and where they differ it is compiled again, with all above it.
+const HOST: [&str; 3] = ["--workspace", "--exclude", "enforcer-ebpf"];
 
 /// Only with `--long`, or by name.
 const LONG_STAGES: [Stage; 1] = [Stage { name: "reboot", minutes: 60, run: reboot }];
@@ -128,50 +133,54 @@ fn set_up_time() -> Duration {
 
 /// Everything that later stages run, so that their minutes are the tests' own.
 fn build(workspace: &Workspace, _: &mut Closing) -> Result<()> {
-    // One profile for all of it: a second one would compile every dependency again.
-    succeed(&mut workspace.cargo(["build", "--workspace", "--exclude", "enforcer-ebpf"]))?;
-    succeed(&mut workspace.cargo([
-        "test",
-        "--no-run",
-        "--workspace",
-        "--exclude",
-        "enforcer-ebpf",
-    ]))?;
+    everything(workspace)?;
     other_release(workspace)?;
-    vm::build_test_binary(workspace).map(drop)
+    passing_object(workspace)?;
+    vm::build_actor(workspace).map(drop)
+}
+
+/// All programs and tests, in one profile.
+fn everything(workspace: &Workspace) -> Result<()> {
+    succeed(workspace.cargo(["build"]).args(HOST).arg("--all-targets"))
 }
 
 fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     succeed(&mut workspace.cargo(["fmt", "--all", "--check"]))?;
-    let mut host = workspace.cargo(["clippy", "--workspace", "--exclude", "enforcer-ebpf"]);
-    succeed(host.args(["--all-targets", "--", "-Dwarnings"]))?;
+    let mut host = workspace.cargo(["clippy"]);
+    succeed(host.args(HOST).args(["--all-targets", "--", "-Dwarnings"]))?;
     let toolchain = Toolchain::find(&workspace.target).map_err(anyhow::Error::msg)?;
     let mut kernel = toolchain.cargo("clippy", &workspace.target);
     let context = "the lints of the eBPF crate, which need clippy of its own tool chain";
     succeed(kernel.current_dir(&workspace.root).args(["--", "-Dwarnings"])).context(context)?;
-    let mut doc =
-        workspace.cargo(["doc", "--no-deps", "--workspace", "--exclude", "enforcer-ebpf"]);
-    succeed(doc.arg("--lib").env("RUSTDOCFLAGS", "-Dwarnings"))?;
-    closing.run(&mut workspace.cargo(["test"]))?;
-    closing.run(&mut workspace.cargo(["test", "--package", "enforcer-tests", "--lib"]))?;
+    let mut doc = workspace.cargo(["doc", "--no-deps", "--lib"]);
+    succeed(doc.args(HOST).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    closing.run(workspace.cargo(["test", "--lib", "--bins"]).args(HOST))?;
+    closing.run(&mut workspace.cargo(["test", "--doc"]))?;
     verifier::check(workspace)?;
-    integration(workspace, closing, "prog")?;
+    prog(workspace, closing)?;
     // Another build of the daemon and of its object, so only here and only for this.
-    let mut log = workspace.cargo(["test", "--package", "enforcer-tests", "--features", "bpf-log"]);
-    closing.run(log.args(["--test", "bpf_log"]))
+    let mut log = workspace.cargo(["test", "--features", "enforcer-tests/bpf-log"]);
+    closing.run(log.args(HOST).args(["--test", "bpf_log"]))
 }
 
 /// What a virtual machine runs under other kernels, here under this one.
 fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     integration(workspace, closing, "live")?;
-    closing.run(&mut workspace.cargo(["run", "--package", "enforcer-tests", "--bin", "vmtest"]))
+    everything(workspace)?;
+    closing.run(&mut workspace.command(vmtest(workspace)))
+}
+
+/// Real hubs, which the first run installs under `target`.
+fn hub(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    integration(workspace, closing, "hub")
 }
 
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let other = other_release(workspace)?;
-    succeed(&mut workspace.cargo(["build", "--package", "enforcer"]))?;
-    let mut cargo = workspace.cargo(["test", "--package", "enforcer-tests"]);
+    everything(workspace)?;
+    let mut cargo = workspace.cargo(["test"]);
     cargo
+        .args(HOST)
         .env("ENFORCER_BIN", workspace.target.join("debug/enforcer"))
         .env("ENFORCER_OTHER_BIN", other)
         .env("ENFORCER_PASSING_OBJECT", passing_object(workspace)?);
@@ -180,8 +189,8 @@ fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 
 /// The daemon of another release: its maps have another layout.
 fn other_release(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo(["build", "--package", "enforcer"]);
-    succeed(cargo.args(["--features", "other-layout"]))?;
+    let mut cargo = workspace.cargo(["build", "--bin", "enforcer"]);
+    succeed(cargo.args(HOST).args(["--features", "enforcer/other-layout"]))?;
     let other = workspace.target.join("debug/enforcer-other-layout");
     // The next build puts its own there.
     fs::copy(workspace.target.join("debug/enforcer"), &other)?;
@@ -199,10 +208,14 @@ fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
-    let test = vm::build_test_binary(workspace)?;
-    let kernels = vm::KERNELS.map(str::to_owned);
+    everything(workspace)?;
+    let (test, kernels) = (vmtest(workspace), vm::KERNELS.map(str::to_owned));
     closing.lines.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
     Ok(())
+}
+
+fn vmtest(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("debug/vmtest")
 }
 
 /// D02 at full size.
@@ -212,8 +225,21 @@ fn reboot(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     Ok(())
 }
 
+/// The programs frame by frame. Each test has a network namespace and an object of its own, so they run side by side;
+/// alone, one at a time, are those that hold what passes against the clock.
+fn prog(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    const TIMED: &str = "limits::c1_";
+    let threads = std::thread::available_parallelism()?;
+    let side_by_side = format!("--test-threads={threads}");
+    for choice in [&["--skip", TIMED, &side_by_side][..], &[TIMED, "--test-threads=1"]] {
+        let mut cargo = workspace.cargo(["test"]);
+        closing.run(cargo.args(HOST).args(["--test", "prog", "--"]).args(choice))?;
+    }
+    Ok(())
+}
+
 /// One file of the tests crate. One test at a time: they measure, and the machine is small.
 fn integration(workspace: &Workspace, closing: &mut Closing, file: &str) -> Result<()> {
-    let mut cargo = workspace.cargo(["test", "--package", "enforcer-tests"]);
-    closing.run(cargo.args(["--test", file, "--", "--test-threads=1"]))
+    let mut cargo = workspace.cargo(["test"]);
+    closing.run(cargo.args(HOST).args(["--test", file, "--", "--test-threads=1"]))
 }

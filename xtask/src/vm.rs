@@ -1,4 +1,4 @@
-//! `vm`: runs one static binary as the only program of a virtual machine, under Debian's kernels.
+//! `vm`: runs one test binary as the only program of a virtual machine, under Debian's kernels.
 //! The binary says `RESULT ok` when all went well; nothing else counts as success.
 
 use std::{
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     /// Write these kernels' columns of the table of verified instructions instead of comparing
     #[arg(long)]
     write: bool,
-    /// The static binary [default: `vmtest` of the tests crate, built now]
+    /// The binary, with the libraries that it needs [default: `vmtest` of the tests crate, built now]
     binary: Option<PathBuf>,
 }
 
@@ -74,14 +74,23 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds `vmtest`, linked statically: the virtual machine holds no library.
-pub(crate) fn build_test_binary(workspace: &Workspace) -> Result<PathBuf> {
+/// Builds `vmtest`.
+fn build_test_binary(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = workspace.cargo(["build", "--package", "enforcer-tests"]);
+    succeed(cargo.args(["--bin", "vmtest"]))?;
+    Ok(workspace.target.join("debug/vmtest"))
+}
+
+/// Builds the actor as tests do on first use: one static binary, for guests that hold nothing else.
+pub(crate) fn build_actor(workspace: &Workspace) -> Result<PathBuf> {
+    let target = workspace.target.join("debug/static-actor");
+    let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer-actor"]);
     cargo
-        .args(["--bin", "vmtest", "--target", STATIC_TARGET])
-        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+        .args(["--bin", "actor", "--target", STATIC_TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+        .env("CARGO_TARGET_DIR", &target);
     succeed(&mut cargo)?;
-    Ok(workspace.target.join(STATIC_TARGET).join("debug/vmtest"))
+    Ok(target.join(STATIC_TARGET).join("release/actor"))
 }
 
 /// Runs `binary` under each kernel; one closing line for each.

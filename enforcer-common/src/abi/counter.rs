@@ -80,7 +80,7 @@ pub struct Told {
     pub lost: u64,
 }
 
-/// Value of map `USAGE`; the key is the endpoint's id. Flows by state, as the quotas count them.
+/// Value of map `USAGE`; the key is the endpoint's id. What it has of its quotas, and took of its limits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -96,6 +96,29 @@ pub struct Usage {
     pub closing: u32,
     /// Checks in the reaper's queues, also those of flows that ended meanwhile.
     pub checks: u32,
+    /// What it took of its limits.
+    pub buckets: Buckets,
+}
+
+/// What an endpoint took of each limit: the time by which it is paid for, monotonic ns
+/// ([`crate::limit`]). Changed by compare-and-swap only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// Of [`super::policy::Limits::new_flows`].
+    pub new_flows: u64,
+    /// Of [`super::policy::Limits::packets_out`].
+    pub packets_out: u64,
+    /// Of [`super::policy::Limits::packets_in`].
+    pub packets_in: u64,
+    /// Of [`super::policy::Limits::bits_out`].
+    pub bits_out: u64,
+    /// Of [`super::policy::Limits::bits_in`].
+    pub bits_in: u64,
+    /// Of [`crate::limit::NEIGHBOURS`].
+    pub neighbours: u64,
+    /// Of [`crate::limit::ANSWERS`].
+    pub answers: u64,
 }
 
 /// Most checks of one endpoint in the reaper's queues: a share of a queue that all endpoints use.
@@ -107,7 +130,7 @@ pub const RECORD_BURST: u64 = 64;
 pub const RECORDS_PER_SECOND: u64 = 32;
 
 const _: () = assert!(size_of::<CounterKey>() == 8 && size_of::<Counter>() == 64);
-const _: () = assert!(size_of::<Usage>() == 24 && size_of::<Told>() == 16);
+const _: () = assert!(size_of::<Usage>() == 80 && size_of::<Told>() == 16);
 layout!(CounterKey { owner, reason, hook } padding reserved);
 layout!(Counter { events, packets, bytes, recorded, suppressed, lost } optional { refilled_ns, tokens });
 layout!(Usage {
@@ -117,6 +140,14 @@ layout!(Usage {
     outbound_established,
     closing,
     checks,
+} optional {
+    buckets.new_flows,
+    buckets.packets_out,
+    buckets.packets_in,
+    buckets.bits_out,
+    buckets.bits_in,
+    buckets.neighbours,
+    buckets.answers,
 });
 layout!(Told { suppressed, lost });
-pod!(CounterKey, Counter, Told, Usage);
+pod!(CounterKey, Counter, Told, Usage, Buckets);

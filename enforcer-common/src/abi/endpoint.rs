@@ -52,8 +52,9 @@ pub struct Endpoint {
     pub mac: [u8; 6],
     /// A [`Role`].
     pub role: u8,
-    /// Reserved, 0.
-    pub reserved: u8,
+    /// 1: what policy denies is answered by the packet path, as far as something asks for an answer
+    /// ([`crate::refusal`]); 0: it is dropped in silence.
+    pub answered: u8,
     /// The container: Docker's id of 64 hexadecimal digits, as 32 bytes; all zero: none. The packet
     /// path does not read it; it tells the next daemon whose this endpoint is.
     pub container: [u8; 32],
@@ -117,9 +118,10 @@ const _: () = assert!(
 );
 const _: () = assert!(size_of::<HubKey>() == 24 && size_of::<Hub>() == 8);
 layout!(Endpoint { id, network, policy, ipv4, ipv6, link_local, mac, role } optional {
+    answered,
     container,
     #[cfg(feature = "other-layout")] other,
-} padding reserved);
+});
 layout!(Network {
     id,
     gateway4,

@@ -98,7 +98,7 @@ pub struct Event {
     pub ingress_ifindex: u32,
     /// Length of the frame, bytes.
     pub frame_len: u32,
-    /// Rule that allowed, 0: none.
+    /// Rule that allowed or denied, 0: none.
     pub rule: u32,
     /// Source address; IPv4 and ARP in the first four bytes.
     pub source: [u8; 16],
@@ -347,9 +347,13 @@ pub struct ConnectRefused {
     pub call: u8,
     /// Padding, 0.
     pub reserved: u8,
+    /// Rule that denies it; 0: none opens it.
+    pub rule: u32,
+    /// Padding, 0.
+    pub padding: u32,
 }
 
 const _: () = assert!(size_of::<Event>() == 88 && size_of::<FlowEnd>() == 112);
 const _: () = assert!(size_of::<Process>() == 40 && size_of::<Exec>() == 320);
-const _: () = assert!(size_of::<ConnectRefused>() == 80);
+const _: () = assert!(size_of::<ConnectRefused>() == 88);
 pod!(Event, FlowEnd, Process, Exec, ConnectRefused);

@@ -61,6 +61,11 @@ pub struct FlowRecord {
     pub acknowledged: [u32; 2],
     /// Who opened it: a [`crate::decide::Opener`].
     pub opener: u32,
+    /// Class of the name under whose lease it was opened ([`super::policy::name_class`]); 0: none was
+    /// needed. The flow outlives the lease.
+    pub name: u32,
+    /// Padding, 0.
+    pub reserved: u32,
 }
 
 /// Element of the queues `CHECKS_SOON` and `CHECKS_LATER`: a flow that the reaper is to look at.
@@ -77,7 +82,7 @@ pub struct Check {
 
 const _: () = assert!(
     size_of::<FlowKey>() == 44
-        && size_of::<FlowRecord>() == 88 + if cfg!(feature = "other-layout") { 8 } else { 0 }
+        && size_of::<FlowRecord>() == 96 + if cfg!(feature = "other-layout") { 8 } else { 0 }
 );
 const _: () = assert!(size_of::<Check>() == 56);
 layout!(FlowKey {
@@ -105,5 +110,6 @@ layout!(FlowRecord {
     check_ns,
     sequence_end,
     acknowledged,
-});
+    name,
+} padding reserved);
 pod!(FlowKey, FlowRecord, Check);

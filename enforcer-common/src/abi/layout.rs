@@ -12,7 +12,7 @@ use super::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
     ledger::Ledger,
-    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
+    policy::{Lease, LeaseKey, Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
 /// One field of a key or value.
@@ -59,6 +59,7 @@ pub const MAPS: &[MapLayout] = &[
     map("POLICIES", POLICY_NUMBER, Policy::LAYOUT),
     map("PREFIXES", PrefixKey::LAYOUT, Prefix::LAYOUT),
     map("PORTS", PortKey::LAYOUT, Rule::LAYOUT),
+    map("LEASES", LeaseKey::LAYOUT, Lease::LAYOUT),
     map("NETWORKS", IFINDEX, Network::LAYOUT),
     map("HUBS", HubKey::LAYOUT, Hub::LAYOUT),
     map("PUBLISHED", PublishedKey::LAYOUT, PUBLISHED_VALUE),
@@ -156,7 +157,7 @@ pub(crate) const fn size_of_field<T, F>(_of: fn(&T) -> &F) -> usize {
 macro_rules! layout {
     ($name:ident {
         $($(#[$attribute:meta])* $($field:ident).+),+ $(,)?
-    } $(optional { $($(#[$optional_attribute:meta])* $optional:ident),+ $(,)? })?
+    } $(optional { $($(#[$optional_attribute:meta])* $($optional:ident).+),+ $(,)? })?
     $(padding $padding:ident)?) => {
         impl $name {
             /// Its fields by name.
@@ -170,9 +171,9 @@ macro_rules! layout {
                         false,
                     ),)+
                     $($($(#[$optional_attribute])* Field::of(
-                        stringify!($optional),
-                        ::core::mem::offset_of!($name, $optional),
-                        |value: &$name| &value.$optional,
+                        stringify!($($optional).+),
+                        ::core::mem::offset_of!($name, $($optional).+),
+                        |value: &$name| &value.$($optional).+,
                         true,
                     ),)+)?
                 ];

@@ -113,11 +113,21 @@ drop_reasons! {
     Internal = 33, "internal";
     /// A broadcast or multicast of the host or a hub that is not for this endpoint: counted, never recorded.
     NotAddressed = 34, "not_addressed";
+    /// The port is published, but no rule lets this source in.
+    Source = 35, "source";
+    /// The endpoint opens more flows in a second than it may.
+    RateNewFlows = 36, "rate_new_flows";
+    /// The endpoint sends, or is sent, more packets in a second than it may.
+    RatePackets = 37, "rate_packets";
+    /// The endpoint sends, or is sent, more bits in a second than it may.
+    RateBits = 38, "rate_bits";
+    /// The endpoint sends more ARP or neighbour discovery messages in a second than anybody needs.
+    RateNeighbours = 39, "rate_neighbours";
 }
 
 impl DropReason {
     /// Number of slots an array indexed by reason needs.
-    pub const SLOTS: usize = 35;
+    pub const SLOTS: usize = 40;
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use super::*;
 use crate::packet::{IPV4, IPV6, widen};
 
 const ROLES: [Role; 4] = [Role::Unknown, Role::Guest, Role::Hub, Role::Other];
-const ORIGINS: [Origin; 4] = [Origin::Host, Origin::Hub, Origin::Guest, Origin::Beyond];
+const ORIGINS: [Origin; 5] =
+    [Origin::Host, Origin::Hub, Origin::Guest, Origin::Beyond, Origin::Service];
 
 fn endpoint(role: Role) -> Endpoint {
     Endpoint { id: 1, ipv4: [10, 1, 0, 2], role: role as u8, ..Endpoint::default() }
@@ -28,21 +29,27 @@ fn n1_n2_n3_outbound() {
     const GATEWAY: [u8; 4] = [10, 1, 0, 1];
     const WORLD: [u8; 4] = [8, 8, 8, 8];
     let by = |rule| Ok(Allowed { rule });
+    let opens = Decision::opens;
+    let by_rule = |reason, rule| Err(Denied { reason, rule });
     let rows = [
-        (Role::Guest, NEIGHBOUR, None, Err(DropReason::GuestToGuest)),
-        (Role::Guest, GATEWAY, None, Err(DropReason::Policy)),
-        (Role::Guest, WORLD, None, Err(DropReason::Policy)),
-        (Role::Guest, NEIGHBOUR, Some(3), by(3)),
-        (Role::Guest, GATEWAY, Some(3), by(3)),
-        (Role::Guest, WORLD, Some(3), by(3)),
-        (Role::Hub, NEIGHBOUR, None, by(0)),
-        (Role::Hub, GATEWAY, None, Err(DropReason::Policy)),
-        (Role::Hub, WORLD, None, Err(DropReason::Policy)),
-        (Role::Hub, WORLD, Some(9), by(9)),
-        (Role::Unknown, WORLD, Some(3), Err(DropReason::UnknownInterface)),
-        (Role::Unknown, NEIGHBOUR, None, Err(DropReason::UnknownInterface)),
-        (Role::Other, WORLD, Some(3), Err(DropReason::RoleOther)),
-        (Role::Other, GATEWAY, None, Err(DropReason::RoleOther)),
+        (Role::Guest, NEIGHBOUR, Decision::NONE, Err(DropReason::GuestToGuest.into())),
+        (Role::Guest, GATEWAY, Decision::NONE, Err(DropReason::Policy.into())),
+        (Role::Guest, WORLD, Decision::NONE, Err(DropReason::Policy.into())),
+        (Role::Guest, NEIGHBOUR, opens(3), by(3)),
+        (Role::Guest, GATEWAY, opens(3), by(3)),
+        (Role::Guest, WORLD, opens(3), by(3)),
+        (Role::Hub, NEIGHBOUR, Decision::NONE, by(0)),
+        (Role::Hub, GATEWAY, Decision::NONE, Err(DropReason::Policy.into())),
+        (Role::Hub, WORLD, Decision::NONE, Err(DropReason::Policy.into())),
+        (Role::Hub, WORLD, opens(9), by(9)),
+        (Role::Unknown, WORLD, opens(3), Err(DropReason::UnknownInterface.into())),
+        (Role::Unknown, NEIGHBOUR, Decision::NONE, Err(DropReason::UnknownInterface.into())),
+        (Role::Other, WORLD, opens(3), Err(DropReason::RoleOther.into())),
+        (Role::Other, GATEWAY, Decision::NONE, Err(DropReason::RoleOther.into())),
+        (Role::Guest, WORLD, Decision::denies(4), by_rule(DropReason::Policy, 4)),
+        (Role::Guest, NEIGHBOUR, Decision::denies(4), by_rule(DropReason::GuestToGuest, 4)),
+        (Role::Hub, NEIGHBOUR, Decision::denies(4), by(0)),
+        (Role::Other, WORLD, Decision::denies(4), Err(DropReason::RoleOther.into())),
     ];
     for (role, to, rule, expected) in rows {
         let verdict = outbound(&endpoint(role), &network(), IPV4, &widen(to), rule);
@@ -53,24 +60,38 @@ fn n1_n2_n3_outbound() {
 #[test]
 fn p06_link_local_is_the_neighbourhood_in_ipv6() {
     let to = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
-    let verdict = outbound(&endpoint(Role::Guest), &network(), IPV6, &to, None);
-    assert_eq!(verdict, Err(DropReason::GuestToGuest));
+    let verdict = outbound(&endpoint(Role::Guest), &network(), IPV6, &to, Decision::NONE);
+    assert_eq!(verdict, Err(DropReason::GuestToGuest.into()));
 }
 
 #[test]
 fn n4_p33_inbound() {
+    let by_rule = |rule| Err(Denied { reason: DropReason::Source, rule });
     for origin in ORIGINS {
         for published in [false, true] {
             for role in ROLES {
                 let expected = match (role, origin) {
                     (Role::Unknown, _) => Some(DropReason::UnknownInterface),
                     (Role::Other, _) => Some(DropReason::RoleOther),
-                    (Role::Guest, Origin::Guest) => Some(DropReason::GuestToGuest),
+                    (Role::Guest, Origin::Guest) | (_, Origin::Service) => {
+                        Some(DropReason::GuestToGuest)
+                    }
                     (_, Origin::Beyond) if !published => Some(DropReason::NotPublished),
                     _ => None,
                 };
-                let verdict = inbound(&endpoint(role), origin, published);
+                let verdict = inbound(&endpoint(role), origin, published, None);
+                let expected = expected.map(Denied::from);
                 assert_eq!(verdict.err(), expected, "{role:?} from {origin:?}, {published}");
+                for (sources, by) in [
+                    (Decision::NONE, by_rule(0)),
+                    (Decision::denies(3), by_rule(3)),
+                    (Decision::opens(2), Ok(Allowed { rule: 2 })),
+                ] {
+                    let is_guarded = verdict.is_ok() && origin == Origin::Beyond;
+                    let verdict = inbound(&endpoint(role), origin, published, Some(sources));
+                    let unguarded = inbound(&endpoint(role), origin, published, None);
+                    assert_eq!(verdict, if is_guarded { by } else { unguarded }, "{sources:?}");
+                }
             }
         }
     }
@@ -81,7 +102,7 @@ fn f10_openers_round_trip_and_unknown_ones_have_the_least_rights() {
     for opener in [Opener::Endpoint].into_iter().chain(ORIGINS.into_iter().map(Opener::Peer)) {
         assert_eq!(Opener::from_value(opener.value()), opener);
     }
-    for value in [0, 6, 7, 255, u32::MAX] {
+    for value in [0, 7, 8, 255, u32::MAX] {
         assert_eq!(Opener::from_value(value), Opener::Peer(Origin::Beyond));
     }
 }
@@ -90,7 +111,8 @@ fn f10_openers_round_trip_and_unknown_ones_have_the_least_rights() {
 fn n6_unknown_roles_are_denied() {
     for value in 0..=u8::MAX {
         let endpoint = Endpoint { role: value, ..endpoint(Role::Guest) };
-        let verdict = outbound(&endpoint, &network(), IPV4, &widen([8, 8, 8, 8]), Some(1));
+        let verdict =
+            outbound(&endpoint, &network(), IPV4, &widen([8, 8, 8, 8]), Decision::opens(1));
         assert_eq!(verdict.is_ok(), value == 1 || value == 2, "role {value}");
     }
 }
@@ -143,5 +165,19 @@ fn n8_what_stays_in_a_guest_or_may_do_is_left_to_its_packets() {
         (IPV6, six("fe80::9"), six("fe80::2")),
     ] {
         assert_eq!(own_address(&guest, family, &destination), own);
+    }
+}
+
+#[test]
+fn n2_a_service_opens_what_a_rule_opens_and_nothing_by_design() {
+    for (to, decision, expected) in [
+        ([10, 1, 0, 9], Decision::NONE, Err(DropReason::GuestToGuest.into())),
+        ([10, 1, 0, 9], Decision::denies(4), Err(DropReason::GuestToGuest.into())),
+        ([10, 1, 0, 9], Decision::opens(3), Ok(Allowed { rule: 3 })),
+        ([8, 8, 8, 8], Decision::NONE, Err(DropReason::Policy.into())),
+        ([8, 8, 8, 8], Decision::opens(3), Ok(Allowed { rule: 3 })),
+    ] {
+        let verdict = outbound(&endpoint(Role::Hub), &network(), IPV4, &widen(to), decision);
+        assert_eq!(verdict.and_then(by_rule), expected, "{to:?} by {decision:?}");
     }
 }

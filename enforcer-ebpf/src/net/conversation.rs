@@ -1,15 +1,15 @@
 //! TCP, UDP and echo: the packet finds its flow, or asks policy for one.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_ktime_get_coarse_ns};
 use enforcer_common::{
     abi::{
         endpoint::Endpoint,
-        event::EndCause,
-        flow::{FlowKey, FlowRecord},
+        event::{EndCause, Hook},
+        flow::FlowRecord,
         policy::Policy,
         verdict::DropReason,
     },
-    decide::{Opener, Origin},
+    decide::{Denied, Opener, Origin},
     flow::{self, FlowState, Step},
     packet::{Packet, Payload},
 };
@@ -17,8 +17,12 @@ use enforcer_common::{
 use super::{
     Frame, emit,
     flows::{self, Found},
-    policy,
+    limits,
+    open::open_flow,
+    policy::{self, Opens, Request},
+    word,
 };
+use crate::skb::Skb;
 
 /// A packet that the endpoint sends.
 #[inline(always)]
@@ -27,7 +31,7 @@ pub fn from_endpoint(
     endpoint: &Endpoint,
     payload: Payload,
 ) -> Result<(), DropReason> {
-    converse(frame, endpoint, payload, Opener::Endpoint)
+    ask(frame, endpoint, payload, Opener::Endpoint)
 }
 
 /// A packet for the endpoint.
@@ -38,13 +42,50 @@ pub fn to_endpoint(
     payload: Payload,
     origin: Origin,
 ) -> Result<(), DropReason> {
-    converse(frame, endpoint, payload, Opener::Peer(origin))
+    ask(frame, endpoint, payload, Opener::Peer(origin))
 }
 
 /// `sender` is who opens the flow, if this packet opens one.
-/// A BPF function of its own, for a stack of its own.
+#[inline(always)]
+fn ask(
+    frame: &mut Frame,
+    endpoint: &Endpoint,
+    payload: Payload,
+    sender: Opener,
+) -> Result<(), DropReason> {
+    let (skb, sender) = (frame.skb.context(), sender.value());
+    // SAFETY: an endpoint; the frame is lent by way of `SCRATCH`.
+    word::to_result(unsafe { converse(skb, endpoint, payload as u32, sender) })
+}
+
+/// Judges the frame of this CPU as one of `sender`'s, an [`Opener::value`]. A global function: see [`word`].
+///
+/// # Safety
+/// `endpoint` is null or an endpoint.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn converse(
+pub unsafe extern "C" fn converse(
+    skb: *mut __sk_buff,
+    endpoint: *const Endpoint,
+    payload: u32,
+    sender: u32,
+) -> u32 {
+    // SAFETY: as promised by the caller.
+    let (Some(endpoint), Some(payload)) =
+        (unsafe { endpoint.as_ref() }, Payload::from_value(payload))
+    else {
+        return DropReason::Internal as u32;
+    };
+    let sender = Opener::from_value(sender);
+    let hook = if sender == Opener::Endpoint { Hook::FromGuest } else { Hook::ToGuest };
+    let Some(mut frame) = Frame::again(Skb::from_context(skb), hook, endpoint.id) else {
+        return DropReason::Internal as u32;
+    };
+    word::of(conversed(&mut frame, endpoint, payload, sender))
+}
+
+#[inline(always)]
+fn conversed(
     frame: &mut Frame,
     endpoint: &Endpoint,
     payload: Payload,
@@ -53,88 +94,137 @@ fn converse(
     let from_endpoint = sender == Opener::Endpoint;
     let policy = policy::of(endpoint)?;
     flows::fill_key(frame.key, frame.packet, endpoint.id, from_endpoint, payload);
-    let frame = &*frame;
-    let key = &*frame.key;
     let now = now_ns();
-    if let Some(found) = Found::live(key, now) {
-        redecide(&found, endpoint, policy)?;
-        match Step::from_word(step(
-            found.record(),
-            found.state,
-            from_endpoint,
-            payload,
-            frame.packet,
-        )) {
-            Step::Pass { refresh } => {
-                found.account(frame, payload, from_endpoint, refresh, now);
-                return Ok(());
-            }
-            Step::Move(next) => {
-                found.advance(next, policy, now)?;
-                found.account(frame, payload, from_endpoint, true, now);
-                return Ok(());
-            }
-            Step::Deny(reason) => return Err(reason),
-            Step::Open { replace } => {
-                let allowed = policy::may_open(endpoint, key, sender)?;
-                if !replace {
-                    found.account(frame, payload, from_endpoint, false, now);
-                    return Ok(());
-                }
-                found.end(EndCause::Reopened);
-                return open(frame, policy, &Opening { key, sender, rule: allowed.rule, now });
-            }
+    match go_on(frame, endpoint, policy, payload, sender, now) {
+        Ok(()) => Ok(()),
+        Err(denied) => {
+            *frame.denied_by = denied.rule;
+            Err(denied.reason)
         }
     }
-    flow::opens(payload, frame.packet)?;
-    let allowed = policy::may_open(endpoint, key, sender)?;
-    open(frame, policy, &Opening { key, sender, rule: allowed.rule, now })
-}
-
-/// A BPF function of its own: one copy for both directions, and a stack of its own.
-#[inline(never)]
-fn step(
-    flow: &FlowRecord,
-    state: FlowState,
-    from_endpoint: bool,
-    payload: Payload,
-    packet: &Packet,
-) -> u64 {
-    flow::step(flow, state, from_endpoint, payload, packet).to_word()
-}
-
-/// A flow that policy allows, on its way into the table.
-pub struct Opening<'a> {
-    pub key: &'a FlowKey,
-    pub sender: Opener,
-    pub rule: u32,
-    pub now: u64,
 }
 
 #[inline(always)]
-fn open(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<(), DropReason> {
-    let rule = opening.rule;
-    if flows::insert(frame, policy, opening)? {
-        emit::opened(frame, rule);
+fn go_on(
+    frame: &Frame,
+    endpoint: &Endpoint,
+    policy: &Policy,
+    payload: Payload,
+    sender: Opener,
+    now: u64,
+) -> Result<(), Denied> {
+    let from_endpoint = sender == Opener::Endpoint;
+    let key = &*frame.key;
+    let request = Request { endpoint, policy, key, opener: sender, now, again: false, name: 0 };
+    let Some(found) = Found::live(key, now) else {
+        flow::opens(payload, frame.packet)?;
+        let opens = policy::may_open(&request)?;
+        charge_opening(frame, policy, sender, now)?;
+        return open(frame, policy, sender, opens, now);
+    };
+    redecide(&found, &request)?;
+    let (state, side) = (found.state.word(), u32::from(from_endpoint));
+    // SAFETY: a flow and a packet.
+    let step = unsafe { step_flow(found.record(), state, side, payload as u32, frame.packet) };
+    match Step::from_word(step) {
+        Step::Pass { refresh } => {
+            limits::frame(frame, policy, key.endpoint, from_endpoint, now)?;
+            found.account(frame, payload, from_endpoint, refresh, now);
+            Ok(())
+        }
+        Step::Move(next) => {
+            limits::frame(frame, policy, key.endpoint, from_endpoint, now)?;
+            found.advance(next, policy, now)?;
+            found.account(frame, payload, from_endpoint, true, now);
+            Ok(())
+        }
+        Step::Deny(reason) => Err(reason.into()),
+        Step::Open { replace: false } => {
+            policy::may_open(&request)?;
+            limits::frame(frame, policy, key.endpoint, from_endpoint, now)?;
+            found.account(frame, payload, from_endpoint, false, now);
+            Ok(())
+        }
+        Step::Open { replace: true } => {
+            let opens = policy::may_open(&request)?;
+            charge_opening(frame, policy, sender, now)?;
+            found.end(EndCause::Reopened);
+            open(frame, policy, sender, opens, now)
+        }
+    }
+}
+
+/// Puts the flow into the table; who did so first tells it.
+#[inline(always)]
+fn open(
+    frame: &Frame,
+    policy: &Policy,
+    sender: Opener,
+    opens: Opens,
+    now: u64,
+) -> Result<(), Denied> {
+    let word = word::of_opens(Ok(opens));
+    // SAFETY: a policy.
+    let opened = unsafe { open_flow(frame.skb.context(), policy, sender.value(), word, now) };
+    if word::to_number(opened)? != 0 {
+        emit::opened(frame, opens.rule);
     }
     Ok(())
 }
 
+/// What the packet does to its flow, as [`Step::to_word`]. A global function: see [`word`].
+///
+/// # Safety
+/// The pointers are null or what their types say.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn step_flow(
+    flow: *const FlowRecord,
+    state: u32,
+    from_endpoint: u32,
+    payload: u32,
+    packet: *const Packet,
+) -> u64 {
+    // SAFETY: as promised by the caller.
+    let known = unsafe { (flow.as_ref(), packet.as_ref()) };
+    let ((Some(flow), Some(packet)), Some(payload)) = (known, Payload::from_value(payload)) else {
+        return Step::Deny(DropReason::Internal).to_word();
+    };
+    let state = FlowState::from_word(state);
+    flow::step(flow, state, from_endpoint != 0, payload, packet).to_word()
+}
+
+/// A packet that opens a flow is charged as a flow, if the endpoint opens it, and as a packet.
+#[inline(always)]
+fn charge_opening(
+    frame: &Frame,
+    policy: &Policy,
+    sender: Opener,
+    now: u64,
+) -> Result<(), DropReason> {
+    let from_endpoint = sender == Opener::Endpoint;
+    if from_endpoint {
+        limits::new_flow(policy, frame.owner, now)?;
+    }
+    limits::frame(frame, policy, frame.owner, from_endpoint, now)
+}
+
 /// A flow that an older epoch of the policy allowed is judged again, as its opener's.
 #[inline(always)]
-fn redecide(found: &Found<'_>, endpoint: &Endpoint, policy: &Policy) -> Result<(), DropReason> {
-    if found.record().epoch == policy.epoch {
+fn redecide(found: &Found<'_>, request: &Request<'_>) -> Result<(), Denied> {
+    let flow = found.record();
+    if flow.epoch == request.policy.epoch {
         return Ok(());
     }
-    let opener = Opener::from_value(found.record().opener);
-    match policy::may_open(endpoint, found.key, opener) {
-        Ok(allowed) => {
-            found.adopt(policy.epoch, allowed.rule);
+    let (opener, name) = (Opener::from_value(flow.opener), flow.name);
+    match policy::may_open(&Request { opener, name, again: true, ..*request }) {
+        Ok(opens) => {
+            found.adopt(request.policy.epoch, opens);
             Ok(())
         }
-        Err(reason) => {
+        Err(denied) => {
             found.end(EndCause::Policy);
-            Err(reason)
+            Err(denied)
         }
     }
 }

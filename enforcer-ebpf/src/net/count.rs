@@ -8,19 +8,19 @@ use enforcer_common::{
     packet::Bytes as _,
 };
 
-use super::Frame;
 use crate::{
     atomic,
     maps::{COUNTERS, SCRATCH, UNCOUNTED},
+    skb::Skb,
 };
 
 const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
 
 /// Counts one event of the frame; the counter, for what becomes of its record.
 #[inline(always)]
-pub fn bump(frame: &Frame, reason: u16) -> Option<&'static mut Counter> {
-    let key = CounterKey { owner: frame.owner, reason, hook: frame.hook as u8, reserved: 0 };
-    one(&key, u64::from(frame.skb.segments()), u64::from(frame.skb.len()))
+pub fn bump(skb: Skb, owner: u32, hook: u8, reason: u16) -> Option<&'static mut Counter> {
+    let key = CounterKey { owner, reason, hook, reserved: 0 };
+    one(&key, u64::from(skb.segments()), u64::from(skb.len()))
 }
 
 /// Counts one event of so many packets and bytes.

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{__sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit},
 };
 use enforcer_common::{
@@ -17,7 +17,10 @@ use enforcer_common::{
 };
 
 use super::{Frame, conversation::now_ns, count};
-use crate::maps::{EVENTS, RING_BYTES};
+use crate::{
+    maps::{EVENTS, RING_BYTES, SCRATCH},
+    skb::Skb,
+};
 
 /// Below this the reader's own rhythm is soon enough; above it, it is woken.
 const WAKE_AT_BYTES: u64 = RING_BYTES as u64 / 4;
@@ -25,42 +28,59 @@ const WAKE_AT_BYTES: u64 = RING_BYTES as u64 / 4;
 /// A denial.
 #[inline(always)]
 pub fn denied(frame: &Frame, reason: DropReason) {
-    write(frame, EventKind::Denied, reason as u16, 0, reason != DropReason::NotAddressed);
+    let skb = frame.skb.context();
+    write_event(skb, frame.owner, frame.hook as u8, reason as u16, *frame.denied_by);
 }
 
 /// A new flow.
 #[inline(always)]
 pub fn opened(frame: &Frame, rule: u32) {
-    write(frame, EventKind::FlowOpened, FLOW_OPENED, rule, true);
+    write_event(frame.skb.context(), frame.owner, frame.hook as u8, FLOW_OPENED, rule);
 }
 
-/// Not inlined: programs have several ends, and one copy is enough.
+/// Counts an event of the frame that is judged on this CPU, and records it if there is room. A global function:
+/// see [`word`](super::word).
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool) {
-    let Some(counter) = count::bump(frame, reason) else {
-        return;
+pub extern "C" fn write_event(
+    skb: *mut __sk_buff,
+    owner: u32,
+    hook: u8,
+    reason: u16,
+    rule: u32,
+) -> u32 {
+    let skb = Skb::from_context(skb);
+    let Some(counter) = count::bump(skb, owner, hook, reason) else {
+        return 0;
     };
     let now = now_ns();
+    let recorded = reason != DropReason::NotAddressed as u16;
     if !recorded || !count::take_token(counter, now) {
         counter.suppressed += 1;
-        return;
+        return 0;
     }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        counter.lost += 1;
+        return 0;
+    };
     let Some(mut slot) = EVENTS.reserve(0) else {
         counter.lost += 1;
-        return;
+        return 0;
     };
-    let packet = &*frame.packet;
+    let kind = if reason == FLOW_OPENED { EventKind::FlowOpened } else { EventKind::Denied };
+    // SAFETY: this CPU's own slot; nobody writes it meanwhile.
+    let packet = unsafe { &(*scratch).packet };
     // Field by field into the ring: a copy of the event on the stack would not fit.
     // SAFETY: the slot is as large and aligned as an `Event`, and every byte of it is written.
     unsafe {
         let event = slot.as_mut_ptr();
         (*event).abi = EVENT_ABI;
         (*event).kind = kind as u16;
-        (*event).owner = frame.owner;
+        (*event).owner = owner;
         (*event).time_ns = now;
-        (*event).ifindex = frame.skb.ifindex();
-        (*event).ingress_ifindex = frame.skb.ingress_ifindex();
-        (*event).frame_len = frame.skb.len();
+        (*event).ifindex = skb.ifindex();
+        (*event).ingress_ifindex = skb.ingress_ifindex();
+        (*event).frame_len = skb.len();
         (*event).rule = rule;
         (*event).source = packet.source;
         (*event).destination = packet.destination;
@@ -73,34 +93,45 @@ fn write(frame: &Frame, kind: EventKind, reason: u16, rule: u32, recorded: bool)
         (*event).protocol = packet.protocol;
         (*event).family = packet.family;
         (*event).tcp_flags = packet.tcp_flags;
-        (*event).hook = frame.hook as u8;
+        (*event).hook = hook;
     }
     counter.recorded += 1;
     slot.submit(wakeup());
+    0
 }
 
 /// The end of a flow that nobody else ends. Its owner has a quota of these records of its own.
-/// Not inlined: flows end in many places.
-#[inline(never)]
+#[inline(always)]
 pub fn closed(key: &FlowKey, flow: *const FlowRecord, cause: u8) {
-    // SAFETY: the entry is valid for this run; other CPUs may still count a packet that passed.
-    let flow = unsafe { &*flow };
+    // SAFETY: a key and a flow.
+    unsafe { write_end(key, flow, cause) };
+}
+
+/// As [`closed`]. A global function: see [`word`](super::word).
+///
+/// # Safety
+/// The pointers are null or what their types say.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn write_end(key: *const FlowKey, flow: *const FlowRecord, cause: u8) -> u32 {
+    // SAFETY: as promised by the caller; other CPUs may still count a packet that passed.
+    let (Some(key), Some(flow)) = (unsafe { (key.as_ref(), flow.as_ref()) }) else { return 0 };
     let about = CounterKey { owner: key.endpoint, reason: FLOW_CLOSED, hook: 0, reserved: 0 };
     let packets = flow.packets_out + flow.packets_in;
     let Some(counter) = count::one(&about, packets, flow.bytes_out + flow.bytes_in) else {
-        return;
+        return 0;
     };
     let now = now_ns();
     if !count::take_token(counter, now) {
         counter.suppressed += 1;
-        return;
+        return 0;
     }
     // The ring's own type is `Event`; its records may have any length.
     // SAFETY: the map is a ring buffer, and the length is a constant, as the verifier wants it.
     let slot = unsafe { bpf_ringbuf_reserve(ring(), size_of::<FlowEnd>() as u64, 0) };
     if slot.is_null() {
         counter.lost += 1;
-        return;
+        return 0;
     }
     let end = slot.cast::<FlowEnd>();
     // SAFETY: the slot is as long as a `FlowEnd` and 8-byte aligned; every byte of it is written.
@@ -129,6 +160,7 @@ pub fn closed(key: &FlowKey, flow: *const FlowRecord, cause: u8) {
     counter.recorded += 1;
     // SAFETY: reserved above, and given back once.
     unsafe { bpf_ringbuf_submit(slot, wakeup()) };
+    0
 }
 
 /// The ring, for records of any length: its own type is `Event`.

@@ -1,25 +1,28 @@
-//! The flow table: lookup, quotas, accounting, end.
+//! The flow table: lookup, accounting, end.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::__sk_buff;
 use enforcer_common::{
     abi::{
         event::EndCause,
-        flow::{Check, FlowKey, FlowRecord},
+        flow::{FlowKey, FlowRecord},
         policy::Policy,
         verdict::DropReason,
     },
-    decide::Opener,
     flow::{self, FlowState, Phase, QuotaClass},
-    packet::{Bytes as _, Packet, Payload, TCP},
+    packet::{Bytes as _, Packet, Payload},
 };
 
-use super::{Frame, conversation::Opening, emit, reap};
+use super::{
+    Frame, emit,
+    policy::Opens,
+    quotas::{release, reserve},
+    reap, word,
+};
 use crate::{
     atomic,
-    maps::{FLOWS, SCRATCH, USAGE},
+    maps::{FLOWS, SCRATCH},
+    skb::Skb,
 };
-
-const EEXIST: i32 = -17;
 
 /// Makes the key of the packet's flow, seen from the endpoint.
 #[inline(always)]
@@ -115,87 +118,185 @@ impl<'a> Found<'a> {
         refresh: bool,
         now: u64,
     ) {
-        let packets = u64::from(frame.skb.segments());
-        let bytes = u64::from(frame.skb.len());
-        // SAFETY: the entry is valid for this run; plain words, written racily by design: see
-        // `record`. Counters are atomic.
-        unsafe {
-            let record = self.flow;
-            let (packet_total, byte_total) = if from_endpoint {
-                (&raw mut (*record).packets_out, &raw mut (*record).bytes_out)
-            } else {
-                (&raw mut (*record).packets_in, &raw mut (*record).bytes_in)
-            };
-            atomic::add64(packet_total, packets);
-            atomic::add64(byte_total, bytes);
-            if refresh && (*record).last_seen_ns != now {
-                (*record).last_seen_ns = now;
-            }
-            if payload == Payload::Tcp {
-                flow::track(&mut *record, self.state, from_endpoint, frame.packet);
-            }
-        }
+        let how = if from_endpoint { FROM_ENDPOINT } else { 0 }
+            | if refresh { REFRESH } else { 0 }
+            | if payload == Payload::Tcp { TRACK } else { 0 }
+            | u64::from(self.state.word());
+        // SAFETY: a flow and a packet.
+        unsafe { account_packet(frame.skb.context(), self.flow, frame.packet, how, now) };
     }
 
-    /// Moves the flow to another state, within the quotas. A BPF function of its own, for a stack of
-    /// its own.
-    #[inline(never)]
+    /// Moves the flow to another state, within the quotas.
+    #[inline(always)]
     pub fn advance(&self, next: FlowState, policy: &Policy, now: u64) -> Result<(), DropReason> {
         if next == self.state {
             return Ok(());
         }
-        let (old_class, new_class) = (self.state.quota_class(), next.quota_class());
-        let outbound = next.is_outbound();
-        let limit = flow::limit(&policy.quotas, new_class, outbound);
-        if old_class != new_class
-            && let Err(reason) = reserve(self.key.endpoint, new_class, outbound, limit)
-        {
-            if new_class != QuotaClass::Closing {
-                return Err(reason);
-            }
+        let (state, next) = (self.state.word(), next.word());
+        // SAFETY: a flow and a policy.
+        let moved = unsafe { advance_flow(self.flow, state, next, policy, now) };
+        if word::to_number(moved)? == 0 {
             // Too many linger: this one is forgotten at once.
             self.end(EndCause::Closed);
-            return Ok(());
         }
-        if !swap_state(self.flow, self.state, next) {
-            // Another CPU moved it first; its packet counts, this one only passes.
-            if old_class != new_class {
-                release(self.key.endpoint, new_class, outbound);
-            }
-            return Ok(());
-        }
-        if old_class != new_class {
-            release(self.key.endpoint, old_class, outbound);
-        }
-        // SAFETY: as in `record`.
-        unsafe { (*self.flow).last_seen_ns = now };
-        reap::hasten(self.key, self.flow, flow::timeout_ns(next, self.key.protocol), now);
         Ok(())
     }
 
     /// A newer epoch of the policy allows it too.
     #[inline(always)]
-    pub fn adopt(&self, epoch: u32, rule: u32) {
+    pub fn adopt(&self, epoch: u32, opens: Opens) {
         // SAFETY: as in `record`.
         unsafe {
             (*self.flow).epoch = epoch;
-            (*self.flow).rule = rule;
+            (*self.flow).rule = opens.rule;
+            (*self.flow).name = opens.name;
         }
     }
 
-    /// Ends the flow now.
+    /// Ends the flow now. It is that of the frame that is judged on this CPU.
     #[inline(always)]
     pub fn end(&self, cause: EndCause) {
-        end(self.key, self.flow, self.state, cause);
+        // SAFETY: a flow.
+        unsafe { end_flow(self.flow, self.state.word(), cause as u8) };
     }
+}
+
+/// Of [`account_packet`]: the endpoint sends it.
+const FROM_ENDPOINT: u64 = 1 << 32;
+/// It keeps the flow alive.
+const REFRESH: u64 = 1 << 33;
+/// It has TCP's numbers.
+const TRACK: u64 = 1 << 34;
+
+/// Counts a packet in its flow. `how` is the flow's state and the bits above. A global function: see [`word`].
+///
+/// # Safety
+/// `flow` is null or an entry of the table, `packet` null or a packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn account_packet(
+    skb: *mut __sk_buff,
+    flow: *mut FlowRecord,
+    packet: *const Packet,
+    how: u64,
+    now: u64,
+) -> u32 {
+    // SAFETY: as promised by the caller.
+    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    if flow.is_null() {
+        return 0;
+    }
+    let skb = Skb::from_context(skb);
+    let from_endpoint = how & FROM_ENDPOINT != 0;
+    // SAFETY: the entry is valid for this run; plain words, written racily by design: see
+    // `Found::record`. Counters are atomic.
+    unsafe {
+        let (packet_total, byte_total) = if from_endpoint {
+            (&raw mut (*flow).packets_out, &raw mut (*flow).bytes_out)
+        } else {
+            (&raw mut (*flow).packets_in, &raw mut (*flow).bytes_in)
+        };
+        atomic::add64(packet_total, u64::from(skb.segments()));
+        atomic::add64(byte_total, u64::from(skb.len()));
+        if how & REFRESH != 0 && (*flow).last_seen_ns != now {
+            (*flow).last_seen_ns = now;
+        }
+        if how & TRACK != 0 {
+            let state = FlowState::from_word(word::low(how));
+            flow::track(&mut *flow, state, from_endpoint, packet);
+        }
+    }
+    0
+}
+
+/// Moves the flow of the frame that is judged on this CPU to another state; 0: it is to end instead. A global
+/// function: see [`word`].
+///
+/// # Safety
+/// `flow` is null or that flow's entry, `policy` null or a policy.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn advance_flow(
+    flow: *mut FlowRecord,
+    state: u32,
+    next: u32,
+    policy: *const Policy,
+    now: u64,
+) -> u32 {
+    // SAFETY: as promised by the caller.
+    let (Some(policy), Some(key)) = (unsafe { policy.as_ref() }, judged_key()) else {
+        return word::of_number(Err(DropReason::Internal));
+    };
+    if flow.is_null() {
+        return word::of_number(Err(DropReason::Internal));
+    }
+    let (state, next) = (FlowState::from_word(state), FlowState::from_word(next));
+    let found = Found { key, state, flow };
+    word::of_number(advanced(&found, next, policy, now).map(u32::from))
+}
+
+#[inline(always)]
+fn advanced(
+    found: &Found<'_>,
+    next: FlowState,
+    policy: &Policy,
+    now: u64,
+) -> Result<bool, DropReason> {
+    let endpoint = found.key.endpoint;
+    let (old_class, new_class) = (found.state.quota_class(), next.quota_class());
+    let outbound = next.is_outbound();
+    let limit = flow::limit(&policy.quotas, new_class, outbound);
+    if old_class != new_class
+        && let Err(reason) = reserve(endpoint, new_class, outbound, limit)
+    {
+        if new_class != QuotaClass::Closing {
+            return Err(reason);
+        }
+        return Ok(false);
+    }
+    if !swap_state(found.flow, found.state, next) {
+        // Another CPU moved it first; its packet counts, this one only passes.
+        if old_class != new_class {
+            release(endpoint, new_class, outbound);
+        }
+        return Ok(true);
+    }
+    if old_class != new_class {
+        release(endpoint, old_class, outbound);
+    }
+    // SAFETY: as in `record`.
+    unsafe { (*found.flow).last_seen_ns = now };
+    reap::hasten(found.key, found.flow, flow::timeout_ns(next, found.key.protocol), now);
+    Ok(true)
+}
+
+/// Ends the flow of the frame that is judged on this CPU. A global function: see [`word`].
+///
+/// # Safety
+/// `flow` is null or that flow's entry.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub unsafe extern "C" fn end_flow(flow: *mut FlowRecord, state: u32, cause: u8) -> u32 {
+    if let (false, Some(key)) = (flow.is_null(), judged_key()) {
+        end(key, flow, FlowState::from_word(state), cause);
+    }
+    0
+}
+
+/// The key of the flow of the frame that is judged on this CPU. Not an argument of global functions: 6.1 takes
+/// no key of a map from what a function was given.
+#[inline(always)]
+fn judged_key() -> Option<&'static FlowKey> {
+    // SAFETY: this CPU's own slot; who called has lent it.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &(*scratch).key })
 }
 
 /// Ends a flow; of several that try, one gives its quota back and records the end.
 #[inline(always)]
-pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState, cause: EndCause) {
+pub fn end(key: &FlowKey, flow: *mut FlowRecord, state: FlowState, cause: u8) {
     // Who found it dead did not end it, and leaves it to who did.
     if state != FlowState::DEAD && swap_state(flow, state, FlowState::DEAD) {
-        emit::closed(key, flow, cause as u8);
+        emit::closed(key, flow, cause);
         release(key.endpoint, state.quota_class(), state.is_outbound());
         // Fails only when the entry is gone already.
         let _gone = FLOWS.remove(key);
@@ -213,85 +314,6 @@ pub fn take_out(key: &FlowKey, flow: *mut FlowRecord, state: FlowState) {
     }
 }
 
-/// Puts a new flow into the table; false: another CPU did so just now.
-#[inline(always)]
-pub fn insert(frame: &Frame, policy: &Policy, opening: &Opening<'_>) -> Result<bool, DropReason> {
-    let from_endpoint = opening.sender == Opener::Endpoint;
-    let state = FlowState::open(from_endpoint);
-    let let_in = LetIn {
-        key: opening.key,
-        state,
-        limit: flow::opening_limit(&policy.quotas, opening.sender),
-        left_ns: flow::timeout_ns(state, opening.key.protocol),
-        now: opening.now,
-    };
-    let_in.reserve()?;
-
-    let (packets, bytes) = (u64::from(frame.skb.segments()), u64::from(frame.skb.len()));
-    // SAFETY: this CPU's own slot; the other parts of it are behind `frame`.
-    let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0).ok_or(DropReason::Internal)? };
-    let record = &mut scratch.flow;
-    *record = FlowRecord {
-        last_seen_ns: opening.now,
-        opened_ns: opening.now,
-        state: state.word(),
-        epoch: policy.epoch,
-        rule: opening.rule,
-        opener: opening.sender.value(),
-        ..FlowRecord::default()
-    };
-    if from_endpoint {
-        (record.packets_out, record.bytes_out) = (packets, bytes);
-    } else {
-        (record.packets_in, record.bytes_in) = (packets, bytes);
-    }
-    if opening.key.protocol == TCP {
-        flow::track(record, state, from_endpoint, frame.packet);
-    }
-    let_in.put(record, &mut scratch.check)
-}
-
-/// How a flow gets into the table, whoever knows of it.
-pub struct LetIn<'a> {
-    pub key: &'a FlowKey,
-    pub state: FlowState,
-    /// How many flows of its class there may be.
-    pub limit: u32,
-    /// How long it lives if nothing happens.
-    pub left_ns: u64,
-    pub now: u64,
-}
-
-impl LetIn<'_> {
-    /// Takes a place of the endpoint's quota.
-    #[inline(always)]
-    pub fn reserve(&self) -> Result<(), DropReason> {
-        if !reap::has_room(self.key.endpoint) {
-            return Err(DropReason::QuotaHalfOpen);
-        }
-        reserve(self.key.endpoint, self.state.quota_class(), self.state.is_outbound(), self.limit)
-    }
-
-    /// Puts the record on the reserved place; false: there is an entry already.
-    #[inline(always)]
-    pub fn put(&self, record: &FlowRecord, check: &mut Check) -> Result<bool, DropReason> {
-        if let Err(error) = FLOWS.insert(self.key, record, u64::from(BPF_NOEXIST)) {
-            release(self.key.endpoint, self.state.quota_class(), self.state.is_outbound());
-            return if error == EEXIST { Ok(false) } else { Err(DropReason::FlowTableFull) };
-        }
-        let Some(flow) = FLOWS.get_ptr_mut(self.key) else {
-            return Err(DropReason::Internal);
-        };
-        reap::ensure_ticking();
-        if reap::schedule(self.key, flow, self.left_ns, self.now, check).is_err() {
-            // Nobody would reap it.
-            take_out(self.key, flow, self.state);
-            return Err(DropReason::FlowTableFull);
-        }
-        Ok(true)
-    }
-}
-
 #[inline(always)]
 pub fn load_state(flow: *mut FlowRecord) -> FlowState {
     // SAFETY: the entry is valid for this run; an aligned word is read at once.
@@ -302,56 +324,4 @@ pub fn load_state(flow: *mut FlowRecord) -> FlowState {
 pub fn swap_state(flow: *mut FlowRecord, old: FlowState, new: FlowState) -> bool {
     // SAFETY: the entry is valid for this run.
     unsafe { atomic::replace(&raw mut (*flow).state, old.word(), new.word()) }
-}
-
-/// Takes one place of a class, if the quota has one left.
-#[inline(always)]
-pub fn reserve(
-    endpoint: u32,
-    class: QuotaClass,
-    outbound: bool,
-    limit: u32,
-) -> Result<(), DropReason> {
-    let counter = usage(endpoint, class, outbound).ok_or(DropReason::Internal)?;
-    // SAFETY: `usage` returns a word of an entry that is valid for this run.
-    unsafe {
-        if atomic::fetch_add(counter, 1) < limit {
-            return Ok(());
-        }
-        atomic::fetch_sub(counter, 1);
-    }
-    Err(match class {
-        QuotaClass::HalfOpen => DropReason::QuotaHalfOpen,
-        QuotaClass::Established | QuotaClass::Closing => DropReason::QuotaEstablished,
-        QuotaClass::None => DropReason::Internal,
-    })
-}
-
-#[inline(always)]
-pub fn release(endpoint: u32, class: QuotaClass, outbound: bool) {
-    if let Some(counter) = usage(endpoint, class, outbound) {
-        // SAFETY: as in `reserve`.
-        unsafe {
-            // A counter that was made anew while flows lived must not wrap round.
-            if atomic::fetch_sub(counter, 1) == 0 {
-                atomic::fetch_add(counter, 1);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn usage(endpoint: u32, class: QuotaClass, outbound: bool) -> Option<*mut u32> {
-    let usage = USAGE.get_ptr_mut(endpoint)?;
-    // SAFETY: only computes addresses within the entry.
-    unsafe {
-        Some(match (class, outbound) {
-            (QuotaClass::HalfOpen, false) => &raw mut (*usage).inbound_half_open,
-            (QuotaClass::HalfOpen, true) => &raw mut (*usage).outbound_half_open,
-            (QuotaClass::Established, false) => &raw mut (*usage).inbound_established,
-            (QuotaClass::Established, true) => &raw mut (*usage).outbound_established,
-            (QuotaClass::Closing, _) => &raw mut (*usage).closing,
-            (QuotaClass::None, _) => return None,
-        })
-    }
 }

@@ -11,7 +11,7 @@ use enforcer_common::{
 };
 
 use super::{
-    Frame, conversation, icmp_error, neighbours,
+    Frame, Outcome, conversation, icmp_error, limits, neighbours, refuse,
     stamp::{self, Stamp},
 };
 use crate::{
@@ -22,20 +22,25 @@ use crate::{
 /// Judges and stamps. An interface that is no port of a guest bridge is not ours: it passes
 /// unstamped and untouched.
 #[inline(always)]
-pub fn from_guest(skb: Skb) -> Verdict {
+pub fn from_guest(skb: Skb) -> Outcome {
     // SAFETY: entries are replaced as a whole by the daemon, never written here.
     let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
-        return Verdict::Allow;
+        return Outcome { verdict: Verdict::Allow, answered: false };
     };
     stamp::clear(skb);
     let Some(mut frame) = Frame::new(skb, Hook::FromGuest, endpoint.id) else {
-        return Verdict::Deny(DropReason::Internal);
+        return Outcome { verdict: Verdict::Deny(DropReason::Internal), answered: false };
     };
     let result = judge(&mut frame, endpoint);
     if result.is_ok() {
         Stamp::FromGuest.put(skb);
     }
-    frame.conclude(result)
+    let verdict = frame.conclude(result);
+    let answered = match verdict {
+        Verdict::Deny(reason) if endpoint.answered != 0 => refuse::answer(&frame, reason),
+        _ => false,
+    };
+    Outcome { verdict, answered }
 }
 
 #[inline(always)]
@@ -57,7 +62,8 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
             guard::destination(network, frame.packet)?;
             next_hop(frame, endpoint, network)?;
             if payload == Payload::IcmpError {
-                icmp_error::from_endpoint(frame, endpoint)
+                icmp_error::from_endpoint(frame, endpoint)?;
+                limits::error(frame, endpoint, true)
             } else {
                 conversation::from_endpoint(frame, endpoint, payload)
             }

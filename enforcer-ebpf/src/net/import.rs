@@ -20,8 +20,11 @@ use enforcer_common::{
 use super::{
     conversation::now_ns,
     count,
-    flows::{LetIn, load_state, release, reserve, swap_state, take_out},
-    policy, reap,
+    flows::{load_state, swap_state, take_out},
+    open::LetIn,
+    policy,
+    quotas::{release, reserve},
+    reap,
 };
 use crate::{
     atomic,

@@ -208,5 +208,5 @@ fn look_at(check: &mut Check, now: u64) {
     } else {
         return;
     };
-    end(&key, flow, state, cause);
+    end(&key, flow, state, cause as u8);
 }

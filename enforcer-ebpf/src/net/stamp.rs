@@ -18,6 +18,8 @@ static MARK_FROM_HOST: u32 = 0x2000_0000;
 pub enum Stamp {
     FromGuest,
     FromHost,
+    /// `from_guest` sends it back to its sender: see `refuse`. The bits of both others.
+    Answer,
 }
 
 impl Stamp {
@@ -26,6 +28,7 @@ impl Stamp {
         match self {
             Self::FromGuest => global(&raw const MARK_FROM_GUEST),
             Self::FromHost => global(&raw const MARK_FROM_HOST),
+            Self::Answer => global(&raw const MARK_FROM_GUEST) | global(&raw const MARK_FROM_HOST),
         }
     }
 

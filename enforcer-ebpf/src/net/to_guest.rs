@@ -16,7 +16,7 @@ use enforcer_common::{
 };
 
 use super::{
-    Frame, conversation, icmp_error, neighbours,
+    Frame, conversation, icmp_error, limits, neighbours, policy,
     stamp::{self, Stamp},
 };
 use crate::{
@@ -31,6 +31,11 @@ pub fn to_guest(skb: Skb) -> Verdict {
     let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
         return Verdict::Allow;
     };
+    // A bridge sends nothing back to the port that it came from: this is an answer of `from_guest`'s.
+    if skb.ingress_ifindex() == skb.ifindex() && Stamp::Answer.is_on(skb) {
+        stamp::clear(skb);
+        return Verdict::Allow;
+    }
     let Some(mut frame) = Frame::new(skb, Hook::ToGuest, endpoint.id) else {
         return Verdict::Deny(DropReason::Internal);
     };
@@ -70,7 +75,8 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
         _ => {
             addressed(frame, endpoint, origin)?;
             if payload == Payload::IcmpError {
-                icmp_error::to_endpoint(frame, endpoint)
+                icmp_error::to_endpoint(frame, endpoint)?;
+                limits::error(frame, endpoint, false)
             } else {
                 conversation::to_endpoint(frame, endpoint, payload, origin)
             }
@@ -95,6 +101,7 @@ fn origin(frame: &Frame, role: Role) -> Result<Origin, DropReason> {
         None if ingress == 0 => (Origin::Host, Stamp::FromHost),
         None => (Origin::Beyond, Stamp::FromHost),
         Some(port) => match (Role::from_value(port.role), role) {
+            (Role::Hub, _) if policy::is_by_rule_only(port) => (Origin::Service, Stamp::FromGuest),
             (Role::Hub, _) => (Origin::Hub, Stamp::FromGuest),
             (Role::Guest, Role::Hub) => (Origin::Guest, Stamp::FromGuest),
             // The bridge floods a guest's legal broadcast (ARP for the gateway) to every port.

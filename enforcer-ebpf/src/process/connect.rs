@@ -8,9 +8,8 @@ use enforcer_common::{
         endpoint::Endpoint,
         event::{Call, ConnectRefused, EVENT_ABI, EventKind},
         flow::FlowKey,
-        verdict::DropReason,
     },
-    decide::{Opener, is_left_to_packets, own_address},
+    decide::{Denied, Opener, is_left_to_packets, own_address},
     packet::{Family, UDP},
 };
 
@@ -21,7 +20,7 @@ use crate::{
         count::OfProcess,
         emit::{ring, wakeup},
         flows::Found,
-        policy,
+        policy::{self, Request},
     },
 };
 
@@ -53,13 +52,26 @@ pub fn judge(socket: &Socket, to: &Destination) -> bool {
     }
     let key = key(endpoint, socket, to);
     // What an answer is, only packets tell; an older epoch's flow they decide anew.
-    if socket.protocol == UDP && Found::is_live(&key, who::now_ns()) {
+    let now = who::now_ns();
+    if socket.protocol == UDP && Found::is_live(&key, now) {
         return true;
     }
-    match policy::may_open(endpoint, &key, Opener::Endpoint) {
-        Ok(_allowed) => true,
-        Err(reason) => {
-            record(owner, socket, to, reason);
+    let opens = policy::of(endpoint).map_err(Denied::from).and_then(|policy| {
+        let opener = Opener::Endpoint;
+        policy::may_open(&Request {
+            endpoint,
+            policy,
+            key: &key,
+            opener,
+            now,
+            again: false,
+            name: 0,
+        })
+    });
+    match opens {
+        Ok(_opens) => true,
+        Err(denied) => {
+            record(owner, socket, to, denied);
             cfg!(feature = "pass")
         }
     }
@@ -81,7 +93,7 @@ fn key(endpoint: &Endpoint, socket: &Socket, to: &Destination) -> FlowKey {
 }
 
 #[inline(always)]
-fn record(owner: &CgroupOwner, socket: &Socket, to: &Destination, reason: DropReason) {
+fn record(owner: &CgroupOwner, socket: &Socket, to: &Destination, denied: Denied) {
     let key = CounterKey { owner: owner.owner, reason: CONNECT_REFUSED, hook: 0, reserved: 0 };
     let Some(counter) = OfProcess::one(&key) else { return };
     let now = who::now_ns();
@@ -105,11 +117,13 @@ fn record(owner: &CgroupOwner, socket: &Socket, to: &Destination, reason: DropRe
         who::describe(&raw mut (*event).process, 0);
         (*event).destination = to.address;
         (*event).destination_port = to.port;
-        (*event).reason = reason as u16;
+        (*event).reason = denied.reason as u16;
         (*event).protocol = socket.protocol;
         (*event).family = to.family;
         (*event).call = socket.call as u8;
         (*event).reserved = 0;
+        (*event).rule = denied.rule;
+        (*event).padding = 0;
     }
     counter.recorded();
     // SAFETY: reserved above, and given back once.

@@ -8,7 +8,7 @@ use enforcer_common::abi::counter::CounterKey;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    loss::{LossKey, Losses},
+    loss::{self, LossKey, Losses},
     queue::Account,
     record::Cause,
 };
@@ -71,7 +71,8 @@ impl Accounts {
             let lost = row.lost.clone().into_iter().filter(move |(cause, _)| kernel(*cause));
             lost.map(move |(cause, count)| (LossKey { counter, cause }, count))
         };
-        self.rows.iter().flat_map(of).collect()
+        let is_kernels = |counter: &CounterKey| !loss::is_daemons_own(counter.reason);
+        self.rows.iter().filter(|(counter, _)| is_kernels(counter)).flat_map(of).collect()
     }
 
     /// How many of the records that the kernel wrote for each counter are accounted for: they were
@@ -196,6 +197,19 @@ mod tests {
         let mut none = accounts;
         none.retain(|owner| owner != 7);
         assert_eq!(none, Accounts::default());
+    }
+
+    #[test]
+    fn a1_what_the_daemon_counts_itself_begins_at_zero_with_the_next_one() {
+        let reason = loss::query_reason(crate::model::names::Outcome::Answered);
+        let counter = CounterKey { reason, hook: 0, ..A };
+        let key = LossKey { counter, cause: Cause::RateLimit };
+        let mut accounts = Accounts::default();
+        accounts.take(&Account::Event(counter));
+        accounts.take(&Account::Loss(key, 100));
+        assert_eq!(accounts.told_of_kernel(), Losses::new());
+        let mut missing = Missing::new(&accounts, [A].into_iter());
+        assert_eq!(missing.settle(&BTreeMap::new(), &BTreeMap::from([(A, 0)])), []);
     }
 
     #[test]

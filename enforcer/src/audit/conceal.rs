@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    record::{Body, Subject},
+    record::{AccessChange, Body, Subject},
     store::{Book, Kind},
 };
 
@@ -59,6 +59,15 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
             let replaced = subject(book, &mut refused.subject, now);
             scrub(&mut refused.process.name, &replaced);
         }
+        Body::DnsQuery(query) => {
+            let replaced = subject(book, &mut query.subject, now);
+            // A guest may put anything in a name.
+            scrub(&mut query.name, &replaced);
+        }
+        Body::Abuse(abuse) => {
+            let replaced = subject(book, &mut abuse.subject, now);
+            scrub(&mut abuse.error, &replaced);
+        }
         Body::Docker(docker) => {
             let id = docker.container_id.clone();
             let replaced = container(book, &mut docker.container, id.as_deref(), None, now);
@@ -85,6 +94,8 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
             }
             scrub(&mut outside.error, &replaced);
         }
+        Body::Group(change) => access(book, &mut change.about, now),
+        Body::Grant(change) => access(book, &mut change.about, now),
         // Nobody is named in these.
         Body::Gap(_)
         | Body::Repair(_)
@@ -124,6 +135,17 @@ fn subject(book: &mut Book, subject: &mut Subject, now: SystemTime) -> Replaced 
         put(book, Kind::Label, value, &format!("{scope} {key}"), of);
     }
     replaced
+}
+
+/// The user whom a change is about. Who made it answers for it, and stays.
+fn access(book: &mut Book, about: &mut AccessChange, now: SystemTime) {
+    let Some(user) = &mut about.user else { return };
+    let pseudonym = book.pseudonym((Kind::User, user), "", None, now).to_owned();
+    let replaced = vec![(std::mem::replace(user, pseudonym.clone()), pseudonym)];
+    if let Some(why) = &mut about.why {
+        scrub(why, &replaced);
+    }
+    scrub(&mut about.error, &replaced);
 }
 
 /// The name of a container, where no more is known of it.
@@ -174,7 +196,7 @@ fn with<'a>(text: &'a str, name: &str, pseudonym: &str) -> Cow<'a, str> {
 mod tests {
     use super::*;
     use crate::audit::{
-        record::{Exec, Outside, Process, Traffic},
+        record::{Exec, GroupChange, Outside, Process, Traffic},
         store::PREFIX,
     };
 
@@ -194,6 +216,7 @@ mod tests {
             verdict: String::new(),
             reason: None,
             rule: None,
+            would_deny: None,
             ingress_ifindex: 0,
             frame_len: 0,
             ethertype: String::new(),
@@ -245,6 +268,32 @@ mod tests {
         let user = exec.subject.user.as_deref().expect("a user");
         assert_eq!(exec.executable, format!("/home/{user}/bin/malice"));
         assert_eq!(exec.process.name, format!("run-{user}"));
+    }
+
+    #[test]
+    fn s1_a_change_of_a_group_names_who_made_it_and_not_whom_it_is_about() {
+        let mut book = Book::unkept().expect("random");
+        let about = AccessChange {
+            hub: "lab".to_owned(),
+            group: Some("staff".to_owned()),
+            user: Some("alice".to_owned()),
+            by_name: "root".to_owned(),
+            why: Some("alice asked; malice did not".to_owned()),
+            error: "no user alice".to_owned(),
+            ..AccessChange::default()
+        };
+        let mut body = Body::Group(Box::new(GroupChange { event: "added".to_owned(), about }));
+        conceal(&mut book, &mut body, SystemTime::now());
+        let Body::Group(change) = &body else { panic!("{body:?}") };
+        let user = change.about.user.clone().expect("a user");
+        assert!(user.starts_with(PREFIX));
+        assert_eq!(change.about.why, Some(format!("{user} asked; malice did not")));
+        assert_eq!(change.about.error, format!("no user {user}"));
+        assert_eq!((change.about.by_name.as_str(), change.about.hub.as_str()), ("root", "lab"));
+        // The same person as in a record about packets.
+        let mut guest = self::body("guest");
+        conceal(&mut book, &mut guest, SystemTime::now());
+        assert_eq!(guest.subject().and_then(|subject| subject.user.clone()), Some(user));
     }
 
     #[test]

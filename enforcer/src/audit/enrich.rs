@@ -11,7 +11,7 @@ use std::{
 };
 
 use enforcer_common::{
-    abi::endpoint::Role,
+    abi::{endpoint::Role, verdict::DropReason},
     decide::{Opener, Origin},
     packet,
 };
@@ -22,7 +22,10 @@ use super::{
     record::{Body, Clock, FlowClosed, Subject, Traffic, text},
     store::digits,
 };
-use crate::model::owner::{Owner, Owners};
+use crate::{
+    model::owner::{Owner, Owners},
+    policy::rule::found,
+};
 
 /// How long an owner is known after it is gone: the kernel looks at its last flows within 5 minutes.
 pub const MEMORY: Duration = Duration::from_mins(6);
@@ -127,6 +130,7 @@ impl Names {
 
     fn judged(&self, judged: &Judged) -> Body {
         let event = &judged.event;
+        let (rule, would_deny) = rule(event.rule);
         let is_ip = event.family != 0;
         let has_ports = is_ip
             && matches!(event.protocol, packet::TCP | packet::UDP | packet::ICMP | packet::ICMPV6);
@@ -135,7 +139,8 @@ impl Names {
             hook: judged.hook.name().to_owned(),
             verdict: if judged.reason.is_some() { "deny" } else { "allow" }.to_owned(),
             reason: judged.reason.map(|reason| reason.name().to_owned()),
-            rule: Some(event.rule).filter(|rule| *rule != 0),
+            rule,
+            would_deny,
             ingress_ifindex: event.ingress_ifindex,
             frame_len: event.frame_len,
             ethertype: ethertype_text(event.ethertype),
@@ -163,11 +168,13 @@ impl Names {
         } else {
             (remote, local, was_sent, sent)
         };
+        let (rule, would_deny) = rule(end.rule);
         FlowClosed {
             subject: self.subject(end.owner),
             cause: ended.cause.name().to_owned(),
             opener: opener_name(opener).to_owned(),
-            rule: Some(end.rule).filter(|rule| *rule != 0),
+            rule,
+            would_deny,
             source: from.0,
             destination: to.0,
             protocol: end.protocol,
@@ -184,14 +191,23 @@ impl Names {
     }
 }
 
+/// The number of the rule that the kernel tells of, and, where it is only audit mode that let through, why it
+/// would have been denied.
+fn rule(id: u32) -> (Option<u32>, Option<String>) {
+    let (rule, audited) = found(id);
+    (rule, audited.then(|| DropReason::Policy.name().to_owned()))
+}
+
 /// The word for who opened a flow.
-pub(super) const fn opener_name(opener: Opener) -> &'static str {
+#[must_use]
+pub const fn opener_name(opener: Opener) -> &'static str {
     match opener {
         Opener::Endpoint => "guest",
         Opener::Peer(Origin::Host) => "host",
         Opener::Peer(Origin::Hub) => "hub",
         Opener::Peer(Origin::Guest) => "other_guest",
         Opener::Peer(Origin::Beyond) => "beyond",
+        Opener::Peer(Origin::Service) => "service",
     }
 }
 
@@ -235,7 +251,7 @@ fn address(bytes: [u8; 16], family: packet::Family, ethertype: u16) -> Option<St
 }
 
 /// IPv4 is in the first four bytes.
-fn ip(bytes: [u8; 16], family: packet::Family) -> IpAddr {
+pub(crate) fn ip(bytes: [u8; 16], family: packet::Family) -> IpAddr {
     let [a, b, c, d, ..] = bytes;
     if family == packet::IPV6 {
         Ipv6Addr::from(bytes).into()
@@ -248,10 +264,7 @@ fn ip(bytes: [u8; 16], family: packet::Family) -> IpAddr {
 mod tests {
     use std::time::SystemTime;
 
-    use enforcer_common::abi::{
-        event::{EndCause, Event, FlowEnd, Hook},
-        verdict::DropReason,
-    };
+    use enforcer_common::abi::event::{EndCause, Event, FlowEnd, Hook};
 
     use super::*;
 

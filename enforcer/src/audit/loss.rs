@@ -13,6 +13,7 @@ use super::{
     enrich::Names,
     record::{Cause, Loss, Subject},
 };
+use crate::model::names::Outcome;
 
 /// What a number of missing records is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,10 +124,31 @@ pub fn reason_name(reason: u16) -> String {
         Some(reason) => reason.name().to_owned(),
         None => match OTHERS.iter().find(|(value, _)| *value == reason) {
             Some((_, name)) => (*name).to_owned(),
-            None => format!("reason_{reason}"),
+            None => match Outcome::ALL.into_iter().find(|known| query_reason(*known) == reason) {
+                Some(outcome) => format!("{QUERY_WORD}{}", outcome.name()),
+                None => format!("reason_{reason}"),
+            },
         },
     }
 }
+
+/// [`CounterKey::reason`] of questions to the resolver, by what became of them. The daemon counts these
+/// itself: no map of the kernel has them, and no other daemon knows their number.
+#[must_use]
+pub const fn query_reason(outcome: Outcome) -> u16 {
+    QUERIES + outcome as u16
+}
+
+/// Whether a reason is one that the daemon counts itself.
+#[must_use]
+pub fn is_daemons_own(reason: u16) -> bool {
+    Outcome::ALL.into_iter().any(|outcome| query_reason(outcome) == reason)
+}
+
+/// Far from what the kernel counts, at both ends.
+const QUERIES: u16 = 0x4000;
+/// Before the word of an outcome.
+const QUERY_WORD: &str = "dns_";
 
 /// Counters of what is no frame denied.
 const OTHERS: [(u16, &str); 4] = [
@@ -141,6 +163,10 @@ const OTHERS: [(u16, &str); 4] = [
 pub fn reason_value(word: &str) -> Option<u16> {
     if let Some((value, _)) = OTHERS.iter().find(|(_, name)| *name == word) {
         return Some(*value);
+    }
+    if let Some(outcome) = word.strip_prefix(QUERY_WORD) {
+        let outcome = Outcome::ALL.into_iter().find(|known| known.name() == outcome)?;
+        return Some(query_reason(outcome));
     }
     match DropReason::ALL.iter().find(|reason| reason.name() == word) {
         Some(reason) => Some(*reason as u16),
@@ -200,5 +226,12 @@ mod tests {
             assert_eq!(reason_value(&reason_name(value)), Some(value));
         }
         assert_eq!(reason_value("nonsense"), None);
+        for outcome in Outcome::ALL {
+            let value = query_reason(outcome);
+            assert_eq!(reason_name(value), format!("dns_{}", outcome.name()));
+            assert_eq!(reason_value(&reason_name(value)), Some(value));
+            assert!(is_daemons_own(value));
+        }
+        assert!(![0, 22, FLOW_CLOSED, EXEC, CONNECT_REFUSED].into_iter().any(is_daemons_own));
     }
 }

@@ -13,10 +13,11 @@ use enforcer_common::abi::{
 };
 
 use super::{
-    loss::{LossKey, Losses, reason_value},
-    record::Body,
+    loss::{LossKey, Losses, query_reason, reason_value},
+    record::{Body, Cause},
     store::pseudonym_id,
 };
+use crate::model::names::Outcome;
 
 /// Records that wait at most.
 const QUEUE: usize = 16_384;
@@ -74,6 +75,12 @@ impl Account {
             Body::ConnectRefused(refused) => {
                 Self::Event(key(refused.subject.endpoint, CONNECT_REFUSED, ""))
             }
+            Body::DnsQuery(query) => {
+                let known = Outcome::ALL.into_iter().find(|known| known.name() == query.outcome);
+                known.map_or(Self::Nothing, |outcome| {
+                    Self::Event(key(query.subject.endpoint, query_reason(outcome), ""))
+                })
+            }
             Body::Loss(loss) => reason_value(&loss.reason).map_or(Self::Nothing, |reason| {
                 let counter = key(loss.subject.endpoint, reason, &loss.hook);
                 Self::Loss(LossKey { counter, cause: loss.cause }, loss.count)
@@ -82,11 +89,14 @@ impl Account {
             Body::Erased(erased) => Self::Erasure(pseudonym_id(&erased.pseudonym)),
             Body::Gap(_)
             | Body::Outside(_)
+            | Body::Abuse(_)
             | Body::Repair(_)
             | Body::Takeover(_)
             | Body::Guest(_)
             | Body::Docker(_)
             | Body::Policy(_)
+            | Body::Group(_)
+            | Body::Grant(_)
             | Body::Config(_)
             | Body::Stored(_)
             | Body::Unseen(_)
@@ -151,6 +161,14 @@ impl Queue {
         self.lost.0.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Counts an event that is not recorded because there were too many of the kind: it was never on its
+    /// way.
+    pub fn suppress(&self, counter: CounterKey) {
+        let key = LossKey { counter, cause: Cause::RateLimit };
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        *overflow.entry(key).or_default() += 1;
+    }
+
     /// The sum of all that were ever counted, for whoever must not keep the queue open.
     #[must_use]
     pub fn lost(&self) -> Lost {
@@ -173,14 +191,41 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::record::{Cause, Daemon};
+    use crate::{
+        audit::record::{Daemon, DnsQuery, Subject},
+        model::caller::Caller,
+    };
+
+    #[test]
+    fn a1_questions_that_have_no_record_are_told_as_beyond_the_rate_and_not_as_lost() {
+        let (queue, _receiver) = queue();
+        let reason = query_reason(Outcome::RefusedName);
+        let counter = CounterKey { owner: 7, reason, hook: 0, reserved: 0 };
+        for _ in 0..3 {
+            queue.suppress(counter);
+        }
+        let key = LossKey { counter, cause: Cause::RateLimit };
+        assert_eq!((queue.losses()[&key], queue.lost().count()), (3, 0));
+        let query = DnsQuery {
+            subject: Subject { endpoint: 7, ..Subject::default() },
+            outcome: Outcome::RefusedName.name().to_owned(),
+            ..DnsQuery::default()
+        };
+        let body = Body::DnsQuery(Box::new(query));
+        assert_eq!(Account::of(&body), Account::Event(counter));
+    }
 
     #[test]
     fn a_full_queue_makes_nobody_wait_and_counts() {
         let (queue, receiver) = queue();
         let key = LossKey { counter: CounterKey::default(), cause: Cause::Queue };
         for _ in 0..QUEUE + 7 {
-            let daemon = Daemon { event: "start".to_owned(), version: "0".to_owned(), pid: 1 };
+            let daemon = Daemon {
+                event: "start".to_owned(),
+                version: "0".to_owned(),
+                pid: 1,
+                by: Caller::default(),
+            };
             let draft = Draft {
                 time: String::new(),
                 mono_ns: 1,

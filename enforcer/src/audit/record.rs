@@ -8,18 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Retention;
 
+mod abuse;
+mod access;
 mod clock;
 mod control;
 mod cut;
+mod dns;
 mod process;
 mod stream;
 mod traffic;
 
 pub(super) use clock::format_time;
 
+pub use abuse::Abuse;
+pub use access::{AccessChange, GrantChange, GroupChange, time_of};
 pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
+pub use dns::DnsQuery;
 pub use process::{ConnectRefused, Exec, Process, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};
 pub use traffic::{FlowClosed, Subject, Traffic};
@@ -70,6 +76,8 @@ impl Body {
             Self::Guest(guest) => Some(&guest.subject),
             Self::Exec(exec) => Some(&exec.subject),
             Self::ConnectRefused(refused) => Some(&refused.subject),
+            Self::DnsQuery(query) => Some(&query.subject),
+            Self::Abuse(abuse) => Some(&abuse.subject),
             _ => None,
         }
     }
@@ -84,16 +92,20 @@ impl Body {
             Self::Loss(_) => "loss",
             Self::Gap(_) => "gap",
             Self::Outside(_) => "outside",
+            Self::Abuse(_) => "abuse",
             Self::Repair(_) => "repair",
             Self::Takeover(_) => "takeover",
             Self::Stored(_) => "stored",
             Self::Retention(_) => "retention",
             Self::Exec(_) => "exec",
             Self::ConnectRefused(_) => "connect_refused",
+            Self::DnsQuery(_) => "dns_query",
             Self::Unseen(_) => "unseen",
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
             Self::Policy(_) => "policy",
+            Self::Group(_) => "group",
+            Self::Grant(_) => "grant",
             Self::Erased(_) => "erased",
             Self::Config(_) => "config",
             Self::Daemon(_) => "daemon",
@@ -116,6 +128,8 @@ pub enum Body {
     Exec(Box<Exec>),
     /// A process of a guest was refused a call, before there was a packet.
     ConnectRefused(Box<ConnectRefused>),
+    /// A guest asked the resolver for a name.
+    DnsQuery(Box<DnsQuery>),
     /// What guests' processes do is not seen.
     Unseen(Unseen),
     /// Records that were not written.
@@ -124,6 +138,8 @@ pub enum Body {
     Gap(Gap),
     /// A guest outside its policy, or a port that belongs to no container.
     Outside(Outside),
+    /// A guest does too much of something, and what is done about it.
+    Abuse(Box<Abuse>),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
     /// What an earlier daemon, or nobody, left in the kernel.
@@ -138,6 +154,10 @@ pub enum Body {
     Docker(Box<Docker>),
     /// A policy that the kernel holds was changed.
     Policy(PolicyChange),
+    /// A group or a membership changed, or nobody knows them.
+    Group(Box<GroupChange>),
+    /// A grant changed, or nobody knows them.
+    Grant(Box<GrantChange>),
     /// A name that was erased: nobody can tell any more whose pseudonym it was.
     Erased(Erased),
     /// The config file was read.

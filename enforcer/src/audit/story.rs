@@ -141,7 +141,7 @@ impl Teller {
             "denied" => self.denial(record, false),
             "connect_refused" => self.denial(record, true),
             "loss" => self.loss(record),
-            "guest" | "docker" | "outside" => self.moment(record),
+            "guest" | "docker" | "outside" | "abuse" => self.moment(record),
             "exec" => {
                 let program = text(record, "process.executable");
                 let user = text(record, "process.user.id");
@@ -223,6 +223,9 @@ impl Teller {
             (place.packets_in, place.bytes_in) = inward;
         }
         self.story.totals.take(&place, outward);
+        if !text(record, "enforcer.would_deny").is_empty() {
+            self.story.totals.audited += place.flows;
+        }
         self.place(record, outward, &place);
     }
 
@@ -245,7 +248,9 @@ impl Teller {
         let reason = text(record, "event.reason");
         let cause = text(record, "enforcer.cause").to_owned();
         let count = number(record, "enforcer.count");
-        if matches!(reason, "flow_opened" | "flow_closed" | "exec" | "connect_refused") {
+        if matches!(reason, "flow_opened" | "flow_closed" | "exec" | "connect_refused")
+            || reason.starts_with("dns_")
+        {
             *self.lost.entry((reason.to_owned(), cause)).or_default() += count;
         } else {
             *self.reason(reason).lost.entry(cause).or_default() += count;

@@ -5,9 +5,13 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::{CheckArgs, Exit};
-use crate::config::{
-    ClosedBy, Config, GuestNetwork, Guests, HubPlace, HubRule, MetricsAt, PolicyOverride,
-    file::{FileError, load},
+use crate::{
+    config::{
+        Admin, ClosedBy, Config, GuestNetwork, Guests, HubPlace, HubRule, MetricsAt, Mode, Policy,
+        PolicyOverride, Service,
+        file::{FileError, load},
+    },
+    model::limits::LimitsInForce,
 };
 
 /// Checks a config file and tells the outcome.
@@ -36,11 +40,30 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
 fn summary(config: &Config) -> String {
     let mut text =
         config.metrics.as_ref().map_or_else(String::new, |at| format!("\nmetrics at {at}\n"));
+    if let Some(dns) = &config.dns {
+        let upstream: Vec<_> = dns.upstream.iter().map(ToString::to_string).collect();
+        let upstream = upstream.join(", ");
+        let _infallible = writeln!(text, "\nguests' DNS is answered with the help of {upstream}");
+    }
     for (name, network) in &config.networks {
         // Writing to a string cannot fail.
         let _infallible = write_network(&mut text, name, network);
     }
+    let audited = audited(config).join(", ");
+    if !audited.is_empty() {
+        let _infallible = writeln!(
+            text,
+            "\nin audit mode, so that what they would deny beyond this host and guest networks is let through: \
+             {audited}"
+        );
+    }
     text
+}
+
+/// Policies in audit mode.
+fn audited(config: &Config) -> Vec<&str> {
+    let audits = |(_, policy): &(&String, &Policy)| policy.mode == Mode::Audit;
+    config.policies.iter().filter(audits).map(|(name, _)| name.as_str()).collect()
 }
 
 fn write_network(text: &mut String, name: &str, network: &GuestNetwork) -> std::fmt::Result {
@@ -64,6 +87,14 @@ fn write_network(text: &mut String, name: &str, network: &GuestNetwork) -> std::
     }
     for hub in &network.hubs {
         writeln!(text, "  guests may reach {}", hub_text(hub))?;
+    }
+    if !network.services.is_empty() {
+        let services: Vec<_> = network.services.iter().map(ToString::to_string).collect();
+        writeln!(text, "  services that rules may open: {}", services.join(", "))?;
+    }
+    let limits = LimitsInForce::from(&network.limits.in_force());
+    if !limits.is_empty() {
+        writeln!(text, "  limits of each guest: {limits}")?;
     }
     let quotas = network.quotas;
     writeln!(
@@ -104,6 +135,8 @@ fn as_json(config: &Config) -> serde_json::Value {
             "policy": network.policy,
             "override": network.overrides.iter().map(override_json).collect::<Vec<_>>(),
             "hub": hubs,
+            "service": network.services.iter().map(service_json).collect::<Vec<_>>(),
+            "limits": LimitsInForce::from(&network.limits.in_force()),
             "quotas": {
                 "inbound_half_open": quotas.inbound_half_open,
                 "inbound_established": quotas.inbound_established,
@@ -116,6 +149,7 @@ fn as_json(config: &Config) -> serde_json::Value {
     });
     json!({
         "valid": true,
+        "audited_policies": audited(config),
         "docker": {"socket": config.docker_socket},
         "daemon": {
             "run_dir": config.run_dir,
@@ -127,11 +161,22 @@ fn as_json(config: &Config) -> serde_json::Value {
                 ClosedBy::Nobody => "nobody",
             },
             "refuse_at_connect": config.refuse_at_connect,
+            "admins": config.admins.iter().map(Admin::to_string).collect::<Vec<_>>(),
         },
         "metrics": config.metrics.as_ref().map(|at| match at {
             MetricsAt::Listen(address) => json!({"listen": address}),
             MetricsAt::Socket(path) => json!({"socket": path}),
         }),
+        "dns": config.dns.as_ref().map(|dns| json!({
+            "upstream": dns.upstream,
+            "min_ttl_s": dns.min_ttl.as_secs(),
+            "max_ttl_s": dns.max_ttl.as_secs(),
+            "lease_grace_s": dns.lease_grace.as_secs(),
+            "queries_per_second": dns.queries_per_second,
+            "burst": dns.burst,
+            "names_per_10min": dns.names_per_10min,
+            "tcp_connections": dns.tcp_connections,
+        })),
         "networks": networks.collect::<serde_json::Map<_, _>>(),
     })
 }
@@ -145,6 +190,13 @@ fn hub_json(hub: &HubRule) -> serde_json::Value {
     value["port"] = json!(hub.port);
     value["protocol"] = json!(protocol(hub));
     value
+}
+
+fn service_json(service: &Service) -> serde_json::Value {
+    match service {
+        Service::Container(name) => json!({"container": name}),
+        Service::Label(label) => json!({"label": label.to_string()}),
+    }
 }
 
 fn override_json(one: &PolicyOverride) -> serde_json::Value {
@@ -193,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn o2_policies_in_audit_mode_are_named() {
+        let text = format!("{EXAMPLE}\n[policies.a]\nmode = \"audit\"\n[policies.b]\n");
+        let config = crate::config::parse(&text, "f").expect("valid");
+        assert!(summary(&config).ends_with("is let through: a\n"), "{}", summary(&config));
+        assert_eq!(as_json(&config)["audited_policies"], json!(["a"]));
+    }
+
+    #[test]
     fn where_metrics_are_is_told() {
         let parse = |text: &str| crate::config::parse(text, "f").expect("valid");
         let config = parse(&format!("{EXAMPLE}\n[metrics]\nlisten = \"[::1]:9469\"\n"));
@@ -202,6 +262,22 @@ mod tests {
         assert_eq!(as_json(&config)["metrics"], json!({"socket": "/run/m"}));
         let config = parse(EXAMPLE);
         assert!(as_json(&config)["metrics"].is_null() && !summary(&config).contains("metrics"));
+    }
+
+    #[test]
+    fn whom_the_resolver_asks_is_told() {
+        let parse = |text: &str| crate::config::parse(text, "f").expect("valid");
+        let config = parse(&format!("{EXAMPLE}\n[dns]\nupstream = [\"192.0.2.53\"]\n"));
+        let text = summary(&config);
+        assert!(
+            text.contains("guests' DNS is answered with the help of 192.0.2.53:53\n"),
+            "{text}"
+        );
+        let value = as_json(&config);
+        assert_eq!(value["dns"]["upstream"], json!(["192.0.2.53:53"]));
+        assert_eq!(value["dns"]["max_ttl_s"], 300);
+        let config = parse(EXAMPLE);
+        assert!(as_json(&config)["dns"].is_null() && !summary(&config).contains("DNS"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{
 use super::{EventsArgs, Exit};
 use crate::audit::{
     follow::{self, Wish},
-    record::{Body, Record, shown},
+    record::{AccessChange, Body, FlowClosed, Record, shown},
     store::{Reveal, moment},
 };
 
@@ -139,30 +139,34 @@ fn row(record: &Record, wide: bool) -> String {
     if wide { plain.chars().take(200).collect() } else { plain }
 }
 
+fn closed(f: &FlowClosed) -> String {
+    format!(
+        "{} port {} > {} port {} protocol {}: {}, {} ms, {} packets forth, {} back, {} bytes forth, {} back",
+        f.source,
+        f.source_port,
+        f.destination,
+        f.destination_port,
+        f.protocol,
+        f.cause,
+        f.duration_ns / 1_000_000,
+        f.source_packets,
+        f.destination_packets,
+        f.source_bytes,
+        f.destination_bytes
+    )
+}
+
 fn cells(body: &Body) -> (&'static str, &str, String) {
     match body {
-        Body::FlowOpened(t) => ("flow_opened", &t.subject.container, t.to_string()),
+        Body::FlowOpened(t) => {
+            let would = if t.would_deny.is_some() { ": audit mode" } else { "" };
+            ("flow_opened", &t.subject.container, format!("{t}{would}"))
+        }
         Body::Denied(t) => {
             let reason = t.reason.as_deref().unwrap_or_default();
             ("denied", &t.subject.container, format!("{t}: {reason}"))
         }
-        Body::FlowClosed(f) => {
-            let what = format!(
-                "{} port {} > {} port {} protocol {}: {}, {} ms, {} packets forth, {} back, {} bytes forth, {} back",
-                f.source,
-                f.source_port,
-                f.destination,
-                f.destination_port,
-                f.protocol,
-                f.cause,
-                f.duration_ns / 1_000_000,
-                f.source_packets,
-                f.destination_packets,
-                f.source_bytes,
-                f.destination_bytes
-            );
-            ("flow_closed", &f.subject.container, what)
-        }
+        Body::FlowClosed(f) => ("flow_closed", &f.subject.container, closed(f)),
         Body::Exec(e) => {
             let what = format!(
                 "{} ({}), pid {}, user {}",
@@ -171,17 +175,16 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             ("exec", &e.subject.container, what)
         }
         Body::ConnectRefused(r) => {
-            let what = format!(
-                "{} to {} port {} protocol {}: {} (pid {}, {})",
-                r.call,
-                r.destination,
-                r.destination_port,
-                r.protocol,
-                r.reason,
-                r.process.pid,
-                r.process.name
-            );
+            let to = format!("{} to {} port {}", r.call, r.destination, r.destination_port);
+            let by = format!("pid {}, {}", r.process.pid, r.process.name);
+            let what = format!("{to} protocol {}: {} ({by})", r.protocol, r.reason);
             ("refused", &r.subject.container, what)
+        }
+        Body::DnsQuery(q) => {
+            let what = [&q.kind, &q.name, &q.outcome].map(String::as_str).join(" ");
+            let addresses = q.addresses.iter().map(|address| format!(" {address}"));
+            let what = addresses.fold(what, |what, address| what + &address);
+            ("dns_query", &q.subject.container, what.trim_start().to_owned())
         }
         Body::Unseen(u) => ("unseen", &u.container, format!("{}: {}", u.what, u.why)),
         Body::Loss(l) => {
@@ -198,6 +201,13 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         }
         Body::Outside(o) => {
             ("outside", &o.container, format!("{} {}: {} {}", o.why, o.to, o.action, o.outcome))
+        }
+        Body::Abuse(a) => {
+            let measured = |m: u64| format!(" {m}, more than {}", a.threshold.unwrap_or_default());
+            let measured = a.measured.map(measured).unwrap_or_default();
+            let until = a.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+            let what = format!("{}{measured}: {}{until} {}", a.signal, a.answer, a.outcome);
+            ("abuse", &a.subject.container, what)
         }
         Body::Repair(r) => (
             "repair",
@@ -217,7 +227,14 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
         }
-        Body::Policy(p) => ("policy", "", format!("{} {}: {} rules", p.policy, p.event, p.rules)),
+        Body::Policy(p) => {
+            let mode = if p.audits { ", audit mode" } else { "" };
+            ("policy", "", format!("{} {}: {} rules{mode}", p.policy, p.event, p.rules))
+        }
+        Body::Group(g) => ("group", "", access(&g.event, "", &g.about)),
+        Body::Grant(g) => {
+            ("grant", "", access(&g.event, g.kind.as_deref().unwrap_or_default(), &g.about))
+        }
         Body::Erased(e) => {
             ("erased", "", format!("the name of {}, {} in all", e.pseudonym, e.count))
         }
@@ -228,4 +245,19 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         ),
         Body::Daemon(d) => ("daemon", "", format!("{} {} pid {}", d.event, d.version, d.pid)),
     }
+}
+
+/// Who may have a socket, in one line; hub and group, then the user.
+fn access(event: &str, kind: &str, about: &AccessChange) -> String {
+    let mut line = event.to_owned();
+    let place = [&*about.hub, about.group.as_deref().unwrap_or_default()].join(" ");
+    let until = about.until.as_ref().map(|until| format!("until {until}"));
+    let by = Some(format!("by {}", about.by_name)).filter(|_| !about.by_name.is_empty());
+    let words = [Some(kind), Some(&place), about.user.as_deref(), until.as_deref(), by.as_deref()];
+    let words = words.into_iter().chain([about.why.as_deref(), Some(&*about.error)]);
+    for word in words.flatten().map(str::trim).filter(|word| !word.is_empty()) {
+        line.push(' ');
+        line.push_str(word);
+    }
+    line
 }

@@ -4,8 +4,8 @@ use std::io::{IsTerminal as _, Write as _};
 
 use super::{DaemonArgs, Exit, UninstallArgs};
 use crate::{
+    api::{ControlError, client},
     config::file::load,
-    control_socket::{self, ControlError},
     supervise::uninstall,
 };
 
@@ -19,7 +19,7 @@ pub(super) async fn reload(args: &DaemonArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    match control_socket::reload(&config.run_dir).await {
+    match client::reload(&config.run_dir).await {
         Ok(()) => {
             println!("reloaded: {}", args.config.display());
             Ok(Exit::Ok)

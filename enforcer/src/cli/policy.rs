@@ -1,15 +1,19 @@
 //! `enforcer policy`: what a config file lets guests reach, and what another one would change about it. Only
 //! files are read.
 
+mod import;
+mod replay;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::{Exit, table::table};
 use crate::config::{
-    Config,
-    describe::{Change, Described, DescribedRule, describe, diff},
+    Config, Mode,
+    describe::{Change, Described, DescribedRule, LimitsChange, describe, diff, diff_limits},
     file::load,
+    parse,
 };
 
 /// Arguments of `policy`.
@@ -23,8 +27,13 @@ pub(super) struct PolicyArgs {
 enum PolicyVerb {
     /// Show the rules for each kind of guest, with their numbers.
     Show(ShowArgs),
-    /// Say which rules come and go from one config file to another.
+    /// Say which rules come and go, and which limits change, from one config file to another.
     Diff(DiffArgs),
+    /// Say what a config file would have decided otherwise about stored records.
+    Replay(replay::ReplayArgs),
+    /// Turn a network policy of zero-to-jupyterhub into one of ours, and say what has no equal.
+    #[command(name = "import-z2jh")]
+    Import(import::ImportArgs),
 }
 
 /// Arguments of `policy show`.
@@ -55,7 +64,8 @@ Examples:
   enforcer policy diff /etc/enforcer/enforcer.toml new.toml && echo the same
   enforcer policy diff old.toml new.toml --json | jq '.[] | select(.is_new)'
 
-Rules are compared by what they say, not by where they stand. The exit code is 0 when there is no difference,
+Rules are compared by what they say, not by where they stand. In JSON a change of limits has `limits_before` and
+`limits_after` in the place of `rule`. The exit code is 0 when there is no difference,
 otherwise 1.")]
 struct DiffArgs {
     /// The config file as it is.
@@ -71,6 +81,8 @@ pub(super) fn policy(args: &PolicyArgs) -> anyhow::Result<Exit> {
     match &args.verb {
         PolicyVerb::Show(args) => show(args),
         PolicyVerb::Diff(args) => compare(args),
+        PolicyVerb::Replay(args) => replay::run(args),
+        PolicyVerb::Import(args) => import::run(args),
     }
 }
 
@@ -99,15 +111,28 @@ fn compare(args: &DiffArgs) -> anyhow::Result<Exit> {
     let (Some(before), Some(after)) = (config(&args.before), config(&args.after)) else {
         return Ok(Exit::Usage);
     };
-    let changes = diff(&before, &after);
+    let (changes, limits) = (diff(&before, &after), diff_limits(&before, &after));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&changes)?);
-    } else if changes.is_empty() {
-        println!("no rule comes or goes");
+        let changes = changes.iter().map(serde_json::to_value);
+        let all = changes.chain(limits.iter().map(serde_json::to_value));
+        println!("{}", serde_json::to_string_pretty(&all.collect::<Result<Vec<_>, _>>()?)?);
+    } else if changes.is_empty() && limits.is_empty() {
+        println!("no rule comes or goes, and no limit changes");
     } else {
-        print!("{}", diff_text(&changes));
+        print!("{}{}", diff_text(&changes), limits_text(&limits));
     }
-    Ok(if changes.is_empty() { Exit::Ok } else { Exit::Error })
+    Ok(if changes.is_empty() && limits.is_empty() { Exit::Ok } else { Exit::Error })
+}
+
+/// A name that a policy may have.
+pub(super) fn policy_name(name: &str) -> Result<String, String> {
+    let quoted = toml::Value::String(name.to_owned());
+    match parse(&format!("[policies.{quoted}]\n[networks.a]\nbridge = \"br-a\"\n"), "") {
+        Ok(_) => Ok(name.to_owned()),
+        Err(error) => {
+            Err(error.problems.first().map(|one| one.message.clone()).unwrap_or_default())
+        }
+    }
 }
 
 /// A config file that is good; of another one the problems have been told.
@@ -117,7 +142,15 @@ fn config(path: &Path) -> Option<Config> {
 
 fn text(one: &Described) -> String {
     let policy = one.policy.as_ref().map(|name| format!(", policy {name}"));
-    let title = format!("{}: {}{}", one.network, one.guests, policy.unwrap_or_default());
+    let mode = (one.mode == Mode::Audit.name()).then_some(", audit mode");
+    let limits = (!one.limits.is_empty()).then(|| format!(", limits {}", one.limits));
+    let title = [
+        format!("{}: {}", one.network, one.guests),
+        policy.unwrap_or_default(),
+        mode.unwrap_or_default().to_owned(),
+        limits.unwrap_or_default(),
+    ];
+    let title = title.concat();
     let rows = one.rules.iter().map(|rule| {
         let [ports, to] = cells(rule);
         [rule.number.to_string(), rule.action.to_owned(), ports, rule.name.clone(), to]
@@ -135,6 +168,17 @@ fn diff_text(changes: &[Change]) -> String {
     table("Rules that come (+) and go (-)", ["", "guests", "action", "ports", "rule", "to"], rows)
 }
 
+fn limits_text(changes: &[LimitsChange]) -> String {
+    if changes.is_empty() {
+        return String::new();
+    }
+    let rows = changes.iter().map(|change| {
+        let of = format!("{}: {}", change.network, change.guests);
+        [of, change.limits_before.to_string(), change.limits_after.to_string()]
+    });
+    table("Limits that change", ["guests", "before", "after"], rows)
+}
+
 fn cells(rule: &DescribedRule) -> [String; 2] {
     let except = if rule.except.is_empty() {
         String::new()
@@ -147,7 +191,6 @@ fn cells(rule: &DescribedRule) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
 
     #[test]
     fn o2_the_table_has_each_rule_with_its_number_and_line() {

@@ -15,7 +15,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    match supervise::run(config, &args.config).await {
+    match Box::pin(supervise::run(config, &args.config)).await {
         Ok(()) => Ok(Exit::Ok),
         Err(SuperviseError::Preflight(error)) => {
             eprintln!("enforcer: {error}");

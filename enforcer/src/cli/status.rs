@@ -2,7 +2,7 @@
 
 use super::{Exit, StatusArgs, table::table};
 use crate::{
-    control_socket::{self, ControlError},
+    api::{ControlError, client},
     model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
     supervise::alone,
 };
@@ -16,7 +16,7 @@ pub(super) async fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    let report = match control_socket::status(&run_dir).await {
+    let report = match client::status(&run_dir).await {
         Ok(report) => report,
         Err(error @ (ControlError::NotRunning(_) | ControlError::TimedOut(_))) => {
             alone::report(&pin_dir, &error.to_string()).await
@@ -54,6 +54,7 @@ fn render(report: &StatusReport) -> String {
     }
     head.extend(report.unseen.iter().map(|what| format!("not seen: {what}")));
     head.push(format!("docker: {}", report.docker));
+    head.extend(dns(report));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
     let networks = report.networks.iter().map(|network| {
@@ -67,6 +68,8 @@ fn render(report: &StatusReport) -> String {
     });
     text += &table("Networks", ["name", "bridge", "ifindex", "guests", "state"], networks);
     text += &endpoints(report);
+    text += &limits(report);
+    text += &restrained(report);
     let programs = report.programs.iter().map(|program| {
         [
             program.program.clone(),
@@ -92,6 +95,16 @@ fn closure(closure: &ClosureStatus) -> String {
     }
 }
 
+/// Questions to the resolver in one line; none: there is no resolver.
+fn dns(report: &StatusReport) -> Option<String> {
+    let counted = report.dns.iter().filter(|(_, count)| **count > 0);
+    let counted: Vec<String> =
+        counted.map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let counted =
+        if counted.is_empty() { "no question yet".to_owned() } else { counted.join(", ") };
+    (!report.dns.is_empty()).then(|| format!("dns: {counted}"))
+}
+
 fn endpoints(report: &StatusReport) -> String {
     let rows = report.endpoints.iter().map(|endpoint| {
         let FlowCounts {
@@ -106,7 +119,7 @@ fn endpoints(report: &StatusReport) -> String {
             endpoint.network.clone(),
             endpoint.interface.clone(),
             endpoint.role.clone(),
-            endpoint.policy.clone(),
+            endpoint.policy.clone() + if endpoint.audits { " (audit mode)" } else { "" },
             endpoint.mac.clone(),
             endpoint.addresses.join(" "),
             format!("{inbound_established}+{inbound_half_open}"),
@@ -127,6 +140,32 @@ fn endpoints(report: &StatusReport) -> String {
         "closing",
     ];
     table("Endpoints (flows in and out: established+half-open)", head, rows)
+}
+
+/// Of those that have any.
+fn limits(report: &StatusReport) -> String {
+    let limited = report.endpoints.iter().filter(|endpoint| !endpoint.limits.is_empty());
+    let rows: Vec<_> =
+        limited.map(|endpoint| [endpoint.container.clone(), endpoint.limits.to_string()]).collect();
+    if rows.is_empty() { String::new() } else { table("Limits", ["container", "limits"], rows) }
+}
+
+/// Left out where there is nobody: most hosts have none.
+fn restrained(report: &StatusReport) -> String {
+    let missed = report.abuse_missed;
+    let mut text = match missed {
+        0 => String::new(),
+        _ => format!("not looked at for abuse, for want of room: {missed}\n\n"),
+    };
+    if !report.restrained.is_empty() {
+        let rows = report.restrained.iter().map(|one| {
+            let until = one.until.as_deref().unwrap_or("enforcer pardon");
+            [&one.container, &one.network, &one.answer, &one.signal, until].map(str::to_owned)
+        });
+        let head = ["container", "network", "answer", "signal", "until"];
+        text += &table("Slowed, cut off or paused for abuse", head, rows);
+    }
+    text
 }
 
 fn counters(report: &StatusReport) -> String {
@@ -160,7 +199,10 @@ fn counters(report: &StatusReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::status::{CounterStatus, EndpointStatus, Health, ProgramStatus};
+    use crate::model::{
+        limits::LimitsInForce,
+        status::{CounterStatus, EndpointStatus, Health, ProgramStatus},
+    };
 
     #[test]
     fn a_report_becomes_tables() {
@@ -181,9 +223,11 @@ mod tests {
                 role: "guest".to_owned(),
                 addresses: vec!["172.30.0.2".to_owned()],
                 flows: FlowCounts { inbound_established: 3, ..FlowCounts::default() },
+                limits: LimitsInForce { new_flows_per_second: 20, ..LimitsInForce::default() },
                 ..EndpointStatus::default()
             }],
             programs: vec![ProgramStatus { hook: "tcx".to_owned(), ..ProgramStatus::default() }],
+            dns: [("answered".to_owned(), 4), ("malformed".to_owned(), 0)].into(),
             counters: vec![CounterStatus { lost: 7, ..CounterStatus::default() }],
             ..StatusReport::default()
         };
@@ -193,6 +237,8 @@ mod tests {
             "Networks: none",
             "jupyter-ada  -        veth1      guest  -       -    172.30.0.2  3+0  0+0  0",
             "NO\n",
+            "dns: 4 answered\n",
+            "  jupyter-ada  20 new flows/s\n",
             "before programs: closed by bridge (dropped: 4 input)\n",
         ] {
             assert!(text.contains(words), "{words:?} is missing in:\n{text}");

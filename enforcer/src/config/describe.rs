@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use enforcer_common::packet::{ICMP, ICMPV6, TCP, UDP};
 use serde::Serialize;
 
-use super::{Config, Guests, HubPlace, HubRule, Place, Policy, PolicyRule};
-use crate::policy::rule::{Action, Ports};
+use super::{Config, Guests, HubPlace, HubRule, Mode, Place, Policy, PolicyRule};
+use crate::{
+    model::limits::LimitsInForce,
+    policy::rule::{Net, Ports},
+};
 
 /// Some of a network's guests, and the rules for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +20,10 @@ pub struct Described {
     pub guests: String,
     /// Name of their policy, if they have one.
     pub policy: Option<String>,
+    /// What becomes of what its rules do not open: `enforce` or `audit`.
+    pub mode: &'static str,
+    /// What each of them may send and be sent.
+    pub limits: LimitsInForce,
     /// Rules: hubs first.
     pub rules: Vec<DescribedRule>,
 }
@@ -26,7 +33,7 @@ pub struct Described {
 pub struct DescribedRule {
     /// As records have it, from 1.
     pub number: u32,
-    /// `allow` or `deny`.
+    /// `allow` or `deny`; `audit` for what audit mode lets through.
     pub action: &'static str,
     /// To which ports.
     pub ports: String,
@@ -51,6 +58,19 @@ pub struct Change {
     pub rule: DescribedRule,
 }
 
+/// Guests whose limits are others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitsChange {
+    /// Docker's name of the network.
+    pub network: String,
+    /// As in [`Described::guests`].
+    pub guests: String,
+    /// As they are.
+    pub limits_before: LimitsInForce,
+    /// As they are to be.
+    pub limits_after: LimitsInForce,
+}
+
 /// All of it, in the order of the file within a network.
 #[must_use]
 pub fn describe(config: &Config) -> Vec<Described> {
@@ -60,7 +80,14 @@ pub fn describe(config: &Config) -> Vec<Described> {
         let others = others.map(|one| (guests(&one.guests), Some(one.policy.clone())));
         let described = |(guests, policy): (String, Option<String>)| {
             let of = policy.as_ref().and_then(|name| config.policies.get(name));
-            Described { network: name.clone(), guests, rules: rules(&network.hubs, of), policy }
+            Described {
+                network: name.clone(),
+                guests,
+                mode: of.map_or(Mode::Enforce, |policy| policy.mode).name(),
+                limits: (&network.limits_of(of).in_force()).into(),
+                rules: rules(&network.hubs, of),
+                policy,
+            }
         };
         [all].into_iter().chain(others).map(described).collect::<Vec<_>>()
     };
@@ -94,6 +121,30 @@ pub fn diff(before: &Config, after: &Config) -> Vec<Change> {
         gone.chain(come.map(|rule| change(true, rule))).collect::<Vec<_>>()
     });
     changes.collect()
+}
+
+/// Limits that differ between two configs. Guests whose override is new are compared with all guests before it.
+#[must_use]
+pub fn diff_limits(before: &Config, after: &Config) -> Vec<LimitsChange> {
+    let limits = |config: &Config| -> BTreeMap<(String, String), LimitsInForce> {
+        let described = describe(config).into_iter();
+        described.map(|one| ((one.network, one.guests), one.limits)).collect()
+    };
+    let (before, after) = (limits(before), limits(after));
+    let of = |all: &BTreeMap<(String, String), LimitsInForce>, key: &(String, String)| {
+        let whole = (key.0.clone(), "all guests".to_owned());
+        all.get(key).or_else(|| all.get(&whole)).copied().unwrap_or_default()
+    };
+    let mut keys: Vec<&(String, String)> = before.keys().chain(after.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let changes = keys.into_iter().map(|key| LimitsChange {
+        network: key.0.clone(),
+        guests: key.1.clone(),
+        limits_before: of(&before, key),
+        limits_after: of(&after, key),
+    });
+    changes.filter(|change| change.limits_before != change.limits_after).collect()
 }
 
 fn by_guests(config: &Config) -> BTreeMap<(String, String), Vec<DescribedRule>> {
@@ -139,22 +190,31 @@ fn hub(hub: &HubRule) -> DescribedRule {
     }
 }
 
+fn texts(nets: &[Net]) -> Vec<String> {
+    nets.iter().map(ToString::to_string).collect()
+}
+
 fn rule(rule: &PolicyRule) -> DescribedRule {
     let (to, except) = match &rule.to {
         Place::Host => (vec!["this host".to_owned()], Vec::new()),
-        Place::Nets { to, except } => {
-            let texts =
-                |nets: &[crate::policy::rule::Net]| nets.iter().map(ToString::to_string).collect();
-            (texts(to), texts(except))
+        Place::Hubs => (vec!["the network's hubs".to_owned()], Vec::new()),
+        Place::Resolver { any: true } => {
+            (vec!["the resolver, for any name".to_owned()], Vec::new())
         }
-    };
-    let action = match rule.action {
-        Action::Allow => "allow",
-        Action::Deny => "deny",
+        Place::Resolver { any: false } => (vec!["the resolver".to_owned()], Vec::new()),
+        Place::Names { names, private } => {
+            let private = if *private { " (private addresses, too)" } else { "" };
+            (names.iter().map(|name| format!("{name}{private}")).collect(), Vec::new())
+        }
+        Place::Services(named) => {
+            (named.iter().map(|service| format!("service {service}")).collect(), Vec::new())
+        }
+        Place::From(from) => (from.iter().map(|net| format!("from {net}")).collect(), Vec::new()),
+        Place::Nets { to, except } => (texts(to), texts(except)),
     };
     DescribedRule {
         number: 0,
-        action,
+        action: rule.action.name(),
         ports: ports(&rule.ports),
         to,
         except,
@@ -163,7 +223,8 @@ fn rule(rule: &PolicyRule) -> DescribedRule {
 }
 
 /// `tcp 80, 8000-8099; udp 53`, or `everything`.
-fn ports(all: &[Ports]) -> String {
+#[must_use]
+pub fn ports(all: &[Ports]) -> String {
     if all == Ports::ALL {
         return "everything".to_owned();
     }
@@ -256,5 +317,41 @@ mod tests {
             ("user ada", true, "deny", "everything"),
         ];
         assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn o2_a_diff_says_whose_limits_change() {
+        let limited = "[policies.web.limits]\nbits_per_second_out = \"10 Mbit\"\n";
+        let network = "[networks.a.limits]\nnew_flows_per_second = 20\n";
+        let [before, after] = ["", &format!("{limited}{network}")]
+            .map(|more| parse(&format!("{CONFIG}\n{more}"), "f").expect("is good"));
+        assert_eq!(diff_limits(&before, &before), []);
+        assert_eq!(diff(&before, &after), []);
+        let changes = diff_limits(&before, &after);
+        let texts: Vec<_> = changes
+            .iter()
+            .map(|c| format!("{}: {} -> {}", c.guests, c.limits_before, c.limits_after))
+            .collect();
+        let expected = [
+            "all guests: none -> 20 new flows/s",
+            "label course=7: none -> 20 new flows/s; out 10 Mbit/s (burst 262144 bytes)",
+        ];
+        assert_eq!(texts, expected);
+        let back = diff_limits(&after, &before);
+        assert!(back.len() == 2 && back.iter().all(|change| change.limits_after.is_empty()));
+    }
+
+    #[test]
+    fn o2_audit_mode_is_shown_and_a_change_of_it_is_a_difference() {
+        let enforced = parse(CONFIG, "f").expect("is good");
+        let audited = CONFIG.replace("[policies.web]", "[policies.web]\nmode = \"audit\"");
+        let audited = parse(&audited, "f").expect("is good");
+        let modes: Vec<_> = describe(&audited).iter().map(|one| one.mode).collect();
+        assert_eq!(modes, ["enforce", "audit"]);
+        let changes = diff(&enforced, &audited);
+        let [change] = changes.as_slice() else { panic!("{changes:?}") };
+        let Change { is_new, rule, .. } = change;
+        assert_eq!((*is_new, rule.number, rule.action), (true, 5, "audit"));
+        assert!(rule.except.contains(&"169.254.169.254".to_owned()), "{rule:?}");
     }
 }

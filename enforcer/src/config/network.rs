@@ -10,9 +10,10 @@ use enforcer_common::abi::policy::Quotas;
 use toml::Spanned;
 
 use super::{
-    DEFAULT_QUOTAS, GuestNetwork, HubPlace, HubRule, check,
+    DEFAULT_QUOTAS, GuestNetwork, HubPlace, HubRule, check, limits,
     problem::Problems,
     raw::{RawHub, RawNetwork, RawQuotas},
+    services,
 };
 
 /// Checks one network; problems go to `problems`, and the value is then of no use.
@@ -67,9 +68,12 @@ pub(super) fn network(
         policy: None,
         overrides: Vec::new(),
         hubs: Vec::new(),
+        services: Vec::new(),
         quotas: quotas(name, &raw.quotas, max_flows, problems),
+        limits: limits::limits(&raw.limits, problems),
     };
     network.hubs = hubs(&network, raw.subnet6.is_some(), raw.hub, problems);
+    network.services = services::services(&raw.service, &network.hubs, problems);
     network
 }
 

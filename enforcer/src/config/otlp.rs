@@ -23,7 +23,7 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 pub(super) fn otlp(raw: &Spanned<RawOtlp>, problems: &mut Problems<'_>) -> Option<Settings> {
     let table = raw.get_ref();
     let headers = headers(table, problems);
-    let timeout = timeout(table.timeout.as_ref(), problems);
+    let timeout = timeout(table.timeout.as_ref(), TIMEOUT, &TIMEOUTS, problems);
     let Some(endpoint) = &table.endpoint else {
         let message = "[audit.otlp] has no `endpoint`, such as \"http://127.0.0.1:4318\"";
         problems.add(raw.span(), message);
@@ -51,13 +51,11 @@ fn address(text: &str, insecure: bool) -> Result<Uri, String> {
     if parsed.query().is_some() {
         return Err(format!("\"{text}\" has a query, which OTLP does not know; leave it out"));
     }
-    let host = authority.host().trim_matches(['[', ']']);
-    let is_local =
-        host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if !is_local && !insecure {
+    if !is_local(authority.host()) && !insecure {
         return Err(format!(
-            "{host} is not on this host, and records name guests: name a collector on this host, \
-             or say `insecure = true` and they go there in clear"
+            "{} is not on this host, and records name guests: name a collector on this host, \
+             or say `insecure = true` and they go there in clear",
+            authority.host().trim_matches(['[', ']'])
         ));
     }
     let base = parsed.path().trim_end_matches('/');
@@ -67,8 +65,14 @@ fn address(text: &str, insecure: bool) -> Result<Uri, String> {
     uri.path_and_query(path).build().map_err(|_error| wrong())
 }
 
+/// Whether a host is this one, and nobody is asked for its address.
+pub(super) fn is_local(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 /// Whether there is a host, and a port that can be connected to, if there is one.
-fn is_host(authority: &Authority) -> bool {
+pub(super) fn is_host(authority: &Authority) -> bool {
     let colon = authority.as_str().rsplit_once(':').filter(|(_, port)| !port.contains(']'));
     let port = colon.map(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0));
     !authority.host().is_empty() && port.unwrap_or(true)
@@ -103,8 +107,14 @@ fn headers(raw: &RawOtlp, problems: &mut Problems<'_>) -> Headers {
     Headers::Here(headers)
 }
 
-fn timeout(raw: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> Duration {
-    let Some(raw) = raw else { return TIMEOUT };
+/// A time that a request may take, one of `range`.
+pub(super) fn timeout(
+    raw: Option<&Spanned<String>>,
+    otherwise: Duration,
+    range: &RangeInclusive<Duration>,
+    problems: &mut Problems<'_>,
+) -> Duration {
+    let Some(raw) = raw else { return otherwise };
     let text = raw.get_ref().as_str();
     let split = text.find(|c: char| !c.is_ascii_digit()).and_then(|at| text.split_at_checked(at));
     let value = split.and_then(|(number, unit)| {
@@ -115,9 +125,10 @@ fn timeout(raw: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> Durati
             _ => None,
         }
     });
-    value.filter(|value| TIMEOUTS.contains(value)).unwrap_or_else(|| {
-        let message = format!("timeout \"{text}\" is not one of \"100ms\" to \"60s\"");
+    value.filter(|value| range.contains(value)).unwrap_or_else(|| {
+        let (least, most) = (range.start().as_millis(), range.end().as_secs());
+        let message = format!("timeout \"{text}\" is not one of \"{least}ms\" to \"{most}s\"");
         problems.add(raw.span(), message);
-        TIMEOUT
+        otherwise
     })
 }

@@ -17,17 +17,20 @@ pub struct Outside {
     pub guest_labels: Vec<GuestLabel>,
     /// What becomes of a guest with a way out that nothing polices.
     pub action: OutsideAction,
+    /// What becomes of a guest whose names the engine's own resolver resolves from the host's network.
+    pub engine_resolver: OutsideAction,
 }
 
 impl Default for Outside {
     fn default() -> Self {
         let label = GuestLabel { key: DEFAULT_GUEST_LABEL.to_owned(), value: None };
-        Self { guest_labels: vec![label], action: OutsideAction::Stop }
+        let action = OutsideAction::Stop;
+        Self { guest_labels: vec![label], action, engine_resolver: action }
     }
 }
 
 /// A label that marks a container as a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GuestLabel {
     /// Key.
     pub key: String,
@@ -75,17 +78,12 @@ pub enum OutsideAction {
 /// Checks the table.
 pub(super) fn outside(raw: RawOutside, problems: &mut Problems<'_>) -> Outside {
     let default = Outside::default();
-    let action = match raw.action.as_ref().map(|action| (action.get_ref().as_str(), action.span()))
-    {
-        None => default.action,
-        Some(("stop", _)) => OutsideAction::Stop,
-        Some(("record", _)) => OutsideAction::Record,
-        Some((other, span)) => {
-            problems.add(span, format!("action \"{other}\" is neither \"stop\" nor \"record\""));
-            default.action
-        }
+    let mut of = |key, raw: Option<&Spanned<String>>, default| what(key, raw, default, problems);
+    let action = of("action", raw.action.as_ref(), default.action);
+    let engine_resolver = of("engine_resolver", raw.engine_resolver.as_ref(), action);
+    let Some(labels) = raw.guest_labels else {
+        return Outside { action, engine_resolver, ..default };
     };
-    let Some(labels) = raw.guest_labels else { return Outside { action, ..default } };
     let mut guest_labels = Vec::new();
     for text in labels {
         let label = GuestLabel::parse(&text, problems);
@@ -94,5 +92,23 @@ pub(super) fn outside(raw: RawOutside, problems: &mut Problems<'_>) -> Outside {
         }
         guest_labels.push(label);
     }
-    Outside { guest_labels, action }
+    Outside { guest_labels, action, engine_resolver }
+}
+
+fn what(
+    key: &str,
+    raw: Option<&Spanned<String>>,
+    default: OutsideAction,
+    problems: &mut Problems<'_>,
+) -> OutsideAction {
+    let Some(raw) = raw else { return default };
+    match raw.get_ref().as_str() {
+        "stop" => OutsideAction::Stop,
+        "record" => OutsideAction::Record,
+        other => {
+            let message = format!("{key} \"{other}\" is neither \"stop\" nor \"record\"");
+            problems.add(raw.span(), message);
+            default
+        }
+    }
 }

@@ -36,6 +36,16 @@ impl GuestNetwork {
         let named = self.overrides.iter().map(|one| one.policy.as_str());
         named.filter(|name| self.policy.as_deref() != Some(*name)).collect()
     }
+
+    /// What is left of its policies for guests that are cut off: `None` for hubs alone, else the name of a policy of
+    /// which more is left. A policy that opens nothing stays as it is.
+    #[must_use]
+    pub fn left_when_cut(&self, policies: &BTreeMap<String, Policy>) -> BTreeSet<Option<&str>> {
+        let all = self.other_policies().into_iter().chain(self.policy.as_deref());
+        let known = all.filter_map(|name| Some((name, policies.get(name)?)));
+        let opening = known.filter(|(_, policy)| policy.opens_something());
+        opening.map(|(name, policy)| policy.does_more_than_open().then_some(name)).collect()
+    }
 }
 
 impl Guests {

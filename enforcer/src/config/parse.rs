@@ -6,10 +6,11 @@ use toml::Spanned;
 
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
-    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, GuestNetwork, MAX_NETWORKS, MAX_POLICIES, Policy, audit,
-    check, metrics, network, outside, overrides, policy,
+    DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_STATE_DIR, GuestNetwork, MAX_NETWORKS, MAX_POLICIES,
+    Policy, abuse, access, admins, audit, check, dns, metrics, network, outside, overrides, policy,
     problem::Problems,
     raw::{Bits, RawConfig},
+    services,
 };
 use crate::digest::of_text;
 
@@ -34,10 +35,13 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let run_dir =
         path(raw.daemon.run_dir.as_ref(), DEFAULT_RUN_DIR, LONGEST_IN_RUN_DIR, &mut problems);
     let pin_dir = path(raw.daemon.pin_dir.as_ref(), DEFAULT_PIN_DIR, "", &mut problems);
+    let state_dir = state_dir(raw.daemon.state_dir.as_ref(), &mut problems);
     let mark_mask = mark_mask(raw.daemon.mark_mask.as_ref(), &mut problems);
     let closed_by = closed_by(raw.daemon.closed_by.as_ref(), &mut problems);
+    let admins = admins::admins(&raw.daemon.admins, &mut problems);
     let audit = audit::audit(&raw.audit, &mut problems);
     let outside = outside::outside(raw.outside, &mut problems);
+    let abuse = abuse::abuse(&raw.abuse, &mut problems);
     let taken = metrics::Taken { run_dir: &run_dir, docker_socket: &docker_socket };
     let metrics = metrics::metrics(raw.metrics.as_ref(), &taken, &mut problems);
     if raw.networks.is_empty() {
@@ -47,11 +51,12 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         let message = format!("{} guest networks; at most {MAX_NETWORKS}", raw.networks.len());
         problems.add(0..0, message);
     }
+    let has_resolver = raw.dns.is_some();
     let policies: BTreeMap<String, Policy> = raw
         .policies
         .into_iter()
         .map(|(name, raw)| {
-            let policy = policy::policy(&name, raw, file, &mut problems);
+            let policy = policy::policy(&name, raw, has_resolver, file, &mut problems);
             (name.into_inner(), policy)
         })
         .collect();
@@ -65,15 +70,23 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         let overrides = overrides::overrides(raw_overrides, &policies, &mut problems);
         let network = network::network(&name, raw, max_flows, &mut problems);
         let network = GuestNetwork { policy, overrides, ..network };
-        slots += 2 + network.other_policies().len();
+        let guests = 1 + network.other_policies().len() + network.left_when_cut(&policies).len();
+        let ways = if abuse.slows() { 2 } else { 1 };
+        slots += guests * ways + 1 + usize::from(!network.services.is_empty());
         spans.insert(name.get_ref().clone(), name.span());
         networks.insert(name.into_inner(), network);
     }
     network::together(&networks, &spans, &mut problems);
+    let access = access::access(&raw.access, &mut problems);
+    let hubs = access::hubs(raw.hubs, &networks, &mut problems);
+    for (name, network) in &networks {
+        services::known(name, network, &policies, &spans[name], &mut problems);
+    }
+    let dns = dns::dns(raw.dns.as_ref(), &networks, &mut problems);
     if slots > MAX_POLICIES {
         let message = format!(
-            "{slots} policies: each network has two, and one for each policy that its overrides name; at most \
-             {MAX_POLICIES}"
+            "{slots} policies: each network has two, one for its services, one for each policy that its overrides name, and what is left \
+             of these for guests that are cut off, those of guests twice where they may be slowed; at most {MAX_POLICIES}"
         );
         problems.add(0..0, message);
     }
@@ -82,13 +95,19 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         docker_socket,
         run_dir,
         pin_dir,
+        state_dir,
         mark_mask,
         max_flows,
         closed_by,
         refuse_at_connect: raw.daemon.refuse_at_connect.unwrap_or(true),
+        admins,
         audit,
         outside,
+        abuse,
         metrics,
+        dns,
+        access,
+        hubs,
         policies,
         networks,
     };
@@ -107,6 +126,15 @@ fn path(
         problems.add(value.span(), message);
     }
     PathBuf::from(value.map_or(otherwise, |value| value.get_ref()))
+}
+
+fn state_dir(value: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> PathBuf {
+    if let Some(value) = value
+        && let Err(message) = check::absolute_path(value.get_ref())
+    {
+        problems.add(value.span(), message);
+    }
+    PathBuf::from(value.map_or(DEFAULT_STATE_DIR, |value| value.get_ref()))
 }
 
 fn closed_by(value: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> ClosedBy {

@@ -1,11 +1,21 @@
 //! Named bundles of destinations, with the names that operators know from zero-to-jupyterhub.
 //!
-//! None of them ever means this host or a guest network: those are named by `host`, and by hubs.
+//! None of them ever means this host or a guest network, but for `dns`, the resolver of this host, and `hub`,
+//! the hubs of the network, which are open at their ports without it, too.
 
-use crate::policy::rule::Net;
+use std::net::IpAddr;
+
+use enforcer_common::packet::{TCP, UDP};
+
+use super::Place;
+use crate::policy::rule::{Net, Ports};
 
 /// Every preset.
-pub(super) const NAMES: [&str; 3] = ["public-internet", "private-networks", "cloud-metadata"];
+pub(super) const NAMES: [&str; 5] =
+    ["public-internet", "private-networks", "cloud-metadata", "dns", "hub"];
+
+/// Where the resolver listens.
+pub(super) const DNS: [Ports; 2] = [Ports::one(UDP, 53), Ports::one(TCP, 53)];
 
 /// Where clouds tell a machine its secrets. Azure's and Oracle's are public addresses.
 const METADATA: &[&str] =
@@ -24,28 +34,78 @@ const NOT_PUBLIC: &[&str] = &[
     "2001::/32",
     "2002::/16",
 ];
+/// Nobody's beyond the next machine.
+const LINK_LOCAL: &[&str] = &["169.254.0.0/16", "fe80::/10"];
+/// IPv6 addresses that carry an IPv4 one, perhaps that of a metadata service: mapped, NAT64, Teredo, 6to4.
+const CARRIERS: &[&str] = &["::/8", "2001::/32", "2002::/16"];
 /// Global unicast (RFC 4291) is all that is given out of IPv6.
 const PUBLIC: &[&str] = &["0.0.0.0/0", "2000::/3"];
 
-/// Destinations of a preset, and what of them is left out.
-pub(super) fn preset(name: &str) -> Option<(Vec<Net>, Vec<Net>)> {
+/// What a preset opens, and which ports there.
+pub(super) fn preset(name: &str) -> Option<(Place, Vec<Ports>)> {
+    let nets = |(to, except)| Some((Place::Nets { to, except }, Ports::ALL.to_vec()));
     match name {
-        "public-internet" => {
-            let except = [NOT_PUBLIC, PRIVATE, METADATA].concat();
-            Some((nets(PUBLIC), nets(&except)))
-        }
-        "private-networks" => Some((nets(PRIVATE), nets(METADATA))),
-        "cloud-metadata" => Some((nets(METADATA), Vec::new())),
+        "dns" => Some((Place::Resolver { any: true }, DNS.to_vec())),
+        // They are open at their own ports anyway.
+        "hub" => Some((Place::Hubs, Vec::new())),
+        "private-networks" => nets(private_networks()),
+        "cloud-metadata" => nets((read(METADATA), Vec::new())),
+        "public-internet" => nets(public_internet()),
         _ => None,
     }
 }
 
-/// Every address.
-pub(super) fn any() -> Vec<Net> {
-    nets(&["0.0.0.0/0", "::/0"])
+/// Addresses that are given out, and what of them is no machine of somebody else's.
+pub(crate) fn public_internet() -> (Vec<Net>, Vec<Net>) {
+    (read(PUBLIC), read(&[NOT_PUBLIC, PRIVATE, METADATA].concat()))
 }
 
-fn nets(texts: &[&str]) -> Vec<Net> {
+/// Addresses of private networks, and what of them is none of a machine's.
+pub(crate) fn private_networks() -> (Vec<Net>, Vec<Net>) {
+    (read(PRIVATE), read(METADATA))
+}
+
+/// What audit mode lets through, and what of that not: where clouds tell secrets, also by link-local addresses
+/// and by IPv6 addresses that carry an IPv4 one.
+pub(super) fn audited() -> (Vec<Net>, Vec<Net>) {
+    (any(), read(&[METADATA, LINK_LOCAL, CARRIERS].concat()))
+}
+
+/// Every address.
+pub(super) fn any() -> Vec<Net> {
+    read(&["0.0.0.0/0", "::/0"])
+}
+
+/// Where an address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// To somebody else's machine on the public internet.
+    Public,
+    /// To the metadata service of a cloud.
+    Metadata,
+    /// Elsewhere.
+    Private,
+}
+
+/// Where an address leads.
+#[must_use]
+pub fn reach(address: IpAddr) -> Reach {
+    let address = Net::host(address);
+    if read(METADATA).contains(&address) {
+        return Reach::Metadata;
+    }
+    if is_public(&address) { Reach::Public } else { Reach::Private }
+}
+
+/// Whether all of a network is public, as preset `public-internet` has it.
+#[must_use]
+pub fn is_public(net: &Net) -> bool {
+    let (to, except) = public_internet();
+    to.iter().any(|to| to.covers(net))
+        && !except.iter().any(|except| except.covers(net) || net.covers(except))
+}
+
+fn read(texts: &[&str]) -> Vec<Net> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
@@ -56,17 +116,21 @@ mod tests {
     #[test]
     fn every_preset_is_known_and_every_network_in_it_is_one() {
         for name in NAMES {
-            assert!(preset(name).is_some_and(|(to, _)| !to.is_empty()), "{name}");
+            let (to, ports) = preset(name).expect(name);
+            assert!((name == "hub") == ports.is_empty());
+            assert!(!matches!(to, Place::Nets { to, .. } if to.is_empty()));
         }
-        for list in [METADATA, PRIVATE, NOT_PUBLIC, PUBLIC] {
-            assert_eq!(nets(list).len(), list.len(), "{list:?}");
+        for list in [METADATA, PRIVATE, NOT_PUBLIC, PUBLIC, LINK_LOCAL, CARRIERS] {
+            assert_eq!(read(list).len(), list.len(), "{list:?}");
         }
         assert_eq!(any().len(), 2);
     }
 
     #[test]
     fn n1_the_public_internet_has_no_private_corner() {
-        let (to, except) = preset("public-internet").expect("a preset");
+        let Some((Place::Nets { to, except }, _)) = preset("public-internet") else {
+            panic!("it is networks");
+        };
         let is_in = |text: &str| {
             let net: Net = text.parse().expect("an address");
             to.iter().any(|to| to.covers(&net)) && !except.iter().any(|net2| net2.covers(&net))

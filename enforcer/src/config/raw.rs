@@ -14,7 +14,11 @@ pub(super) struct RawConfig {
     pub(super) daemon: RawDaemon,
     pub(super) audit: RawAudit,
     pub(super) outside: RawOutside,
+    pub(super) abuse: RawAbuse,
     pub(super) metrics: Option<Spanned<RawMetrics>>,
+    pub(super) dns: Option<Spanned<RawDns>>,
+    pub(super) access: RawAccess,
+    pub(super) hubs: BTreeMap<Spanned<String>, Spanned<RawNamedHub>>,
     pub(super) policies: BTreeMap<Spanned<String>, RawPolicy>,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
 }
@@ -32,10 +36,12 @@ pub(super) struct RawDocker {
 pub(super) struct RawDaemon {
     pub(super) run_dir: Option<Spanned<String>>,
     pub(super) pin_dir: Option<Spanned<String>>,
+    pub(super) state_dir: Option<Spanned<String>>,
     pub(super) mark_mask: Option<Spanned<Bits>>,
     pub(super) max_flows: Option<Spanned<i64>>,
     pub(super) closed_by: Option<Spanned<String>>,
     pub(super) refuse_at_connect: Option<bool>,
+    pub(super) admins: Vec<Spanned<String>>,
 }
 
 /// `[audit]`.
@@ -72,6 +78,36 @@ pub(super) struct RawOtlp {
 pub(super) struct RawOutside {
     pub(super) guest_labels: Option<Vec<Spanned<String>>>,
     pub(super) action: Option<Spanned<String>>,
+    pub(super) engine_resolver: Option<Spanned<String>>,
+}
+
+/// `[abuse]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAbuse {
+    pub(super) window: Option<Spanned<String>>,
+    pub(super) cut_for: Option<Spanned<String>>,
+    pub(super) slow_for: Option<Spanned<String>>,
+    pub(super) slow: Option<Spanned<RawLimits>>,
+    pub(super) except_labels: Vec<Spanned<String>>,
+    pub(super) destinations: Option<Spanned<RawSignal>>,
+    pub(super) failed_connects: Option<Spanned<RawSignal>>,
+    pub(super) port_sweep: Option<Spanned<RawSignal>>,
+    pub(super) address_sweep: Option<Spanned<RawSignal>>,
+    pub(super) smtp: Option<Spanned<RawSignal>>,
+    pub(super) stratum: Option<Spanned<RawSignal>>,
+    pub(super) denied_rate: Option<Spanned<RawSignal>>,
+}
+
+/// `[abuse.SIGNAL]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSignal {
+    pub(super) more_than: Option<Spanned<i64>>,
+    pub(super) at_least: Option<Spanned<i64>>,
+    pub(super) ports: Option<Spanned<Vec<Spanned<i64>>>>,
+    pub(super) answer: Option<Spanned<String>>,
+    pub(super) answers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `[metrics]`.
@@ -80,6 +116,41 @@ pub(super) struct RawOutside {
 pub(super) struct RawMetrics {
     pub(super) listen: Option<Spanned<String>>,
     pub(super) socket: Option<Spanned<String>>,
+}
+
+/// `[dns]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawDns {
+    pub(super) upstream: Option<Vec<Spanned<String>>>,
+    pub(super) min_ttl: Option<Spanned<String>>,
+    pub(super) max_ttl: Option<Spanned<String>>,
+    pub(super) lease_grace: Option<Spanned<String>>,
+    pub(super) queries_per_second: Option<Spanned<i64>>,
+    pub(super) burst: Option<Spanned<i64>>,
+    pub(super) names_per_10min: Option<Spanned<i64>>,
+    pub(super) tcp_connections: Option<Spanned<i64>>,
+}
+
+/// `[access]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAccess {
+    pub(super) builtin_groups: Option<Vec<Spanned<String>>>,
+    pub(super) docker_socket: Option<bool>,
+}
+
+/// `[hubs.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawNamedHub {
+    pub(super) networks: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) user: Option<Spanned<String>>,
+    pub(super) groups_from: Option<Spanned<String>>,
+    pub(super) api: Option<Spanned<String>>,
+    pub(super) insecure: Option<bool>,
+    pub(super) token_file: Option<Spanned<String>>,
+    pub(super) timeout: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.
@@ -95,7 +166,9 @@ pub(super) struct RawNetwork {
     #[serde(rename = "override")]
     pub(super) overrides: Vec<Spanned<RawOverride>>,
     pub(super) hub: Vec<Spanned<RawHub>>,
+    pub(super) service: Vec<Spanned<RawService>>,
     pub(super) quotas: RawQuotas,
+    pub(super) limits: RawLimits,
 }
 
 /// `[[networks.NAME.hub]]`.
@@ -107,6 +180,14 @@ pub(super) struct RawHub {
     pub(super) container: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) protocol: Option<Spanned<String>>,
+}
+
+/// `[[networks.NAME.service]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawService {
+    pub(super) container: Option<Spanned<String>>,
+    pub(super) label: Option<Spanned<String>>,
 }
 
 /// `[[networks.NAME.override]]`.
@@ -134,9 +215,23 @@ pub(super) struct RawQuotas {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawPolicy {
+    pub(super) mode: Option<Spanned<String>>,
     pub(super) presets: Vec<Spanned<String>>,
     pub(super) allow: Vec<Spanned<RawRule>>,
     pub(super) deny: Vec<Spanned<RawRule>>,
+    pub(super) limits: RawLimits,
+}
+
+/// `[policies.NAME.limits]` and `[networks.NAME.limits]`: numbers, or texts with a unit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLimits {
+    pub(super) new_flows_per_second: Option<Spanned<toml::Value>>,
+    pub(super) packets_per_second_out: Option<Spanned<toml::Value>>,
+    pub(super) packets_per_second_in: Option<Spanned<toml::Value>>,
+    pub(super) bits_per_second_out: Option<Spanned<toml::Value>>,
+    pub(super) bits_per_second_in: Option<Spanned<toml::Value>>,
+    pub(super) burst: Option<Spanned<toml::Value>>,
 }
 
 /// `[[policies.NAME.allow]]` and `[[policies.NAME.deny]]`.
@@ -146,6 +241,16 @@ pub(super) struct RawRule {
     /// A text, or a list of them.
     pub(super) to: Option<Spanned<toml::Value>>,
     pub(super) host: Option<Spanned<bool>>,
+    pub(super) hub: Option<Spanned<bool>>,
+    /// A text, or a list of them.
+    pub(super) name: Option<Spanned<toml::Value>>,
+    pub(super) private: Option<Spanned<bool>>,
+    /// A text, or a list of them.
+    pub(super) container: Option<Spanned<toml::Value>>,
+    /// A text, or a list of them.
+    pub(super) label: Option<Spanned<toml::Value>>,
+    /// A text, or a list of them.
+    pub(super) from: Option<Spanned<toml::Value>>,
     /// A number or a text, or a list of them.
     pub(super) port: Option<Spanned<toml::Value>>,
     pub(super) protocol: Option<Spanned<String>>,

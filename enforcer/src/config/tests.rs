@@ -35,6 +35,32 @@ fn the_least_config_has_defaults() {
 }
 
 #[test]
+fn admins_are_names_or_numbers_of_users() {
+    let with = |admins: &str| parse(&format!("[daemon]\nadmins = {admins}\n{LEAST}"), "f");
+    let config = with("[\"alice\", \"1000\", \"srv.hub-1\", \"HOST\\\\ann\"]").expect("valid");
+    let user = |name: &str| Admin::User(name.to_owned());
+    let expected = [Admin::Uid(1000), user("alice"), user("srv.hub-1"), user("HOST\\ann")];
+    assert_eq!(config.admins, expected.into());
+    assert_eq!(parse(LEAST, "f").expect("valid").admins, [].into());
+    for (admins, words) in [
+        ("[\"\"]", "is no user: write a name"),
+        ("[\"a b\"]", "is no user"),
+        ("[\"a/b\"]", "is no user"),
+        ("[\"-x\"]", "is no user"),
+        ("[\"a:b\"]", "is no user"),
+        // What the kernel shows for whoever has no number here.
+        ("[\"65534\"]", "65534 is no user's number"),
+        ("[\"4294967295\"]", "is no user's number"),
+        ("[\"99999999999\"]", "is no user's number"),
+        ("[1000]", "expected a string"),
+        ("\"alice\"", "expected a sequence"),
+    ] {
+        let told = with(admins).expect_err(admins).to_string();
+        assert!(told.contains("f:2") && told.contains(words), "{admins}: {told}");
+    }
+}
+
+#[test]
 fn every_kind_of_value_is_taken() {
     let text = "[daemon]\nmark_mask = 0xc0\n[networks.a]\nbridge = \"a\"\n\
                 subnet6 = \"fd00:1::/64\"\n[[networks.a.hub]]\naddress = \"fd00:2::1\"\nport = 53\n\
@@ -61,6 +87,11 @@ fn labels_that_mark_guests_have_a_key_and_perhaps_a_value() {
     };
     assert!(marks("user", "") && marks("user", "ann") && marks("kind", "guest"));
     assert!(!marks("kind", "hub") && !marks("kind", "") && !marks("users", "ann"));
+    assert_eq!(outside.engine_resolver, OutsideAction::Record, "like the others");
+    let apart = format!("[outside]\nengine_resolver = \"record\"\n{LEAST}");
+    let apart = parse(&apart, "f").expect("valid").outside;
+    assert_eq!(apart.action, OutsideAction::Stop);
+    assert_eq!(apart.engine_resolver, OutsideAction::Record);
     let none = parse(&format!("[outside]\nguest_labels = []\n{LEAST}"), "f").expect("valid");
     assert!(none.outside.guest_labels.is_empty());
 }
@@ -157,6 +188,7 @@ fn bad_files_are_refused_with_line_and_advice() {
         (format!("[daemon]\nmax_flows = 99999999\n{LEAST}"), 2, "not between 1024 and"),
         (format!("[deamon]\n{LEAST}"), 1, "did you mean `daemon`"),
         (format!("[outside]\naction = \"kill\"\n{LEAST}"), 2, "neither \"stop\" nor \"record\""),
+        (format!("[outside]\nengine_resolver = \"no\"\n{LEAST}"), 2, "engine_resolver \"no\" is neither"),
         (format!("[outside]\nguest_labels = [\"a\", \"\"]\n{LEAST}"), 2, "no key of a label"),
         (format!("[outside]\nguest_labels = [\"=x\"]\n{LEAST}"), 2, "no key of a label"),
         (format!("[outside]\nguest_labels = [\"a b\"]\n{LEAST}"), 2, "no key of a label"),

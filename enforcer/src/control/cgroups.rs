@@ -43,6 +43,18 @@ pub fn cgroups(
     desired.cgroups = cgroups;
 }
 
+/// Notes the guests whose denied packets are answered: no program refuses the calls of their processes, and a
+/// packet that is dropped in silence would have them wait.
+pub fn answered(desired: &mut Desired, config: &Config, calls_are_refused: bool) {
+    let is_refused = |ifindex: &u32| {
+        let mut cgroups = desired.cgroups.values();
+        calls_are_refused && cgroups.any(|cgroup| cgroup.judged && cgroup.ifindex == *ifindex)
+    };
+    let guests = guests(desired).filter(|_| config.refuse_at_connect);
+    let ports = guests.map(|(ifindex, ..)| *ifindex);
+    desired.answered = ports.filter(|ifindex| !is_refused(ifindex)).collect();
+}
+
 /// Guests whose cgroup is not known, by container id: their names.
 #[must_use]
 pub fn without(desired: &Desired) -> BTreeMap<String, String> {
@@ -114,6 +126,28 @@ mod tests {
     }
 
     type Case<'a> = (&'a [(u32, Role)], &'a [&'a str], bool, Vec<(u64, u32, bool)>);
+
+    #[test]
+    fn n8_packets_are_answered_where_no_call_is_refused() {
+        let none = Observed::default();
+        let found = [(ID.to_owned(), 7)].into();
+        let ports = |networks: &[&str], found: &BTreeMap<String, u64>, hooks, wanted| {
+            let mut desired = desired(&[(11, Role::Guest), (13, Role::Hub)]);
+            let config = Config { refuse_at_connect: wanted, ..Config::default() };
+            cgroups(&mut desired, &config, &inventory(networks), found, &none);
+            answered(&mut desired, &config, hooks);
+            desired.answered.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(ports(&["a"], &found, true, true), [0_u32; 0], "a cgroup and programs on it");
+        assert_eq!(ports(&["a", "b"], &found, true, true), [11], "several endpoints");
+        assert_eq!(ports(&["a"], &BTreeMap::new(), true, true), [11], "no cgroup");
+        assert_eq!(ports(&["a"], &found, false, true), [11], "no program");
+        assert_eq!(
+            ports(&["a", "b"], &BTreeMap::new(), false, false),
+            [0_u32; 0],
+            "nobody wants it"
+        );
+    }
 
     #[test]
     fn only_guests_processes_are_known_and_only_calls_of_one_network_are_judged() {

@@ -5,14 +5,14 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     model::desired::Desired,
     policy::{
-        compile::{Tables, TooLarge, compile},
+        compile::{CompileError, Tables, compile},
         rule::Rule,
     },
 };
 
 /// Tables of the rules that were wanted last: most wake-ups change none of them.
 #[derive(Debug, Default)]
-pub struct Compiled(HashMap<Vec<Rule>, Result<Arc<Tables>, TooLarge>>);
+pub struct Compiled(HashMap<Vec<Rule>, Result<Arc<Tables>, CompileError>>);
 
 impl Compiled {
     /// Gives every policy its tables. One that is too large opens nothing, which the answer says for people;
@@ -49,9 +49,8 @@ mod tests {
         Rule {
             action: Action::Allow,
             to: vec![Net::new(address.into(), 24).expect("is short")],
-            except: Vec::new(),
             ports: vec![ports],
-            name: String::new(),
+            ..Rule::default()
         }
     }
 

@@ -7,25 +7,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use enforcer_common::{
     abi::{
         endpoint::{Hub, HubKey, Role},
-        policy::Quotas,
+        policy::{Limits, Quotas},
     },
     packet,
 };
 
-use super::numbers::{Numbers, numbers};
+use super::{
+    numbers::{Numbers, numbers},
+    own::own,
+    rules::{Here, Serving, hub_rule, name_policy, policy_rules},
+};
 use crate::{
-    config::{Config, GuestNetwork, HubPlace, HubRule, Place, Policy, PolicyRule},
+    config::{Config, GuestNetwork, HubPlace, Policy, stricter},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
         inventory::{Attachment, DockerNetwork, Inventory, Subnet, link_local},
         link::{Link, LinkKind, Links},
+        names::NamePolicy,
     },
-    policy::rule::{Action, Net, Ports, Rule},
+    policy::rule::{Net, Rule},
 };
 
 /// A hub talks to every guest: it may have this many times a guest's flows.
@@ -42,6 +48,8 @@ pub struct Facts {
     pub bridges: BTreeMap<String, u32>,
     /// veths that have been without a bridge for so long that none is to be expected.
     pub settled: BTreeSet<u32>,
+    /// Gateway addresses on which our resolver answers.
+    pub resolvers: BTreeSet<IpAddr>,
 }
 
 /// How guest bridges can be closed on a host.
@@ -76,6 +84,7 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
     }
     let mut desired = Desired { closure, ..Desired::default() };
     let own = own(config, inventory, links);
+    desired.own.clone_from(&own);
     let numbers = numbers(config);
     for (name, guest_network) in &config.networks {
         let Some(numbers) = numbers.get(name) else { continue };
@@ -89,6 +98,7 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
             config: guest_network,
             policies: &config.policies,
             numbers,
+            slow: config.abuse.slow.in_force(),
             own: &own,
             bridge,
             docker,
@@ -113,6 +123,8 @@ struct Scope<'a> {
     config: &'a GuestNetwork,
     policies: &'a BTreeMap<String, Policy>,
     numbers: &'a Numbers,
+    /// Limits of guests that are slowed.
+    slow: Limits,
     own: &'a [Net],
     bridge: &'a Link,
     docker: Option<&'a DockerNetwork>,
@@ -124,7 +136,7 @@ struct Scope<'a> {
 impl Scope<'_> {
     fn fill(&self, desired: &mut Desired) {
         let network = self.network();
-        let Numbers { guest, hub, others } = self.numbers;
+        let Numbers { guest, hub, service, others, cut, slow } = self.numbers;
         let (own, quotas) = (self.config.policy.as_deref(), self.config.quotas);
         let others = others.iter().map(|(policy, number)| {
             (*number, format!("guest/{policy}"), Some(policy.as_str()), quotas)
@@ -132,16 +144,44 @@ impl Scope<'_> {
         let policies = [
             (*guest, "guest".to_owned(), own, quotas),
             (*hub, "hub".to_owned(), own, hub_quotas(quotas)),
+            // What guests may reach is nothing to a service.
+            (*service, "service".to_owned(), None, hub_quotas(quotas)),
         ];
-        for (number, who, policy, quotas) in policies.into_iter().chain(others) {
+        let policies = policies.into_iter().chain(others).map(|(number, who, policy, quotas)| {
+            let policy = policy.and_then(|name| self.policies.get(name)).cloned();
+            (number, who, policy, quotas)
+        });
+        let cut = cut.iter().map(|(left, number)| {
+            let of = left.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+            let policy = left.as_ref().and_then(|name| self.policies.get(name));
+            (*number, format!("guest{of}/cut"), policy.map(Policy::when_cut), quotas)
+        });
+        for (number, who, policy, quotas) in policies.chain(cut) {
             if number != 0 {
-                let rules = self.rules(&network, policy);
+                // Who may come in to a guest says nothing of a hub.
+                let policy =
+                    policy.map(|policy| if number == *hub { policy.of_hub() } else { policy });
+                let policy = policy.as_ref();
+                let by_rule_only = number == *service;
+                let rules = if by_rule_only { Vec::new() } else { self.rules(&network, policy) };
                 let name = format!("{}/{who}", self.name);
-                desired.policies.insert(
-                    number,
-                    DesiredPolicy { name, quotas, rules, ..DesiredPolicy::default() },
-                );
+                let is_guest = number != *hub && !by_rule_only;
+                let limits = if is_guest { self.limits(policy) } else { Limits::default() };
+                let names =
+                    policy.map_or_else(NamePolicy::default, |policy| name_policy(policy, self.own));
+                let names = Arc::new(names);
+                let tables = Arc::default();
+                let policy =
+                    DesiredPolicy { name, quotas, limits, rules, names, by_rule_only, tables };
+                desired.policies.insert(number, policy);
             }
+        }
+        for (own, slow) in slow.iter().filter(|(_, slow)| **slow != 0) {
+            let Some(own) = desired.policies.get(own) else { continue };
+            let limits = stricter(own.limits, self.slow);
+            let policy =
+                DesiredPolicy { name: format!("{}/slow", own.name), limits, ..own.clone() };
+            desired.policies.insert(*slow, policy);
         }
         for (key, hub) in self.hubs() {
             desired.hubs.insert(key, hub);
@@ -154,12 +194,18 @@ impl Scope<'_> {
                     let provenance = container.map(|container| &*container.provenance);
                     self.numbers.of_guest(self.config, provenance)
                 }
-                Role::Hub => *hub,
+                Role::Hub if self.config.is_hub(&endpoint.name) => *hub,
+                Role::Hub => *service,
                 Role::Unknown | Role::Other => 0,
             };
             desired.endpoints.insert(ifindex, endpoint);
         }
         desired.networks.insert(self.bridge.ifindex, network);
+    }
+
+    /// Limits are of guests only: a hub talks to all of them.
+    fn limits(&self, policy: Option<&Policy>) -> Limits {
+        self.config.limits_of(policy).in_force()
     }
 
     fn has_ipv6(&self) -> bool {
@@ -215,7 +261,7 @@ impl Scope<'_> {
     }
 
     /// What guests and hubs of this network may reach under a policy: its hubs, and then what the policy says.
-    fn rules(&self, network: &DesiredNetwork, policy: Option<&str>) -> Vec<Rule> {
+    fn rules(&self, network: &DesiredNetwork, policy: Option<&Policy>) -> Vec<Rule> {
         let mut rules = Vec::new();
         for hub in &self.config.hubs {
             let addresses: Vec<IpAddr> = match &hub.at {
@@ -229,14 +275,20 @@ impl Scope<'_> {
             };
             rules.push(hub_rule(hub, addresses));
         }
-        if let Some(policy) = policy.and_then(|name| self.policies.get(name)) {
-            rules.extend(policy_rules(policy, &gateways(network), self.own));
+        if let Some(policy) = policy {
+            let hubs = rules.iter().flat_map(|rule| rule.to.iter().copied()).collect();
+            let gateways = gateways(network);
+            let is_ours = |address: &&IpAddr| self.facts.resolvers.contains(*address);
+            let resolvers = gateways.iter().filter(is_ours).copied().collect();
+            let services = self.serving();
+            let here = Here { gateways: &gateways, resolvers, hubs, services, own: self.own };
+            rules.extend(policy_rules(policy, &here));
         }
         rules
     }
 
     fn hubs(&self) -> Vec<(HubKey, Hub)> {
-        let hubs = self.attachments().filter(|(id, _)| self.is_hub(id));
+        let hubs = self.attachments().filter(|(id, _)| self.may_be_reached(id));
         hubs.filter_map(|(_, attachment)| Some((attachment, attachment.mac?)))
             .flat_map(|(attachment, mac)| {
                 // Neighbour discovery between a hub and its guests also uses the link-local one.
@@ -301,7 +353,7 @@ impl Scope<'_> {
 
     fn identify(&self, endpoint: &mut DesiredEndpoint, claim: &Claim<'_>) {
         let Some(mac) = claim.attachment.mac else { return };
-        let is_hub = self.is_hub(claim.container);
+        let is_hub = self.may_be_reached(claim.container);
         if is_hub && !claim.proven {
             // Docker gives a gone container's MAC to the next one: only the namespace proves a hub.
             return;
@@ -331,41 +383,24 @@ impl Scope<'_> {
         self.inventory.containers.get(id).map(|container| &container.name)
     }
 
-    fn is_hub(&self, container: &str) -> bool {
-        let name = self.container_name(container);
-        self.config.hubs.iter().any(|hub| match &hub.at {
-            HubPlace::Container(hub) => name == Some(hub),
-            HubPlace::Gateway | HubPlace::Address(_) => false,
+    /// Whether a container is one of the network's hubs or services.
+    fn may_be_reached(&self, container: &str) -> bool {
+        let container = self.inventory.containers.get(container);
+        container.is_some_and(|container| {
+            self.config.is_hub(&container.name)
+                || self.config.serves(&container.name, &container.provenance)
         })
     }
-}
 
-/// The rules of a policy on a host with these gateways, addresses and guest networks.
-#[must_use]
-pub fn policy_rules(policy: &Policy, gateways: &[IpAddr], own: &[Net]) -> Vec<Rule> {
-    let rule = |rule: &PolicyRule| {
-        let (to, except) = match &rule.to {
-            Place::Host => (gateways.iter().copied().map(Net::host).collect(), Vec::new()),
-            // A number never means this host or another guest, unless it is to be denied.
-            Place::Nets { to, except } if rule.action == Action::Allow => {
-                (to.clone(), [except.as_slice(), own].concat())
-            }
-            Place::Nets { to, except } => (to.clone(), except.clone()),
-        };
-        let (action, ports, name) = (rule.action, rule.ports.clone(), rule.name.clone());
-        Rule { action, to, except, ports, name }
-    };
-    policy.rules.iter().map(rule).collect()
-}
-
-/// The rule that opens a hub's port.
-pub(super) fn hub_rule(hub: &HubRule, addresses: Vec<IpAddr>) -> Rule {
-    Rule {
-        action: Action::Allow,
-        to: addresses.into_iter().map(Net::host).collect(),
-        except: Vec::new(),
-        ports: vec![Ports::one(hub.protocol, hub.port)],
-        name: "hub".to_owned(),
+    /// Its hubs' containers and services, as rules name them.
+    fn serving(&self) -> Vec<Serving<'_>> {
+        let reached = self.attachments().filter(|(id, _)| self.may_be_reached(id));
+        let serving = reached.filter_map(|(id, attachment)| {
+            let container = self.inventory.containers.get(id)?;
+            let at = self.addresses(attachment).into_iter().map(Net::host).collect();
+            Some(Serving { name: &container.name, provenance: &container.provenance, at })
+        });
+        serving.collect()
     }
 }
 
@@ -373,24 +408,6 @@ fn gateways(network: &DesiredNetwork) -> Vec<IpAddr> {
     let ipv4 = network.gateway4.map(|(address, _)| IpAddr::V4(address));
     let ipv6 = network.gateway6.map(|(address, _)| IpAddr::V6(address));
     ipv4.into_iter().chain(ipv6).collect()
-}
-
-/// Addresses of this host, and the guest networks: what a rule never means by a number.
-fn own(config: &Config, inventory: &Inventory, links: &Links) -> Vec<Net> {
-    let addresses = links.values().flat_map(|link| {
-        let ipv4 = link.ipv4.iter().copied().map(IpAddr::V4);
-        ipv4.chain(link.ipv6.iter().copied().map(IpAddr::V6))
-    });
-    let subnets = config.networks.iter().flat_map(|(name, network)| {
-        let ipv4 = network.subnet4.and_then(|(address, length)| Net::new(address.into(), length));
-        let ipv6 = network.subnet6.and_then(|(address, length)| Net::new(address.into(), length));
-        let docker = inventory.networks.values().filter(move |docker| docker.name == *name);
-        let docker = docker.flat_map(|docker| &docker.subnets);
-        let docker = docker.filter_map(|subnet| Net::new(subnet.address, subnet.prefix));
-        ipv4.into_iter().chain(ipv6).chain(docker)
-    });
-    let own: BTreeSet<Net> = addresses.map(Net::host).chain(subnets).collect();
-    own.into_iter().collect()
 }
 
 /// A port is said to be a container's.

@@ -43,18 +43,33 @@ fn change(number: u32, event: &str, policy: Option<&DesiredPolicy>) -> PolicyCha
         event: event.to_owned(),
         policy: policy.map_or_else(|| number.to_string(), |policy| policy.name.clone()),
         rules: u64::try_from(rules).unwrap_or(u64::MAX),
+        audits: policy.is_some_and(DesiredPolicy::audits),
         digest: policy.map(of_policy),
     }
 }
 
-/// SHA-256 over the limits and over the rules in their order, one a line; hexadecimal.
+/// SHA-256 over the quotas, the limits and over the rules in their order, one a line; hexadecimal.
 #[must_use]
 pub fn of_policy(policy: &DesiredPolicy) -> String {
-    let mut text = format!("{:?}\n", policy.quotas);
+    let mut text = format!("{:?} {:?} {}\n", policy.quotas, policy.limits, policy.by_rule_only);
     for rule in &policy.rules {
         // Its name says where it is written, not what it says. Writing to a string cannot fail.
-        let Rule { action, to, except, ports, name: _ } = rule;
-        let _ = writeln!(text, "{action:?} {to:?} {except:?} {ports:?}");
+        let Rule {
+            action,
+            direction,
+            to,
+            except,
+            names,
+            refused,
+            private,
+            services,
+            ports,
+            name: _,
+        } = rule;
+        let _ = writeln!(
+            text,
+            "{action:?} {direction:?} {to:?} {except:?} {names:?} {refused:?} {private} {services:?} {ports:?}"
+        );
     }
     of_text(&text)
 }
@@ -96,9 +111,9 @@ mod tests {
         let rule = |port, name: &str| Rule {
             action: Action::Allow,
             to: vec![Net::host([192, 0, 2, 1].into())],
-            except: Vec::new(),
             ports: vec![Ports::one(6, port)],
             name: name.to_owned(),
+            ..Rule::default()
         };
         let policy =
             |rules: &[Rule]| DesiredPolicy { rules: rules.to_vec(), ..DesiredPolicy::default() };
@@ -107,8 +122,10 @@ mod tests {
         assert_eq!(one.len(), 64);
         let mut limited = policy(&[rule(80, "a")]);
         limited.quotas.closing += 1;
+        let mut slower = policy(&[rule(80, "a")]);
+        slower.limits.bits_out.per_second = 1;
         let twice = [rule(80, "a"), rule(80, "a")];
-        for other in [policy(&[rule(81, "a")]), policy(&[]), policy(&twice), limited] {
+        for other in [policy(&[rule(81, "a")]), policy(&[]), policy(&twice), limited, slower] {
             assert_ne!(one, of_policy(&other));
         }
     }

@@ -12,6 +12,7 @@ use std::{
 use enforcer_common::abi::{
     endpoint::{Endpoint, Role},
     event::Hook,
+    policy::{BY_RULE_ONLY, Direction},
 };
 
 use super::{
@@ -25,7 +26,10 @@ use crate::{
         inventory::{Inventory, PublishedPort},
         observed::Observed,
     },
-    policy::rule::Net,
+    policy::{
+        compile::Tables,
+        rule::{Action, Net, Rule},
+    },
 };
 
 /// Puts what the kernel holds in the place of networks and hubs that nobody has told of yet.
@@ -42,6 +46,8 @@ pub fn networks(
             hold_network(desired, network, bridge, observed);
             hold_hubs(desired, network, &numbers[name], bridge, observed);
         }
+        let awaited = awaited(inventory, network, bridge, observed);
+        hold_services(desired, &numbers[name], &awaited, observed);
     }
 }
 
@@ -75,6 +81,10 @@ pub fn endpoints(
             };
             let (role, policy) = match Role::from_value(held.role) {
                 Role::Guest => (Role::Guest, of_held()),
+                Role::Hub if is_service(held, observed) => match network.services[..] {
+                    [] => continue,
+                    _ => (Role::Hub, numbers.service),
+                },
                 Role::Hub if has_hubs => (Role::Hub, numbers.hub),
                 Role::Hub | Role::Unknown | Role::Other => continue,
             };
@@ -170,11 +180,16 @@ fn hold_hubs(
         let was_open = |to: &Net| {
             let epochs = observed.policies.values().map(|policy| policy.epoch);
             let mut tables = epochs.filter_map(|epoch| observed.tables.get(&epoch));
-            tables.any(|tables| tables.look_up(to, (hub.protocol, hub.port)).is_some())
+            tables.any(|tables| {
+                let said = tables.look_up(Direction::Out, to, (hub.protocol, hub.port));
+                said.opened_by().is_some()
+            })
         };
         let addresses = held().map(|(key, _)| Net::host(abi_ip(key.address, key.family)));
         let kept: Vec<Net> = addresses.filter(was_open).collect();
-        for number in [numbers.guest, numbers.hub].iter().chain(numbers.others.values()) {
+        let others = numbers.others.values().chain(numbers.cut.values());
+        let others = others.chain(numbers.slow.values());
+        for number in [numbers.guest, numbers.hub].iter().chain(others) {
             // A policy begins with its hubs, in the order of the config.
             let rule = desired.policies.get_mut(number).and_then(|p| p.rules.get_mut(index));
             if let Some(rule) = rule {
@@ -183,6 +198,83 @@ fn hold_hubs(
                 );
             }
         }
+    }
+}
+
+/// Whether the kernel holds an endpoint as a service.
+fn is_service(held: &Endpoint, observed: &Observed) -> bool {
+    let policy = observed.policies.get(&held.policy);
+    policy.is_some_and(|policy| policy.traits & BY_RULE_ONLY != 0)
+}
+
+/// Hubs' containers and services that the kernel holds, and of which Docker has not told yet what they are.
+fn awaited<'a>(
+    inventory: &Inventory,
+    config: &GuestNetwork,
+    bridge: u32,
+    observed: &'a Observed,
+) -> Vec<&'a Endpoint> {
+    let network = inventory.networks.values().find(|told| told.bridge == config.bridge);
+    let is_awaited = |held: &Endpoint| {
+        let Some(network) = network else { return true };
+        let id = container_id(&held.container);
+        let told = inventory.containers.get(&id).is_some_and(|one| one.provenance.is_told);
+        network.attachments.get(&id).is_some_and(|one| one.mac == Some(held.mac)) && !told
+    };
+    let held = observed.endpoints.iter().filter(|(ifindex, held)| {
+        held.network == bridge
+            && Role::from_value(held.role) == Role::Hub
+            && observed.held.contains(&(**ifindex, Hook::FromGuest))
+    });
+    held.map(|(_, held)| held).filter(|held| is_awaited(held)).collect()
+}
+
+/// Keeps these in the rules that were about them: each policy's own, as their numbers in its tables tell.
+fn hold_services(
+    desired: &mut Desired,
+    numbers: &Numbers,
+    awaited: &[&Endpoint],
+    observed: &Observed,
+) {
+    let all = [numbers.guest, numbers.hub].into_iter();
+    let all = all.chain(numbers.others.values().copied()).chain(numbers.cut.values().copied());
+    let all = all.chain(numbers.slow.values().copied());
+    let all: Vec<u32> = all.collect();
+    for endpoint in awaited {
+        let own = observed
+            .hubs
+            .iter()
+            .filter(|(key, hub)| key.network == endpoint.network && hub.mac == endpoint.mac);
+        for (key, hub) in own {
+            desired.hubs.insert(*key, *hub);
+            let to = Net::host(abi_ip(key.address, key.family));
+            for number in &all {
+                let held = observed.policies.get(number);
+                let Some(tables) = held.and_then(|held| observed.tables.get(&held.epoch)) else {
+                    continue;
+                };
+                let rules = desired.policies.get_mut(number).map(|policy| &mut policy.rules);
+                let named = (1..).zip(rules.into_iter().flatten());
+                for (id, rule) in named.filter(|(_, rule)| !rule.services.is_empty()) {
+                    if was_about(tables, id, rule, &to) && !rule.to.contains(&to) {
+                        rule.to.push(to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether a rule decided about an address, as far as the ends of its ports tell: all of them for one that opens,
+/// one of them for one that closes.
+fn was_about(tables: &Tables, id: u32, rule: &Rule, to: &Net) -> bool {
+    let said = |protocol, port| tables.look_up(Direction::Out, to, (protocol, port));
+    let ends = rule.ports.iter().flat_map(|of| [(of.protocol, of.first), (of.protocol, of.last)]);
+    let mut said = ends.map(|(protocol, port)| said(protocol, port));
+    match rule.action {
+        Action::Allow => said.all(|said| said.opened_by() == Some(id)),
+        Action::Deny => said.any(|said| said.denied_by() != 0),
+        Action::Audit => false,
     }
 }
 

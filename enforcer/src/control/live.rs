@@ -13,14 +13,17 @@ use enforcer_common::{
         endpoint::{Endpoint, HubKey, Role},
         flow::{FlowKey, FlowRecord},
         import::Import,
-        policy::PublishedKey,
+        policy::{Decision, Direction, LIMITS_SOURCES, PublishedKey},
     },
     decide::{self, Opener, Origin},
     flow::{FlowState, Phase},
     packet::{Family, IPV4, IPV6, TCP, widen},
 };
 
-use crate::model::{connection::Connection, observed::Observed};
+use crate::{
+    model::{connection::Connection, observed::Observed},
+    policy::rule::Net,
+};
 
 /// The flows to import. `local` are this machine's own addresses.
 #[must_use]
@@ -65,7 +68,8 @@ impl Facts<'_> {
                 protocol: connection.protocol,
                 reserved: 0,
             });
-        decide::inbound(endpoint, origin, published).ok()?;
+        let sources = self.sources(endpoint, peer, (connection.protocol, ours.port()));
+        decide::inbound(endpoint, origin, published, sources).ok()?;
         Some(Import {
             key: key(endpoint.id, connection.protocol, ours, peer)?,
             ifindex: *ifindex,
@@ -79,6 +83,19 @@ impl Facts<'_> {
                 opener: Opener::Peer(origin).value(),
                 ..FlowRecord::default()
             },
+        })
+    }
+
+    /// What the rules that hold say of who may come in, if they say anything.
+    fn sources(&self, endpoint: &Endpoint, peer: SocketAddr, port: (u8, u16)) -> Option<Decision> {
+        let Some(policy) = self.observed.policies.get(&endpoint.policy) else {
+            return Some(Decision::NONE);
+        };
+        (policy.traits & LIMITS_SOURCES != 0).then(|| {
+            let tables = self.observed.tables.get(&policy.epoch);
+            tables.map_or(Decision::NONE, |tables| {
+                tables.look_up(Direction::In, &Net::host(peer.ip()), port)
+            })
         })
     }
 

@@ -1,7 +1,7 @@
 //! Which number of map `POLICIES` stands for which policy of which network, and which of them a guest has.
 //! Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enforcer_common::abi::{endpoint::Role, policy::POLICY_SLOTS};
 
@@ -17,8 +17,16 @@ pub struct Numbers {
     pub guest: u32,
     /// That of its hubs.
     pub hub: u32,
+    /// That of its services; 0 where it has none.
+    pub service: u32,
     /// Those that its overrides name, by name.
     pub others: BTreeMap<String, u32>,
+    /// Those of what is left of policies for guests that are cut off: by the name of the policy, or `None` for
+    /// hubs alone.
+    pub cut: BTreeMap<Option<String>, u32>,
+    /// Those of the same for guests that are slowed, by the number that such a guest has otherwise; empty where nobody
+    /// is.
+    pub slow: BTreeMap<u32, u32>,
 }
 
 /// Numbers by network. Each network's own come first, so that they stay what they are whatever overrides
@@ -32,13 +40,30 @@ pub fn numbers(config: &Config) -> BTreeMap<String, Numbers> {
         .keys()
         .map(|name| {
             let (guest, hub) = (number(), number());
-            (name.clone(), Numbers { guest, hub, others: BTreeMap::new() })
+            (name.clone(), Numbers { guest, hub, ..Numbers::default() })
         })
         .collect();
     for (name, network) in &config.networks {
         let Some(numbers) = all.get_mut(name) else { continue };
         for policy in network.other_policies() {
             numbers.others.insert(policy.to_owned(), number());
+        }
+    }
+    for (name, network) in &config.networks {
+        let Some(numbers) = all.get_mut(name) else { continue };
+        for left in network.left_when_cut(&config.policies) {
+            numbers.cut.insert(left.map(str::to_owned), number());
+        }
+    }
+    for (name, _) in config.networks.iter().filter(|(_, one)| !one.services.is_empty()) {
+        if let Some(numbers) = all.get_mut(name) {
+            numbers.service = number();
+        }
+    }
+    if config.abuse.slows() {
+        for numbers in all.values_mut() {
+            let own = numbers.of_guests().collect::<Vec<_>>().into_iter();
+            numbers.slow = own.map(|own| (own, number())).collect();
         }
     }
     all
@@ -71,18 +96,64 @@ impl Numbers {
         }
     }
 
+    /// Those that a guest may have that is not slowed.
+    fn of_guests(&self) -> impl Iterator<Item = u32> {
+        let others = self.others.values().copied();
+        [self.guest].into_iter().chain(others).chain(self.cut.values().copied())
+    }
+
+    /// That which a guest has while it is slowed, whatever it has otherwise; of one that nobody knows 0.
+    #[must_use]
+    pub fn of_slow(&self, number: u32) -> u32 {
+        let is_slow = self.slow.values().any(|slow| *slow == number);
+        if is_slow { number } else { self.slow.get(&number).copied().unwrap_or(0) }
+    }
+
+    /// That which a guest has when it is slowed no more.
+    #[must_use]
+    pub fn at_full_speed(&self, number: u32) -> u32 {
+        let own = self.slow.iter().find(|(_, slow)| **slow == number);
+        own.map_or(number, |(own, _)| *own)
+    }
+
+    /// That which a guest has while it is cut off, whatever it has otherwise. One that opens nothing stays as it is;
+    /// one that nobody knows becomes 0.
+    #[must_use]
+    pub fn of_cut(&self, number: u32, network: &GuestNetwork, config: &Config) -> u32 {
+        if self.cut.values().any(|cut| *cut == number) {
+            return number;
+        }
+        let other = || self.others.iter().find(|(_, other)| **other == number);
+        let policy = match number {
+            0 => return 0,
+            _ if number == self.guest => network.policy.as_ref(),
+            _ => match other() {
+                Some((name, _)) => Some(name),
+                None => return 0,
+            },
+        };
+        match policy.and_then(|name| Some((name, config.policies.get(name)?))) {
+            Some((name, policy)) if policy.opens_something() => {
+                let left = policy.does_more_than_open().then(|| name.clone());
+                self.cut.get(&left).copied().unwrap_or(0)
+            }
+            _ => number,
+        }
+    }
+
     /// That of a guest that the kernel holds under a number: the same one if it stands for the same rules, else
     /// the only one that does, for an earlier config may have given out others; else 0.
     #[must_use]
     pub fn of_held(&self, number: u32, desired: &Desired, observed: &Observed) -> u32 {
+        // Whether it is to be slowed is told elsewhere.
         let Some(epoch) = observed.policies.get(&number).map(|policy| policy.epoch) else {
             return 0;
         };
         let held = observed.tables.get(&epoch).cloned().unwrap_or_default();
         let is_same =
             |number: &u32| desired.policies.get(number).is_some_and(|policy| policy.tables == held);
-        let all = [self.guest].into_iter().chain(self.others.values().copied());
-        let same: Vec<u32> = all.filter(is_same).collect();
+        let same: Vec<u32> = self.of_guests().filter(is_same).collect();
+        let number = self.at_full_speed(number);
         match same[..] {
             [only] => only,
             _ if same.contains(&number) => number,
@@ -107,6 +178,23 @@ pub fn undecided(desired: &Desired) -> Vec<String> {
         .collect()
 }
 
+/// Rules that lead nowhere, because no service that they name is there, for people.
+#[must_use]
+pub fn unserved(desired: &Desired) -> Vec<String> {
+    let rules = desired.policies.values().flat_map(|policy| {
+        let network = policy.name.split('/').next().unwrap_or_default();
+        policy.rules.iter().map(move |rule| (network, rule))
+    });
+    let missing = rules.filter(|(_, rule)| !rule.services.is_empty() && rule.to.is_empty());
+    let told: BTreeSet<String> = missing
+        .map(|(network, rule)| {
+            let (name, services) = (&rule.name, rule.services.join(", "));
+            format!("{name} is about nobody on {network}: no service there is {services}")
+        })
+        .collect();
+    told.into_iter().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -114,6 +202,7 @@ mod tests {
     use enforcer_common::abi::policy::Policy;
 
     use super::*;
+    use crate::control::rules::{Here, policy_rules};
     use crate::{config::parse, model::desired::DesiredPolicy, policy::compile::compile};
 
     const CONFIG: &str = r#"
@@ -157,7 +246,28 @@ mod tests {
         let all = numbers(&config());
         assert_eq!((all["a"].guest, all["a"].hub, all["b"].guest, all["b"].hub), (1, 2, 3, 4));
         assert_eq!(all["a"].others, [("exam".to_owned(), 5)].into());
-        assert!(all["b"].others.is_empty());
+        assert_eq!(all["a"].cut, [(None, 6)].into());
+        assert!(all["b"].others.is_empty() && all["b"].cut.is_empty());
+    }
+
+    #[test]
+    fn n1_what_is_left_of_a_policy_never_opens_and_denies_what_it_denied() {
+        let config = parse(
+            "[policies.open]\npresets = [\"public-internet\"]\n[policies.strict]\n\
+             presets = [\"public-internet\"]\n[[policies.strict.deny]]\nhub = true\nport = 9\n\
+             [policies.shut]\n[networks.a]\nbridge = \"br-a\"\npolicy = \"open\"\n\
+             [[networks.a.override]]\nuser = \"u\"\npolicy = \"strict\"\n\
+             [[networks.a.override]]\nuser = \"v\"\npolicy = \"shut\"\n",
+            "x",
+        )
+        .expect("is good");
+        let (network, numbers) = (&config.networks["a"], &numbers(&config)["a"]);
+        let cut = |number| numbers.of_cut(number, network, &config);
+        let (strict, shut) = (numbers.others["strict"], numbers.others["shut"]);
+        let (plain, left) = (numbers.cut[&None], numbers.cut[&Some("strict".to_owned())]);
+        assert_eq!((cut(numbers.guest), cut(strict), cut(shut)), (plain, left, shut));
+        assert_eq!((cut(plain), cut(left)), (plain, left), "cut twice is cut");
+        assert_eq!((cut(0), cut(400), cut(numbers.hub)), (0, 0, 0), "who has none gets none");
     }
 
     #[test]
@@ -199,7 +309,7 @@ mod tests {
         let config = config();
         let numbers = &numbers(&config)["a"];
         let tables = |name: &str| {
-            let rules = crate::control::desired::policy_rules(&config.policies[name], &[], &[]);
+            let rules = policy_rules(&config.policies[name], &Here::default());
             Arc::new(compile(&rules).expect("is small"))
         };
         let wanted =

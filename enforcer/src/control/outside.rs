@@ -3,6 +3,7 @@
 //! A guest is a container on a guest network, or one that carries a label of the config. Only what
 //! runs counts: a container that is merely created reaches nobody.
 
+mod askers;
 mod docket;
 mod strangers;
 #[cfg(test)]
@@ -11,11 +12,12 @@ mod tests;
 use std::{collections::BTreeSet, fmt};
 
 pub use self::{
+    askers::Askers,
     docket::{Attempt, Docket},
     strangers::Strangers,
 };
 use crate::{
-    config::{Config, HubPlace},
+    config::Config,
     model::inventory::{Container, Inventory},
 };
 
@@ -48,6 +50,8 @@ pub enum Why {
         /// Driver; empty: not known yet.
         driver: String,
     },
+    /// The engine's resolver, which asks from the host: whom, for people.
+    EngineResolver(String),
 }
 
 /// What closes a way out.
@@ -67,6 +71,7 @@ impl Why {
             Self::HostNetwork => "host_network",
             Self::Namespace(_) => "container_namespace",
             Self::Network { .. } => "unpoliced_network",
+            Self::EngineResolver(_) => "engine_resolver",
         }
     }
 
@@ -75,7 +80,7 @@ impl Why {
     pub fn to(&self) -> String {
         match self {
             Self::HostNetwork => String::new(),
-            Self::Namespace(of) => of.clone(),
+            Self::Namespace(of) | Self::EngineResolver(of) => of.clone(),
             Self::Network { name, driver } if driver.is_empty() => name.clone(),
             Self::Network { name, driver } => format!("{name} ({driver})"),
         }
@@ -90,14 +95,19 @@ impl fmt::Display for Why {
             Self::Network { .. } => {
                 write!(formatter, "it is on {}, which is no guest network", self.to())
             }
+            Self::EngineResolver(whom) => write!(
+                formatter,
+                "it has no name servers of its own, and for it the engine asks {whom} from the host's \
+                 network"
+            ),
         }
     }
 }
 
 /// Every way out that a guest has now, in the order of ids.
 #[must_use]
-pub fn outside(config: &Config, inventory: &Inventory) -> Vec<Outside> {
-    let judge = Judge::new(config, inventory);
+pub fn outside(config: &Config, inventory: &Inventory, askers: &Askers) -> Vec<Outside> {
+    let judge = Judge::new(config, inventory, askers);
     let running = inventory.containers.values().filter(|container| container.running);
     running.filter(|container| judge.is_guest(container)).flat_map(|c| judge.ways_out(c)).collect()
 }
@@ -105,12 +115,13 @@ pub fn outside(config: &Config, inventory: &Inventory) -> Vec<Outside> {
 struct Judge<'a> {
     config: &'a Config,
     inventory: &'a Inventory,
+    askers: &'a Askers,
     /// Ids of the guest networks.
     policed: BTreeSet<&'a str>,
 }
 
 impl<'a> Judge<'a> {
-    fn new(config: &'a Config, inventory: &'a Inventory) -> Self {
+    fn new(config: &'a Config, inventory: &'a Inventory, askers: &'a Askers) -> Self {
         let is_ours = |name: &str, bridge: &str| {
             config.networks.get(name).is_some_and(|network| network.bridge == bridge)
         };
@@ -119,22 +130,19 @@ impl<'a> Judge<'a> {
             .filter(|network| is_ours(&network.name, &network.bridge))
             .map(|network| network.id.as_str())
             .collect();
-        Self { config, inventory, policed }
+        Self { config, inventory, askers, policed }
     }
 
     fn is_guest(&self, container: &Container) -> bool {
         let labels = &self.config.outside.guest_labels;
         let marked = || labels.iter().any(|label| label.is_among(&container.labels));
         let on_guest_network = container.networks.iter().any(|(id, name)| self.polices(id, name));
-        !self.is_hub(container) && (on_guest_network || marked())
+        !self.is_operators(container) && (on_guest_network || marked())
     }
 
-    fn is_hub(&self, container: &Container) -> bool {
-        let hubs = self.config.networks.values().flat_map(|network| &network.hubs);
-        hubs.into_iter().any(|hub| match &hub.at {
-            HubPlace::Container(name) => *name == container.name,
-            HubPlace::Gateway | HubPlace::Address(_) => false,
-        })
+    fn is_operators(&self, container: &Container) -> bool {
+        let is_on = |called: &str| container.networks.values().any(|name| name == called);
+        self.config.is_operators(&container.name, &container.provenance, is_on)
     }
 
     /// Until the engine has told which network has this id, its name counts: a slow engine must not
@@ -176,7 +184,12 @@ impl<'a> Judge<'a> {
                 if inside.is_empty() { Remedy::Kill } else { Remedy::Disconnect(id.clone()) };
             way(why, remedy)
         };
-        outside.into_iter().map(network).collect()
+        // Only on a network has a container the engine's resolver; off guest networks it is outside
+        // anyway.
+        let asked = self.askers.unseen(container).filter(|_| !inside.is_empty());
+        let asked =
+            asked.map(|upstream| way(Why::EngineResolver(upstream.to_string()), Remedy::Kill));
+        outside.into_iter().map(network).chain(asked).collect()
     }
 
     /// Docker's network `none` leads nowhere.
@@ -189,7 +202,7 @@ impl<'a> Judge<'a> {
         let containers = &self.inventory.containers;
         let found = containers.get(of).or_else(|| containers.values().find(|c| c.name == of));
         match found {
-            Some(container) if self.is_hub(container) => format!("hub {}", container.name),
+            Some(container) if self.is_operators(container) => format!("hub {}", container.name),
             Some(container) if self.is_guest(container) => format!("guest {}", container.name),
             Some(container) => container.name.clone(),
             None => of.get(..12).unwrap_or(of).to_owned(),

@@ -149,7 +149,13 @@ impl Planner<'_> {
         for (number, policy) in &self.desired.policies {
             if self.changes(*number) {
                 let epoch = self.identities.next_epoch();
-                let value = Policy { epoch, quotas: policy.quotas };
+                let value = Policy {
+                    epoch,
+                    traits: policy.traits(),
+                    quotas: policy.quotas,
+                    reserved: 0,
+                    limits: policy.limits,
+                };
                 self.actions.push(Action::PutPolicy(*number, value, Arc::clone(&policy.tables)));
             }
         }
@@ -160,7 +166,9 @@ impl Planner<'_> {
         let is = self.observed.policies.get(&number);
         match (self.desired.policies.get(&number), is) {
             (Some(policy), Some(is)) => {
-                is.quotas != policy.quotas || self.rules_differ(is.epoch, policy)
+                (is.quotas, is.limits) != (policy.quotas, policy.limits)
+                    || is.traits != policy.traits()
+                    || self.rules_differ(is.epoch, policy)
             }
             (wanted, is) => wanted.is_some() || is.is_some(),
         }
@@ -204,7 +212,8 @@ impl Planner<'_> {
         for (ifindex, endpoint) in &self.desired.endpoints {
             let id = self.identities.endpoints[ifindex].id;
             let value = if self.is_policed(*ifindex, endpoint) {
-                values::endpoint(endpoint, id)
+                let answered = u8::from(self.desired.answered.contains(ifindex));
+                Endpoint { answered, ..values::endpoint(endpoint, id) }
             } else {
                 values::unknown(endpoint, id)
             };

@@ -2,7 +2,8 @@
 //! be with everything that is. A lost event costs latency, never correctness.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     apply, cgroups,
     compiled::Compiled,
+    cut,
     desired::{self, Facts},
     digest::Told,
     hold,
@@ -21,6 +23,7 @@ use super::{
     repair::{self, Mended},
 };
 use crate::{
+    abuse::Restraints,
     audit::record::{Body, Repair, Unseen},
     causes::causes,
     config::Config,
@@ -58,6 +61,10 @@ pub struct Reconciler {
     pub netlink: rtnetlink::Handle,
     /// The links.
     pub links: watch::Receiver<Arc<Links>>,
+    /// Where our resolver answers.
+    pub resolvers: watch::Receiver<BTreeSet<SocketAddr>>,
+    /// Guests that are cut off.
+    pub restraints: watch::Receiver<Arc<Restraints>>,
     /// Docker's inventory.
     pub inventory: watch::Receiver<Arc<Inventory>>,
     /// Asks the link follower to look again.
@@ -158,6 +165,8 @@ impl Reconciler {
                 changed = self.links.changed() => if changed.is_err() { return },
                 Ok(()) = self.inventory.changed() => retry = RETRY.0,
                 Ok(()) = self.config.changed() => retry = RETRY.0,
+                Ok(()) = self.restraints.changed() => {}
+                Ok(()) = self.resolvers.changed() => {}
                 () = self.filters.notified() => {}
                 () = memory.watch(&path, &state.observed) => {}
                 () = tokio::time::sleep(wait) => {}
@@ -171,11 +180,13 @@ impl Reconciler {
         let config = Arc::clone(&self.config.borrow_and_update());
         let links = Arc::clone(&self.links.borrow_and_update());
         let inventory = Arc::clone(&self.inventory.borrow_and_update());
+        let restraints = Arc::clone(&self.restraints.borrow_and_update());
         let facts = Facts {
             namespaces: self.namespaces(&config, &inventory).await,
             closes: self.path.closes,
             settled: memory.settled(&links, Instant::now()),
             bridges: memory.bridges(&config, &links),
+            resolvers: self.resolvers.borrow_and_update().iter().map(SocketAddr::ip).collect(),
         };
         let (found, missing) = memory.cgroups(&config, &inventory);
         let mut desired = desired::desired(&config, &inventory, &links, &facts);
@@ -186,7 +197,10 @@ impl Reconciler {
                 hold::networks(&mut desired, &config, &inventory, &observed);
                 problems = memory.compiled.fill(&mut desired);
                 hold::endpoints(&mut desired, &config, &inventory, &observed);
+                cut::restrain(&mut desired, &config, &restraints);
                 cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);
+                let refused = self.path.lock().processes.refuse_calls();
+                cgroups::answered(&mut desired, &config, refused);
                 if memory.runs > 1 {
                     self.publish(memory, &desired, &observed, Vec::new(), None);
                 }
@@ -428,7 +442,7 @@ impl Memory {
         self.bridges.clone()
     }
 
-    fn settled(&mut self, links: &Links, now: Instant) -> std::collections::BTreeSet<u32> {
+    fn settled(&mut self, links: &Links, now: Instant) -> BTreeSet<u32> {
         let free = |ifindex: &u32| {
             links.get(ifindex).is_some_and(|l| l.kind == LinkKind::Veth && l.master.is_none())
         };

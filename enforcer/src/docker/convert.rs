@@ -11,6 +11,7 @@ use bollard::models::{
     IpamConfig, Network, NetworkInspect, PortBinding, PortSummaryTypeEnum,
 };
 
+use super::upstream::is_address;
 use crate::model::{
     inventory::{Attachment, Container, DockerNetwork, Mac, OtherNetwork, PublishedPort, Subnet},
     provenance::{ImageSettings, Provenance},
@@ -61,6 +62,7 @@ pub(super) fn container(
     let config = from.config.unwrap_or_default();
     let settings = from.network_settings.unwrap_or_default();
     let state = from.state.unwrap_or_default();
+    let host = from.host_config.unwrap_or_default();
     let name_of_image = config.image.filter(|image| !image.is_empty());
     let labels: BTreeMap<_, _> = config.labels.unwrap_or_default().into_iter().collect();
     Some(Container {
@@ -79,7 +81,8 @@ pub(super) fn container(
         pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
         running: state.running.unwrap_or(false),
         started: state.started_at.unwrap_or_default(),
-        network_mode: from.host_config.and_then(|host| host.network_mode).unwrap_or_default(),
+        network_mode: host.network_mode.unwrap_or_default(),
+        own_dns: host.dns.is_some_and(|servers| servers.iter().any(|server| is_address(server))),
         networks: joined(settings.networks.unwrap_or_default()),
     })
 }

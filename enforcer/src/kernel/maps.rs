@@ -1,6 +1,9 @@
 //! The maps, typed. Who writes what, and in which order, is the plan's business.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use aya::{
     Ebpf,
@@ -12,11 +15,14 @@ use enforcer_common::abi::{
     endpoint::{Endpoint, Hub, HubKey, Network},
     flow::{FlowKey, FlowRecord},
     ledger::Ledger,
-    policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
+    policy::{Lease, LeaseKey, Policy, PortKey, Prefix, PrefixKey, PublishedKey, Rule},
 };
 
-use super::{KernelError, load::LoadError};
+use super::{KernelError, flows::FlowTable, load::LoadError};
 use crate::policy::compile::Tables;
+
+/// Map `LEASES`, which the resolver writes beside the control loop.
+pub type LeaseTable = Arc<Mutex<Table<LeaseKey, Lease>>>;
 
 /// The maps that control writes and reads.
 pub struct Maps {
@@ -28,16 +34,20 @@ pub struct Maps {
     pub networks: Table<u32, Network>,
     /// Addresses of hubs' containers.
     pub hubs: Table<HubKey, Hub>,
-    /// Classes of destinations.
+    /// Classes of addresses.
     pub prefixes: Table<PrefixKey, Prefix>,
-    /// What is open to each class.
-    pub open: Table<PortKey, Rule>,
+    /// What is said of the ports of each class.
+    pub ports: Table<PortKey, Rule>,
+    /// Addresses that the resolver told guests, under a lock of their own: a guest's answer waits for nobody else.
+    pub leases: LeaseTable,
     /// Published container ports.
     pub published: Table<PublishedKey, u32>,
     /// Flows that each endpoint has, by its id.
     pub usage: Table<u32, Usage>,
     /// Policies by number.
     pub policies: Array<MapData, Policy>,
+    /// Flows, by a handle that needs no lock.
+    pub flow_table: FlowTable,
     flows: HashMap<MapData, FlowKey, FlowRecord>,
     ledger: Array<MapData, Ledger>,
 }
@@ -51,10 +61,12 @@ impl Maps {
             networks: Table::take(ebpf, "NETWORKS")?,
             hubs: Table::take(ebpf, "HUBS")?,
             prefixes: Table::take(ebpf, "PREFIXES")?,
-            open: Table::take(ebpf, "PORTS")?,
+            ports: Table::take(ebpf, "PORTS")?,
+            leases: Arc::new(Mutex::new(Table::take(ebpf, "LEASES")?)),
             published: Table::take(ebpf, "PUBLISHED")?,
             usage: Table::take(ebpf, "USAGE")?,
             policies: typed(ebpf, "POLICIES")?,
+            flow_table: FlowTable::open(ebpf)?,
             flows: typed(ebpf, "FLOWS")?,
             ledger: typed(ebpf, "LEDGER")?,
         })
@@ -96,8 +108,8 @@ impl Maps {
     }
 
     fn put_tables(&mut self, epoch: u32, tables: &Tables) -> Result<(), KernelError> {
-        let mut open = tables.open.iter();
-        open.try_for_each(|(key, rule)| self.open.put(&PortKey { epoch, ..*key }, rule))?;
+        let mut ports = tables.ports.iter();
+        ports.try_for_each(|(key, rule)| self.ports.put(&PortKey { epoch, ..*key }, rule))?;
         let mut prefixes = tables.prefixes.iter();
         prefixes.try_for_each(|(key, to)| self.prefixes.put(&PrefixKey { epoch, ..*key }, to))
     }
@@ -106,8 +118,8 @@ impl Maps {
     pub fn drop_rules(&mut self, epoch: u32, tables: &Tables) -> Result<(), KernelError> {
         let mut prefixes = tables.prefixes.keys();
         prefixes.try_for_each(|key| self.prefixes.remove(&PrefixKey { epoch, ..*key }))?;
-        let mut open = tables.open.keys();
-        open.try_for_each(|key| self.open.remove(&PortKey { epoch, ..*key }))
+        let mut ports = tables.ports.keys();
+        ports.try_for_each(|key| self.ports.remove(&PortKey { epoch, ..*key }))
     }
 
     /// All tables, by epoch.
@@ -117,9 +129,9 @@ impl Maps {
             let tables = found.entry(key.epoch).or_default();
             tables.prefixes.insert(PrefixKey { epoch: 0, ..key }, prefix);
         }
-        for (key, rule) in self.open.list()? {
+        for (key, rule) in self.ports.list()? {
             let tables = found.entry(key.epoch).or_default();
-            tables.open.insert(PortKey { epoch: 0, ..key }, rule);
+            tables.ports.insert(PortKey { epoch: 0, ..key }, rule);
         }
         Ok(found.into_iter().map(|(epoch, tables)| (epoch, Arc::new(tables))).collect())
     }

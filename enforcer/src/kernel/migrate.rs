@@ -27,7 +27,7 @@ use super::{
     convert::{Conversion, Incompatible},
     import::Importer,
     layout,
-    raw::{Entry, RawMap},
+    raw::{Entry, RawMap, typed},
 };
 
 const ENDPOINTS: &str = "ENDPOINTS";
@@ -284,12 +284,6 @@ fn open(dir: &Path, map: &str) -> Result<RawMap, MigrateError> {
 fn failed(operation: &'static str, map: &str) -> impl FnOnce(io::Error) -> MigrateError {
     let map = map.to_owned();
     move |source| MigrateError::Io { operation, map, source }
-}
-
-/// Bytes as a value of that size.
-fn typed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
-    // SAFETY: as many bytes as `T` has, of which any are a value (`Pod`); read without alignment.
-    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 #[cfg(test)]

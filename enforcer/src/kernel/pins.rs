@@ -23,7 +23,7 @@ use super::{KernelError, bpf, raw::RawMap, sys};
 const BPFFS: &str = "/sys/fs/bpf";
 
 /// Every map that outlives the daemon: all but those that only one run of a program uses.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 20] = [
     "ENDPOINTS",
     "CGROUPS",
     "EXEC_LOAD",
@@ -32,6 +32,7 @@ pub const MAPS: [&str; 19] = [
     "POLICIES",
     "PREFIXES",
     "PORTS",
+    "LEASES",
     "PUBLISHED",
     "FLOWS",
     "CHECKS_SOON",
@@ -287,7 +288,16 @@ fn nearest(path: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
+    use enforcer_common::abi::layout;
+
     use super::*;
+
+    #[test]
+    fn n7_every_map_that_is_carried_over_outlives_the_daemon() {
+        for map in layout::MAPS {
+            assert!(MAPS.contains(&map.name), "{} has no pin", map.name);
+        }
+    }
 
     #[test]
     fn a_pin_of_a_link_names_interface_and_hook() {

@@ -128,6 +128,13 @@ impl Processes {
         self.hooks.iter().map(one).collect()
     }
 
+    /// Whether every program that refuses calls could be attached.
+    #[must_use]
+    pub fn refuse_calls(&self) -> bool {
+        let mut calls = self.hooks.iter().filter(|hook| hook.cgroup.is_some());
+        calls.all(|hook| hook.problem.is_none())
+    }
+
     /// Whether every program that could be attached still sits there, and is pinned.
     #[must_use]
     pub fn are_pinned(&self) -> bool {

@@ -65,7 +65,11 @@ pub(super) type Entry = (Vec<u8>, Vec<u8>);
 impl RawMap {
     /// Opens a pinned map.
     pub(super) fn open(path: &Path) -> Result<Self, MapError> {
-        let map = MapData::from_pin(path)?;
+        Self::new(MapData::from_pin(path)?)
+    }
+
+    /// Takes a map over.
+    pub(super) fn new(map: MapData) -> Result<Self, MapError> {
         let info = map.info()?;
         let kind = info.map_type()?;
         let per_cpu = matches!(kind, MapType::PerCpuHash | MapType::PerCpuArray);
@@ -164,9 +168,18 @@ impl RawMap {
         bpf(command, &mut attr).map(drop)
     }
 
-    /// By buckets: unlike a walk from key to key it ends, whatever is removed meanwhile.
     fn list_hash(&self) -> io::Result<Vec<Entry>> {
         let mut found = Vec::new();
+        self.each(&mut |key, value| {
+            found.push((key.to_vec(), value.to_vec()));
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Hands each entry of a hash map to `visit`, until it has seen enough. By buckets: unlike a walk from key to
+    /// key it ends, whatever is removed meanwhile.
+    pub(super) fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> io::Result<()> {
         let (mut token, mut next, mut first) = (0u32, 0u32, true);
         let mut room = BATCH;
         loop {
@@ -193,11 +206,9 @@ impl RawMap {
                 Err(error) => return Err(error),
             };
             let entries = keys.chunks_exact(self.key_size).zip(values.chunks_exact(self.stored()));
-            found.extend(
-                entries.take(size(attr.count)).map(|(key, value)| (key.to_vec(), value.to_vec())),
-            );
-            if ended {
-                return Ok(found);
+            let mut entries = entries.take(size(attr.count));
+            if !entries.all(|(key, value)| visit(key, value)) || ended {
+                return Ok(());
             }
             (token, first) = (next, false);
         }
@@ -217,4 +228,10 @@ fn cpus() -> io::Result<usize> {
 /// The kernel's sizes are 32 bits wide, addresses here no less.
 fn size(value: u32) -> usize {
     value as usize
+}
+
+/// Bytes as a value of that size.
+pub(super) fn typed<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: as many bytes as `T` has, of which any are a value (`Pod`); read without alignment.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }

@@ -51,6 +51,17 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
+/// Lets a socket keep so many bytes that nobody has read yet, whatever `net.core.rmem_max` says. Needs
+/// `CAP_NET_ADMIN`.
+pub fn raise_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    let (value, length) = ((&raw const bytes).cast(), size_of::<i32>());
+    let length = libc::socklen_t::try_from(length).map_err(io::Error::other)?;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE);
+    // SAFETY: a live integer, of its own length.
+    let outcome = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether this process runs as root.
 pub(super) fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.

@@ -36,6 +36,7 @@ fn report() -> StatusReport {
         network: "lab".to_owned(),
         interface: interface.to_owned(),
         role: if container.is_empty() { "unknown" } else { "guest" }.to_owned(),
+        audits: !container.is_empty(),
         flows: FlowCounts { inbound_established: 3, ..FlowCounts::default() },
         ..EndpointStatus::default()
     };
@@ -74,6 +75,8 @@ fn report() -> StatusReport {
             counter("class", 9, "connect_refused"),
         ],
         queue_lost: 11,
+        calls_refused: 5,
+        dns: [("answered".to_owned(), 3)].into(),
         sinks: vec![sink("otlp", 3, Some("why")), sink("files", 0, None)],
         ..StatusReport::default()
     }
@@ -103,10 +106,12 @@ fn each_number_of_the_report_is_on_the_page() {
         ("enforcer_closure_closed", &["1"]),
         ("enforcer_closure_dropped_frames_total", &["{hook=\"input\"} 6"]),
         ("enforcer_network_guests", &["{network=\"class\"} 1", "{network=\"lab\"} 2"]),
+        ("enforcer_network_audited_guests", &["{network=\"class\"} 0", "{network=\"lab\"} 1"]),
         ("enforcer_network_healthy", &["{network=\"class\"} 1", "{network=\"lab\"} 1"]),
         ("enforcer_programs_wanted", &["{program=\"to_guest\"} 3"]),
         ("enforcer_programs_attached", &["{program=\"to_guest\"} 2"]),
         ("enforcer_queue_lost_records_total", &["11"]),
+        ("enforcer_calls_refused_total", &["5"]),
         ("enforcer_sink_failing", &["{sink=\"files\"} 0", "{sink=\"otlp\"} 1"]),
         ("enforcer_sink_taken_records_total", &["{sink=\"files\"} 9", "{sink=\"otlp\"} 9"]),
         ("enforcer_sink_missed_records_total", &["{sink=\"files\"} 0", "{sink=\"otlp\"} 3"]),

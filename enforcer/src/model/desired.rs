@@ -7,12 +7,16 @@ use std::{
 
 use enforcer_common::abi::{
     endpoint::{Hub, HubKey, Role},
-    policy::Quotas,
+    policy::{BY_RULE_ONLY, Limits, Quotas},
 };
 
 use super::closure::Closure;
 use super::inventory::{Mac, PublishedPort};
-use crate::policy::{compile::Tables, rule::Rule};
+use super::names::NamePolicy;
+use crate::policy::{
+    compile::{Tables, traits},
+    rule::{Action, Net, Rule},
+};
 
 /// Everything that the packet path should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,8 +29,12 @@ pub struct Desired {
     pub endpoints: BTreeMap<u32, DesiredEndpoint>,
     /// Guests' cgroups by id.
     pub cgroups: BTreeMap<u64, DesiredCgroup>,
+    /// Ports whose denied packets are answered, because nothing refuses the calls behind them.
+    pub answered: BTreeSet<u32>,
     /// Addresses of hubs' containers.
     pub hubs: BTreeMap<HubKey, Hub>,
+    /// Addresses of this host, and guest networks: no address of somebody else's.
+    pub own: Vec<Net>,
     /// Policies by number (index in map `POLICIES`).
     pub policies: BTreeMap<u32, DesiredPolicy>,
     /// veths that belong to nobody yet: the programs sit there early and pass.
@@ -87,10 +95,30 @@ pub struct DesiredEndpoint {
 pub struct DesiredPolicy {
     /// Name for people: network and role.
     pub name: String,
-    /// Limits for each endpoint.
+    /// How many flows each endpoint may have.
     pub quotas: Quotas,
+    /// How much each endpoint may send and be sent.
+    pub limits: Limits,
     /// Its rules, in the order of their numbers (from 1).
     pub rules: Vec<Rule>,
+    /// Names that the resolver answers for.
+    pub names: Arc<NamePolicy>,
+    /// Whether it is of services, which open nothing by design.
+    pub by_rule_only: bool,
     /// What they make together, once compiled.
     pub tables: Arc<Tables>,
+}
+
+impl DesiredPolicy {
+    /// Whether it lets through what its other rules do not open.
+    #[must_use]
+    pub fn audits(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::Audit)
+    }
+
+    /// [`enforcer_common::abi::policy::Policy::traits`].
+    #[must_use]
+    pub fn traits(&self) -> u32 {
+        traits(&self.rules) | if self.by_rule_only { BY_RULE_ONLY } else { 0 }
+    }
 }

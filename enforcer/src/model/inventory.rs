@@ -101,6 +101,9 @@ pub struct Container {
     pub started: String,
     /// Docker's network mode: `host`, `none`, `container:ID` or the name of a network.
     pub network_mode: String,
+    /// Whether it was created with name servers of its own: the engine's resolver asks these from the
+    /// container's network namespace.
+    pub own_dns: bool,
     /// Networks it is on, whatever their driver: names by Docker's id.
     pub networks: BTreeMap<String, String>,
 }

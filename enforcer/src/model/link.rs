@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use super::inventory::Mac;
@@ -31,10 +31,25 @@ pub struct Link {
     pub peer_mac: Option<Mac>,
     /// Port of a bridge: its settings there.
     pub port: Option<PortSettings>,
-    /// Bridge: IPv4 addresses.
+    /// Whether it is a loopback interface.
+    pub loopback: bool,
+    /// IPv4 addresses.
     pub ipv4: Vec<Ipv4Addr>,
-    /// Bridge: IPv6 addresses, link-local ones included.
+    /// IPv6 addresses, link-local ones included.
     pub ipv6: Vec<Ipv6Addr>,
+    /// What these addresses say of the networks that it is on, for each of them.
+    pub on: Vec<OnNet>,
+}
+
+/// A network that an address puts a link on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OnNet {
+    /// An address within: the link's own, or its peer's.
+    pub address: IpAddr,
+    /// Prefix length, bits.
+    pub prefix: u8,
+    /// The broadcast address that somebody gave the link there.
+    pub broadcast: Option<Ipv4Addr>,
 }
 
 /// Kind of a link.

@@ -4,10 +4,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::explain::Explanation;
+use super::limits::LimitsInForce;
+use crate::policy::explain::{Explanation, Judged};
 
 /// The daemon's answer to "status".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatusReport {
     /// Version of the daemon.
     pub version: String,
@@ -44,10 +46,44 @@ pub struct StatusReport {
     /// Where records go.
     #[serde(default)]
     pub sinks: Vec<SinkStatus>,
+    /// Questions of guests to the resolver since the daemon started, by outcome; empty: there is no
+    /// resolver.
+    #[serde(default)]
+    pub dns: BTreeMap<String, u64>,
+    /// Guests that are slowed, cut off or paused for abuse.
+    #[serde(default)]
+    pub restrained: Vec<RestraintStatus>,
+    /// Things that guests did and that no signal of abuse saw, since there was no room for them.
+    #[serde(default)]
+    pub abuse_missed: u64,
+    /// Calls at the control socket that were refused, since the daemon started: from users without a role, or
+    /// not for theirs.
+    #[serde(default)]
+    pub calls_refused: u64,
+}
+
+/// A guest that is slowed, cut off or paused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RestraintStatus {
+    /// Container's name.
+    pub container: String,
+    /// Docker's id of it.
+    pub container_id: String,
+    /// Guest network.
+    pub network: String,
+    /// `cut` or `pause`.
+    pub answer: String,
+    /// The signal that it is the answer to.
+    pub signal: String,
+    /// Until when, RFC 3339; absent: until `enforcer pardon`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// What became of the records of one sink since the daemon started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SinkStatus {
     /// Its name.
     pub name: String,
@@ -62,6 +98,7 @@ pub struct SinkStatus {
 
 /// What keeps guest bridges closed where no program sits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ClosureStatus {
     /// Whether the config wants it.
     pub wanted: bool,
@@ -77,6 +114,7 @@ pub struct ClosureStatus {
 
 /// Whether policy is enforced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Health {
     /// The worst of everything.
     pub state: HealthState,
@@ -86,6 +124,7 @@ pub struct Health {
 
 /// Grades of [`Health`], from worst to best.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// A guest could do what policy forbids, or nobody knows.
@@ -111,6 +150,7 @@ impl HealthState {
 
 /// One guest network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NetworkStatus {
     /// Name in the config and in Docker.
     pub name: String,
@@ -126,6 +166,7 @@ pub struct NetworkStatus {
 
 /// One port of a guest bridge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EndpointStatus {
     /// Container's name; empty: not identified.
     pub container: String,
@@ -141,6 +182,9 @@ pub struct EndpointStatus {
     /// everything is denied.
     #[serde(default)]
     pub policy: String,
+    /// Whether that policy is in audit mode: what it would deny beyond this host and guest networks is let through.
+    #[serde(default)]
+    pub audits: bool,
     /// MAC address of the container's interface.
     pub mac: String,
     /// Its addresses.
@@ -150,10 +194,14 @@ pub struct EndpointStatus {
     pub cgroup: u64,
     /// Flows by state, as the kernel counts them.
     pub flows: FlowCounts,
+    /// Limits that the kernel holds it to.
+    #[serde(default, skip_serializing_if = "LimitsInForce::is_empty")]
+    pub limits: LimitsInForce,
 }
 
 /// Flows of an endpoint by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlowCounts {
     /// Half-open, towards the endpoint.
     pub inbound_half_open: u32,
@@ -169,6 +217,7 @@ pub struct FlowCounts {
 
 /// One program on one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProgramStatus {
     /// Name of the program: `from_guest`, `to_guest`, `from_bridge`, `to_bridge`, `process_exec`,
     /// `guest_connect4`, …
@@ -185,6 +234,7 @@ pub struct ProgramStatus {
 
 /// One counter of denials, or of flows opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CounterStatus {
     /// Container or network that it is about.
     pub endpoint: String,
@@ -217,6 +267,8 @@ pub struct CounterStatus {
 
 /// A conversation that somebody asks about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
 pub struct ExplainQuestion {
     /// The guest: a container's name, the beginning of its id, or its address.
     pub from: String,
@@ -225,11 +277,80 @@ pub struct ExplainQuestion {
     /// IP protocol number.
     pub protocol: u8,
     /// Destination port; of no meaning for echo.
+    #[serde(default)]
     pub port: u16,
+}
+
+/// A conversation with whatever a name leads to, that somebody asks about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NameQuestion {
+    /// The guest, as in [`ExplainQuestion`].
+    pub from: String,
+    /// The name.
+    pub name: String,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port; of no meaning for echo.
+    pub port: u16,
+}
+
+/// Why a guest may, or may not, resolve a name and begin a conversation with what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ExplainedName {
+    /// Name of the guest's container.
+    pub guest: String,
+    /// Docker's id of it.
+    pub container_id: Option<String>,
+    /// Name of the guest network.
+    pub network: String,
+    /// Name of the policy.
+    pub policy: Option<String>,
+    /// The answer.
+    #[serde(flatten)]
+    pub explanation: NameExplanation,
+}
+
+/// What becomes of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NameExplanation {
+    /// `allow`, `deny`, or `by_address`: rules about its addresses decide.
+    pub verdict: String,
+    /// Number of the rule that opens the name at the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// What was decided about the port, in a sentence.
+    pub so: String,
+    /// Whether the resolver asks for it.
+    pub resolved: bool,
+    /// What becomes of the question, as records have it.
+    pub outcome: String,
+    /// Why, in a sentence.
+    pub because: String,
+    /// Rules that open what it leads to.
+    pub opens: Vec<Opening>,
+    /// Every rule of the policy, in order.
+    pub rules: Vec<Judged>,
+}
+
+/// Ports that a rule opens for a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Opening {
+    /// Number of the rule, as records have it.
+    pub number: u32,
+    /// Where it is written.
+    pub name: String,
+    /// The ports.
+    pub ports: String,
 }
 
 /// Why a guest may, or may not, begin a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explained {
     /// Name of the guest's container.
     pub guest: String,
@@ -241,6 +362,9 @@ pub struct Explained {
     pub policy: Option<String>,
     /// Whether the kernel's tables say the same.
     pub is_held: bool,
+    /// Limits that the kernel holds the guest to.
+    #[serde(default, skip_serializing_if = "LimitsInForce::is_empty")]
+    pub limits: LimitsInForce,
     /// The decision.
     #[serde(flatten)]
     pub explanation: Explanation,

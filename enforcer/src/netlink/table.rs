@@ -5,10 +5,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
-    link::{InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo, LinkMessage},
+    link::{
+        InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    },
 };
 
-use crate::model::link::{Link, LinkKind, Links, PortSettings};
+use crate::model::link::{Link, LinkKind, Links, OnNet, PortSettings};
 
 /// The links of one namespace, and which of them need a closer look.
 #[derive(Debug, Default)]
@@ -38,6 +40,7 @@ impl Table {
         if let Some(known) = known {
             link.ipv4.clone_from(&known.ipv4);
             link.ipv6.clone_from(&known.ipv6);
+            link.on.clone_from(&known.on);
             if (known.peer, known.kind) == (link.peer, link.kind) {
                 link.peer_mac = known.peer_mac;
             }
@@ -93,21 +96,25 @@ impl Table {
     /// Takes in `RTM_NEWADDR` or `RTM_DELADDR`.
     pub(super) fn address(&mut self, message: &AddressMessage, present: bool) {
         let Some(link) = self.links.get_mut(&message.header.index) else { return };
-        // IFA_LOCAL is the interface's own address; IFA_ADDRESS alone for IPv6.
-        let local = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let address = local.or_else(|| {
-            message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(address) => Some(*address),
-                _ => None,
-            })
-        });
-        match address {
+        // IFA_LOCAL is the interface's own address; IFA_ADDRESS alone for IPv6, and the peer's where
+        // there is a peer: the network is around that one.
+        let (mut local, mut around, mut broadcast) = (None, None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(address) => local = Some(*address),
+                AddressAttribute::Address(address) => around = Some(*address),
+                AddressAttribute::Broadcast(address) => broadcast = Some(*address),
+                _ => {}
+            }
+        }
+        match local.or(around) {
             Some(IpAddr::V4(address)) => set(&mut link.ipv4, address, present),
             Some(IpAddr::V6(address)) => set(&mut link.ipv6, address, present),
             None => {}
+        }
+        if let Some(address) = around.or(local) {
+            let on = OnNet { address, prefix: message.header.prefix_len, broadcast };
+            set(&mut link.on, on, present);
         }
     }
 
@@ -135,6 +142,7 @@ impl Table {
         for link in self.links.values_mut() {
             link.ipv4.clear();
             link.ipv6.clear();
+            link.on.clear();
         }
         for message in addresses {
             self.address(message, true);
@@ -162,8 +170,10 @@ fn parse(message: &LinkMessage) -> Link {
         peer_netns: None,
         peer_mac: None,
         port: None,
+        loopback: message.header.flags.contains(LinkFlags::Loopback),
         ipv4: Vec::new(),
         ipv6: Vec::new(),
+        on: Vec::new(),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -278,6 +288,43 @@ mod tests {
         table.unlink(&port);
         assert!(table.links().contains_key(&8));
         assert_eq!(table.refresh, BTreeSet::from([8]));
+    }
+
+    #[test]
+    fn an_address_puts_a_link_on_a_network_until_it_goes() {
+        let message = |local: [u8; 4], around: [u8; 4], prefix: u8, broadcast: Option<[u8; 4]>| {
+            let mut message = AddressMessage::default();
+            (message.header.index, message.header.prefix_len) = (7, prefix);
+            message.attributes = vec![
+                AddressAttribute::Local(IpAddr::from(local)),
+                AddressAttribute::Address(IpAddr::from(around)),
+            ];
+            message.attributes.extend(broadcast.map(|b| AddressAttribute::Broadcast(b.into())));
+            message
+        };
+        let mut table = Table::default();
+        table.link(&veth(7, 8, None, 7));
+        let lan = message([192, 0, 2, 7], [192, 0, 2, 7], 24, Some([192, 0, 2, 255]));
+        let beside = message([192, 0, 2, 8], [192, 0, 2, 8], 24, Some([192, 0, 2, 255]));
+        let peer = message([10, 0, 0, 1], [10, 9, 0, 1], 16, None);
+        for message in [&lan, &beside, &peer, &lan] {
+            table.address(message, true);
+        }
+        let on = |table: &Table| {
+            let on = table.links()[&7].on.iter();
+            on.map(|on| (on.address.to_string(), on.prefix, on.broadcast)).collect::<Vec<_>>()
+        };
+        let broadcast = Some([192, 0, 2, 255].into());
+        let (first, second) = (("192.0.2.7".to_owned(), 24, broadcast), "192.0.2.8".to_owned());
+        let around = ("10.9.0.1".to_owned(), 16, None);
+        assert_eq!(on(&table), [around.clone(), first, (second.clone(), 24, broadcast)]);
+        assert_eq!(table.links()[&7].ipv4.len(), 3);
+        // A link that changes keeps them; an address that goes takes its own along.
+        table.link(&veth(7, 8, None, 7));
+        table.address(&lan, false);
+        assert_eq!(on(&table), [around, (second, 24, broadcast)]);
+        table.replace(&[veth(7, 8, None, 7)], &[]);
+        assert!(on(&table).is_empty());
     }
 
     #[test]

@@ -4,14 +4,16 @@
 use enforcer_common::{
     abi::{
         endpoint::{Endpoint, Network},
+        policy::Direction,
         verdict::DropReason,
     },
-    decide, guard,
+    decide::{self, Denied},
+    guard,
     packet::{Packet, TCP, UDP},
 };
 use serde::{Deserialize, Serialize};
 
-use super::rule::{Action, Net, Rule, opens};
+use super::rule::{Net, Rule, decides, found};
 
 /// A conversation that somebody asks about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +26,23 @@ pub struct Question {
     pub protocol: u8,
     /// Destination port; 0 for a protocol without ports.
     pub port: u16,
+    /// Whether a service asks, which opens nothing by design.
+    pub by_rule_only: bool,
 }
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// `allow` or `deny`.
     pub verdict: String,
     /// Why it is denied, as records have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Number of the rule that decided: it opens the destination, or it beats one that does.
+    /// Allowed by audit mode only: why it would be denied without, as records have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<String>,
+    /// Number of the rule that decided: it opens the destination, or it beats one that does, or would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
     /// What was decided, in a sentence.
@@ -45,12 +53,13 @@ pub struct Explanation {
 
 /// A rule, and what it has to do with the question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Judged {
     /// Its number, as records have it.
     pub number: u32,
     /// Where it is written, or its preset.
     pub name: String,
-    /// `allow` or `deny`.
+    /// `allow`, `deny` or `audit`.
     pub action: String,
     /// Whether it is about this destination and port.
     pub applies: bool,
@@ -66,13 +75,14 @@ pub fn explain(
     rules: &[Rule],
     question: &Question,
 ) -> Explanation {
-    let Question { to, address, protocol, port } = question;
+    let Question { to, address, protocol, port, by_rule_only } = question;
     let judged: Vec<Judged> =
         (1..).zip(rules).map(|(number, rule)| judge(number, rule, question)).collect();
-    let opened = opens(rules, to, *protocol, *port);
-    let denying = || judged.iter().find(|rule| rule.applies && rule.action == "deny");
+    let decision = decides(rules, Direction::Out, to, (*protocol, *port));
     let outcome = check(endpoint, network, question)
-        .and_then(|()| decide::outbound(endpoint, network, to.family(), address, opened));
+        .map_err(Denied::from)
+        .and_then(|()| decide::outbound(endpoint, network, to.family(), address, decision))
+        .and_then(|allowed| if *by_rule_only { decide::by_rule(allowed) } else { Ok(allowed) });
     let named = |number: u32| {
         let rule = judged.iter().find(|rule| rule.number == number);
         rule.map_or_else(
@@ -80,28 +90,29 @@ pub fn explain(
             |rule| format!("rule {number} ({})", rule.name),
         )
     };
+    let audited = outcome.is_ok_and(|allowed| found(allowed.rule).1);
     let (reason, rule, because) = match outcome {
+        Ok(allowed) if audited => {
+            let rule = found(allowed.rule).0;
+            let would = rule.map_or_else(
+                || "no rule opens it".to_owned(),
+                |number| format!("{} denies it", named(number)),
+            );
+            (None, rule, format!("audit mode lets it through and records it: {would}"))
+        }
         Ok(allowed) if allowed.rule != 0 => {
             (None, Some(allowed.rule), format!("{} opens it", named(allowed.rule)))
         }
         Ok(_) => (None, None, "a hub reaches every port of its guests".to_owned()),
-        Err(reason @ (DropReason::Policy | DropReason::GuestToGuest)) => match denying() {
-            Some(rule) => {
-                let because = format!("{} beats every permission", named(rule.number));
-                (Some(reason), Some(rule.number), because)
-            }
-            None if reason == DropReason::GuestToGuest => (
-                Some(reason),
-                None,
-                "it is another guest's address, and no rule opens it".to_owned(),
-            ),
-            None => (Some(reason), None, "no rule opens it".to_owned()),
-        },
-        Err(reason) => (Some(reason), None, plainly(reason).to_owned()),
+        Err(Denied { reason, rule: rule @ 1.. }) => {
+            (Some(reason), Some(rule), format!("{} beats every permission", named(rule)))
+        }
+        Err(Denied { reason, .. }) => (Some(reason), None, plainly(reason).to_owned()),
     };
     Explanation {
         verdict: if reason.is_some() { "deny" } else { "allow" }.to_owned(),
         reason: reason.map(|reason| reason.name().to_owned()),
+        would_deny: audited.then(|| DropReason::Policy.name().to_owned()),
         rule,
         because,
         rules: judged,
@@ -125,6 +136,8 @@ fn check(endpoint: &Endpoint, network: &Network, question: &Question) -> Result<
 
 fn plainly(reason: DropReason) -> &'static str {
     match reason {
+        DropReason::Policy => "no rule opens it",
+        DropReason::GuestToGuest => "it is another guest's address, and no rule opens it",
         DropReason::UnknownInterface => "nobody knows yet whose interface it is",
         DropReason::RoleOther => "the interface is no guest's and no hub's",
         DropReason::NoFamily => "the guest has no address of this family",
@@ -142,15 +155,24 @@ fn judge(number: u32, rule: &Rule, question: &Question) -> Judged {
     let of_port = rule.ports.iter().any(|ports| ports.has(*protocol, *port));
     let has_ports = *protocol == TCP || *protocol == UDP;
     let (applies, why) = match (covering, except) {
+        _ if rule.direction == Direction::In => (false, "it is about who may come in".to_owned()),
+        _ if !rule.refused.is_empty() => (false, "these names are not resolved".to_owned()),
+        _ if !rule.names.is_empty() => (false, "it opens what these names lead to".to_owned()),
+        (None, _) if rule.to.is_empty() && !rule.services.is_empty() => {
+            (false, format!("no service on the network is {}", rule.services.join(", ")))
+        }
         (None, _) if rule.to.is_empty() => (false, "it leads nowhere on this host now".to_owned()),
         (None, _) => (false, "another address".to_owned()),
         (Some(_), Some(except)) => (false, format!("it leaves out {except}")),
         (Some(_), None) if !of_protocol => (false, "another protocol".to_owned()),
         (Some(_), None) if !of_port => (false, "another port".to_owned()),
+        (Some(_), None) if !rule.services.is_empty() => {
+            (true, format!("it is the address of a service: {}", rule.services.join(", ")))
+        }
         (Some(net), None) if has_ports => (true, format!("{net} and the port are in it")),
         (Some(net), None) => (true, format!("{net} is in it")),
     };
-    let action = if rule.action == Action::Allow { "allow" } else { "deny" }.to_owned();
+    let action = rule.action.name().to_owned();
     Judged { number, name: rule.name.clone(), action, applies, why }
 }
 
@@ -164,7 +186,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::policy::rule::Ports;
+    use crate::policy::rule::{Action, Ports};
 
     fn question(to: &str, protocol: u8, port: u16) -> Question {
         let to: IpAddr = to.parse().expect("an address");
@@ -172,13 +194,14 @@ mod tests {
             IpAddr::V4(to) => widen(to.octets()),
             IpAddr::V6(to) => to.octets(),
         };
-        Question { to: Net::host(to), address, protocol, port }
+        Question { to: Net::host(to), address, protocol, port, by_rule_only: false }
     }
 
     fn rule(action: Action, to: &str, except: &[&str], ports: &[Ports], name: &str) -> Rule {
         let net = |text: &str| text.parse().expect("a network");
         let except = except.iter().map(|text| net(text)).collect();
-        Rule { action, to: vec![net(to)], except, ports: ports.to_vec(), name: name.to_owned() }
+        let (to, ports, name) = (vec![net(to)], ports.to_vec(), name.to_owned());
+        Rule { action, to, except, ports, name, ..Rule::default() }
     }
 
     #[test]
@@ -274,6 +297,34 @@ mod tests {
             assert_eq!(told.verdict, if reason.is_some() { "deny" } else { "allow" });
             let found: Vec<_> = told.rules.iter().map(|rule| rule.why.as_str()).collect();
             assert_eq!(found, whys, "{to}");
+        }
+    }
+
+    #[test]
+    fn n1_an_explanation_of_audit_mode_says_what_would_deny() {
+        let endpoint =
+            Endpoint { ipv4: [10, 7, 0, 10], role: Role::Guest as u8, ..Endpoint::default() };
+        let network = Network {
+            gateway4: [10, 7, 0, 1],
+            subnet4: [10, 7, 0, 0],
+            prefix4: 24,
+            ..Network::default()
+        };
+        let rules = [
+            rule(Action::Allow, "192.0.2.0/24", &[], &Ports::ALL, "allow at f:9"),
+            rule(Action::Deny, "192.0.2.9", &[], &Ports::ALL, "deny at f:12"),
+            rule(Action::Audit, "0.0.0.0/0", &["10.7.0.0/24"], &Ports::ALL, "audit mode"),
+        ];
+        for (to, verdict, would_deny, decides, words) in [
+            ("192.0.2.1", "allow", None, Some(1), "rule 1 (allow at f:9) opens it"),
+            ("192.0.2.9", "allow", Some("policy"), Some(2), "rule 2 (deny at f:12) denies it"),
+            ("198.51.100.1", "allow", Some("policy"), None, "records it: no rule opens it"),
+            ("10.7.0.11", "deny", None, None, "another guest's address"),
+        ] {
+            let told = explain(&endpoint, &network, &rules, &question(to, TCP, 80));
+            assert_eq!((told.verdict.as_str(), told.rule), (verdict, decides), "{to}: {told:?}");
+            assert_eq!(told.would_deny.as_deref(), would_deny, "{to}");
+            assert!(told.because.contains(words), "{to}: {}", told.because);
         }
     }
 }

@@ -6,7 +6,12 @@ use std::{
     str::FromStr,
 };
 
-use enforcer_common::packet::{Family, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP};
+use enforcer_common::{
+    abi::policy::{AUDITED, Decision, Direction},
+    packet::{Family, ICMP, ICMPV6, IPV4, IPV6, TCP, UDP},
+};
+
+use crate::model::names::Pattern;
 
 /// Destinations with the same first bits. In order, a network comes before those within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +67,17 @@ impl Net {
         self.family == other.family
             && self.length <= other.length
             && other.first(self.length).bits == self.bits
+    }
+
+    /// The two networks that it is made of; a single address is made of none.
+    #[must_use]
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        if self.length == width(self.family) {
+            return None;
+        }
+        let length = self.length + 1;
+        let upper = self.bits | 1 << (128 - u32::from(length));
+        Some([self.bits, upper].map(|bits| Self { bits, length, ..*self }))
     }
 
     /// The bits as two words, the first ones first.
@@ -135,12 +151,27 @@ impl FromStr for Net {
 }
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Opens.
     Allow,
     /// Closes what another rule opens.
+    #[default]
     Deny,
+    /// Lets through what none of the others opens, and has that recorded: audit mode, as a rule.
+    Audit,
+}
+
+impl Action {
+    /// Its word, as tables and JSON have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// Ports of one protocol.
@@ -184,40 +215,117 @@ impl Ports {
     }
 }
 
-/// One rule of a policy, with addresses for names.
+/// One rule of a policy, with addresses for what the host and Docker have names for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// What it does.
     pub action: Action,
-    /// To where.
+    /// Whether it is about what a guest opens, or about what is opened to it from beyond the bridge.
+    pub direction: Direction,
+    /// To where; of the other direction, from where.
     pub to: Vec<Net>,
     /// And to what of that not.
     pub except: Vec<Net>,
-    /// To which ports.
+    /// To addresses that the resolver told under these names.
+    pub names: Vec<Pattern>,
+    /// Names that are not resolved because of it.
+    pub refused: Vec<Pattern>,
+    /// Whether `names` may lead to private addresses.
+    pub private: bool,
+    /// Services that it names, for people; those of them that are there are in `to`.
+    pub services: Vec<String>,
+    /// To which ports; of the other direction, to which of the guest's.
     pub ports: Vec<Ports>,
     /// What it is called, for people: where it is written, or the preset that it is from.
     pub name: String,
 }
 
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            action: Action::default(),
+            direction: Direction::Out,
+            to: Vec::new(),
+            except: Vec::new(),
+            names: Vec::new(),
+            refused: Vec::new(),
+            private: false,
+            services: Vec::new(),
+            ports: Vec::new(),
+            name: String::new(),
+        }
+    }
+}
+
 impl Rule {
-    /// Whether it is about a destination.
+    /// Whether it is about an address at the other end.
     #[must_use]
-    pub fn is_about(&self, to: &Net, protocol: u8, port: u16) -> bool {
-        self.to.iter().any(|net| net.covers(to))
-            && !self.except.iter().any(|net| net.covers(to))
+    pub fn is_about(&self, direction: Direction, other: &Net, protocol: u8, port: u16) -> bool {
+        self.direction == direction
+            && self.to.iter().any(|net| net.covers(other))
+            && !self.except.iter().any(|net| net.covers(other))
+            && self.ports.iter().any(|ports| ports.has(protocol, port))
+    }
+
+    /// Whether it opens what is leased under the name of this class.
+    #[must_use]
+    pub fn opens_name(&self, class: u32, protocol: u8, port: u16) -> bool {
+        self.action == Action::Allow
+            && self.names.iter().any(|name| name.class(self.private) == class)
             && self.ports.iter().any(|ports| ports.has(protocol, port))
     }
 }
 
-/// Number, from 1, of the rule that opens a destination: the first that allows it, unless one denies it.
-/// What the compiled form must say, too.
+/// What rules say of an address at the other end: the first that denies it, else the first that allows it; and
+/// in audit mode, what would be denied. What the compiled form must say, too.
+#[must_use]
+pub fn decides(
+    rules: &[Rule],
+    direction: Direction,
+    other: &Net,
+    (protocol, port): (u8, u16),
+) -> Decision {
+    let about =
+        || (1..).zip(rules).filter(|(_, rule)| rule.is_about(direction, other, protocol, port));
+    let first = |action| about().find(|(_, rule)| rule.action == action).map(|(id, _)| id);
+    decision(first(Action::Allow), first(Action::Deny), first(Action::Audit).is_some())
+}
+
+/// What is decided, by the first rule that allows, the first that denies, and audit mode.
+#[must_use]
+pub const fn decision(allows: Option<u32>, denies: Option<u32>, audits: bool) -> Decision {
+    match (allows, denies) {
+        (Some(rule), None) => Decision::opens(rule),
+        (_, Some(rule)) if audits => Decision::audits(rule),
+        (None, None) if audits => Decision::audits(0),
+        (_, Some(rule)) => Decision::denies(rule),
+        (None, None) => Decision::NONE,
+    }
+}
+
+/// What rules say of an address that is leased under the name of this class, where none is about the address itself.
+#[must_use]
+pub fn decides_by_name(rules: &[Rule], class: u32, (protocol, port): (u8, u16)) -> Decision {
+    let opening = (1..).zip(rules).find(|(_, rule)| rule.opens_name(class, protocol, port));
+    opening.map_or(Decision::NONE, |(rule, _)| Decision::opens(rule))
+}
+
+/// What opens a destination by its address: the number, from 1, of the rule that does; or, in audit mode,
+/// [`AUDITED`] with the number of the one that would deny it.
 #[must_use]
 pub fn opens(rules: &[Rule], to: &Net, protocol: u8, port: u16) -> Option<u32> {
-    let about = || (1..).zip(rules).filter(|(_, rule)| rule.is_about(to, protocol, port));
-    if about().any(|(_, rule)| rule.action == Action::Deny) {
-        return None;
-    }
-    about().next().map(|(id, _)| id)
+    decides(rules, Direction::Out, to, (protocol, port)).opened_by()
+}
+
+/// What [`opens`] has found: the number of the rule that allows, or that would deny but for audit mode, if it is
+/// one; and whether it is audit mode that lets through.
+#[must_use]
+pub const fn found(id: u32) -> (Option<u32>, bool) {
+    let rule = match id & !AUDITED {
+        0 => None,
+        rule => Some(rule),
+    };
+    (rule, id & AUDITED != 0)
 }
 
 #[cfg(test)]
@@ -240,6 +348,19 @@ mod tests {
             assert_eq!(text.parse::<Net>(), Err(NetError::Text), "{text}");
         }
         assert_eq!("192.0.2.7/24".parse::<Net>(), Err(NetError::Host(net("192.0.2.0/24"))));
+    }
+
+    #[test]
+    fn a_network_is_its_two_halves() {
+        for (whole, lower, upper) in [
+            ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1"),
+            ("192.0.2.0/31", "192.0.2.0", "192.0.2.1"),
+            ("::/0", "::/1", "8000::/1"),
+            ("2001:db8::/127", "2001:db8::", "2001:db8::1"),
+        ] {
+            assert_eq!(net(whole).halves(), Some([net(lower), net(upper)]), "{whole}");
+        }
+        assert_eq!((net("192.0.2.1").halves(), net("::1").halves()), (None, None));
     }
 
     #[test]

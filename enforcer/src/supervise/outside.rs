@@ -1,6 +1,8 @@
 //! Acts on guests that step outside their policy, and tells of ports that belong to no container:
 //! level-triggered, at each change of what is known, until the engine obeys.
 
+mod asked;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,12 +18,14 @@ use crate::{
     audit::record::{Body, Outside as OutsideRecord, sentence, text},
     config::{Config, OutsideAction},
     control::{
-        outside::{self, Attempt, Docket, Outside, Remedy, Strangers},
+        outside::{self, Attempt, Docket, Outside, Remedy, Strangers, Why},
         reconcile::State,
     },
-    docker::{Engine, EngineError, expel::Expelled},
+    docker::{Engine, EngineError, EngineState, expel::Expelled},
     model::{inventory::Inventory, link::Links},
 };
+
+use asked::Asked;
 
 /// Everything is looked at anew this often.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -32,6 +36,7 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 pub(super) struct Outsiders {
     pub(super) config: watch::Receiver<Arc<Config>>,
     pub(super) inventory: watch::Receiver<Arc<Inventory>>,
+    pub(super) engine: watch::Receiver<EngineState>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) journal: mpsc::UnboundedSender<Body>,
@@ -55,15 +60,21 @@ impl Outsiders {
     /// Runs until it is dropped.
     pub(super) async fn run(mut self) {
         let mut memory = Memory::default();
+        let socket = self.config.borrow().docker_socket.clone();
+        let mut asked = Asked::new(socket, self.engine.clone());
         loop {
             let now = Instant::now();
             let config = Arc::clone(&self.config.borrow_and_update());
+            let inventory = Arc::clone(&self.inventory.borrow_and_update());
+            let askers = asked.of(&inventory, now).await;
             let found: BTreeSet<Outside> =
-                outside::outside(&config, &self.inventory.borrow_and_update())
-                    .into_iter()
-                    .collect();
+                outside::outside(&config, &inventory, askers).into_iter().collect();
             for way in memory.docket.take_due(&found, now) {
-                let (action, engine) = (config.outside.action, Arc::clone(&memory.engine));
+                let action = match way.why {
+                    Why::EngineResolver(_) => config.outside.engine_resolver,
+                    _ => config.outside.action,
+                };
+                let engine = Arc::clone(&memory.engine);
                 let socket = config.docker_socket.clone();
                 memory.acts.spawn(async move {
                     let attempt = match action {
@@ -76,6 +87,7 @@ impl Outsiders {
             let strangers = self.strangers(&mut memory, now);
             let mut reasons: Vec<String> = found.iter().map(reason).collect();
             reasons.extend(strangers);
+            reasons.extend(asked.problem());
             self.reasons.send_if_modified(|last| {
                 let changed = *last != reasons;
                 *last = reasons;

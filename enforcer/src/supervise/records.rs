@@ -1,6 +1,8 @@
 //! Puts the audit path together: ring, decode, enrich, queue, stream, sinks; and the look at what was
 //! lost.
 
+mod queries;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{SuperviseError, now, outputs::Outputs, start};
+use super::{SuperviseError, abuse::Watchman, now, outputs::Outputs, start};
 use crate::{
     audit::{
         account::{Accounts, Missing},
@@ -32,8 +34,10 @@ use crate::{
         maps::CounterMap,
         ring::{Emptied, EventRing, Reader},
     },
-    model::{owner::Owners, status::SinkStatus},
+    model::{caller::Caller, owner::Owners, status::SinkStatus},
 };
+
+pub(super) use queries::Queries;
 
 /// How often losses are told.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -65,6 +69,8 @@ struct Shared {
     counters: Mutex<CounterMap>,
     names: Mutex<Names>,
     ledger: Mutex<Ledger>,
+    /// Who looks for abuse.
+    watchman: Watchman,
     owners: watch::Receiver<Arc<Owners>>,
     begun: Instant,
     missing: Mutex<Missing>,
@@ -82,10 +88,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Records {
     pub(super) fn start(
         outputs: Outputs,
-        ring: EventRing,
-        counters: CounterMap,
+        (ring, counters): (EventRing, CounterMap),
         owners: watch::Receiver<Arc<Owners>>,
         journal: mpsc::UnboundedReceiver<Body>,
+        watchman: Watchman,
     ) -> Result<Self, SuperviseError> {
         let Outputs { sinks, first, accounts, words, labels, book, conceal } = outputs;
         let (queue, stream) = Stream::start(sinks, first, conceal).map_err(start("the stream"))?;
@@ -105,6 +111,7 @@ impl Records {
             counters: Mutex::new(counters),
             names: Mutex::new(Names::new(labels)),
             ledger: Mutex::new(Ledger::new(told)),
+            watchman,
             owners,
             begun: Instant::now(),
             missing: Mutex::new(missing),
@@ -113,7 +120,7 @@ impl Records {
             book,
         });
         // An empty queue holds them.
-        for body in words.into_iter().chain([daemon("start")]) {
+        for body in words.into_iter().chain([daemon("start", Caller::default())]) {
             let _ = queue.try_send(draft(now(), body, Account::Nothing));
         }
         let reader = {
@@ -135,8 +142,8 @@ impl Records {
         }
     }
 
-    /// Reads and writes what is left. Gives up on sinks that take nothing.
-    pub(super) async fn stop(self) {
+    /// Reads and writes what is left, and who wanted the end. Gives up on sinks that take nothing.
+    pub(super) async fn stop(self, by: Caller) {
         let Self { reader, stream, ticker, journal, shared, queue } = self;
         ticker.abort();
         let _ = ticker.await;
@@ -149,7 +156,7 @@ impl Records {
         let rest = tokio::task::spawn_blocking(move || {
             drop(reader);
             shared.tell_losses(&queue);
-            let _ = queue.try_send(draft(now(), daemon("stop"), Account::Nothing));
+            let _ = queue.try_send(draft(now(), daemon("stop", by), Account::Nothing));
             drop(queue);
             stream.finish(LAST_WORDS)
         });
@@ -196,6 +203,11 @@ impl RecordsHandle {
         self.lost.count()
     }
 
+    /// What is known of an owner.
+    pub(super) fn subject(&self, owner: u32) -> Subject {
+        lock(&self.shared.names).subject(owner)
+    }
+
     /// The kernel's counters, and whose each is.
     pub(super) fn counters(&self) -> Result<Vec<(Subject, CounterKey, Counter)>, KernelError> {
         // Names first: an owner that is forgotten in between would show up without its name.
@@ -222,6 +234,7 @@ impl Shared {
             Ok(decoded) => {
                 let now = now();
                 lock(&self.missing).see(decoded.counter());
+                self.watchman.see(&decoded);
                 let mut names = lock(&self.names);
                 names.update(&self.owners.borrow(), now.mono_ns);
                 let draft = names.draft(&decoded, now);
@@ -274,6 +287,7 @@ impl Shared {
             losses.insert(LossKey { counter: nobody, cause: Cause::Uncounted }, count);
         }
         drop(counters);
+        self.watchman.count(&counted);
         let now = now();
         let mut names = lock(&self.names);
         names.update(&self.owners.borrow(), now.mono_ns);
@@ -285,7 +299,10 @@ impl Shared {
             let body = Body::Loss(loss::record(&names, key, count));
             if queue.try_send(draft(now, body, Account::Loss(key, count))) {
                 ledger.tell(key, count);
-                self.remember(key.counter, &ledger);
+                // What the daemon counts begins at zero with the next one.
+                if !loss::is_daemons_own(key.counter.reason) {
+                    self.remember(key.counter, &ledger);
+                }
             } else {
                 untold = true;
             }
@@ -351,10 +368,11 @@ fn draft(now: Clock, body: Body, account: Account) -> Draft {
     Draft { time: now.rfc3339(now.mono_ns), mono_ns: now.mono_ns, body, account }
 }
 
-fn daemon(event: &str) -> Body {
+fn daemon(event: &str, by: Caller) -> Body {
     Body::Daemon(Daemon {
         event: event.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
+        by,
     })
 }

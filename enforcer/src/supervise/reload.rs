@@ -16,6 +16,7 @@ use crate::{
     audit::record::{Body, ConfigChange},
     config::{Config, file},
     control::reconcile::State,
+    model::{caller::Caller, declined::Declined},
 };
 
 /// Longest wait for the control loop to have done what the new config asks.
@@ -43,11 +44,14 @@ impl Reloader {
     }
 
     /// Reads, checks and takes the config; the error is for people, and then nothing has changed.
-    pub(super) async fn reload(&mut self) -> Result<(), String> {
+    pub(super) async fn reload(&mut self, by: Caller) -> Result<(), Declined> {
         let outcome = self.read();
         let refused = outcome.as_ref().err().cloned();
         match &refused {
-            None => tracing::info!(file = %self.file.display(), "reloaded"),
+            None => {
+                let (uid, user) = (by.uid, by.user.as_deref());
+                tracing::info!(file = %self.file.display(), uid, user, "reloaded");
+            }
             Some(why) => tracing::error!("not reloaded, the old config stays: {why}"),
         }
         // Nobody listens any more: the daemon is stopping.
@@ -56,17 +60,21 @@ impl Reloader {
             file: self.file.display().to_string(),
             digest: outcome.as_ref().ok().map(|config| config.digest.clone()),
             why: refused,
+            by,
         }));
-        let config = Arc::new(outcome?);
+        let config = Arc::new(outcome.map_err(Declined::conflict)?);
         self.config.send_replace(Arc::clone(&config));
         let taken = self.state.wait_for(|state| {
             state.config.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &config))
         });
         match timeout(PATIENCE, taken).await {
             Ok(Ok(state)) if state.failures.is_empty() => Ok(()),
-            Ok(Ok(state)) => Err(format!("taken, but not all of it worked: {:?}", state.failures)),
+            Ok(Ok(state)) => {
+                let failures = &state.failures;
+                Err(Declined::failed(format!("taken, but not all of it worked: {failures:?}")))
+            }
             Ok(Err(_)) | Err(_) => {
-                Err("taken, but the control loop has not done it yet".to_owned())
+                Err(Declined::not_yet("taken, but the control loop has not done it yet"))
             }
         }
     }
@@ -97,6 +105,7 @@ fn loaded(file: &Path, digest: &str) -> Body {
         file: file.display().to_string(),
         digest: Some(digest.to_owned()),
         why: None,
+        by: Caller::default(),
     })
 }
 
@@ -106,6 +115,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[docker] socket", old.docker_socket != new.docker_socket),
         ("[daemon] run_dir", old.run_dir != new.run_dir),
         ("[daemon] pin_dir", old.pin_dir != new.pin_dir),
+        ("[daemon] state_dir", old.state_dir != new.state_dir),
         ("[daemon] closed_by", old.closed_by != new.closed_by),
         ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
         ("[daemon] max_flows", old.max_flows != new.max_flows),

@@ -6,19 +6,30 @@ use std::{collections::BTreeMap, sync::Arc};
 use enforcer_common::abi::{ABI_VERSION, counter::Usage, endpoint::Role, event::Hook};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::records::RecordsHandle;
+use super::{
+    abuse::{self, AbuseHandle},
+    dns::DnsStatus,
+    records::RecordsHandle,
+};
 use crate::{
+    api::Refusals,
     audit::{
         enrich::{mac, role_name},
         loss::reason_name,
         record::Subject,
     },
     config::Config,
-    control::{numbers::undecided, path::PacketPath, reconcile::State},
+    control::{
+        numbers::{undecided, unserved},
+        path::PacketPath,
+        reconcile::State,
+    },
     docker::inventory::EngineState,
     kernel::canary,
     model::{
         closure::By,
+        desired::DesiredPolicy,
+        limits::LimitsInForce,
         link::Links,
         observed::Observed,
         status::{
@@ -35,9 +46,11 @@ pub(super) struct Reporter {
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) engine: watch::Receiver<EngineState>,
-    pub(super) networks: watch::Receiver<Vec<String>>,
-    pub(super) outside: watch::Receiver<Vec<String>>,
-    pub(super) metrics: watch::Receiver<Vec<String>>,
+    /// What is wrong with networks, guests outside, metrics, the resolver, the watch for abuse, admins and grants.
+    pub(super) problems: [watch::Receiver<Vec<String>>; 7],
+    pub(super) refusals: Refusals,
+    pub(super) abuse: AbuseHandle,
+    pub(super) dns: DnsStatus,
     pub(super) records: RecordsHandle,
 }
 
@@ -73,7 +86,10 @@ impl Reporter {
         for problem in undecided(&state.desired) {
             health.note(HealthState::Degraded, problem);
         }
-        for problems in [&self.networks, &self.outside, &self.metrics] {
+        for problem in unserved(&state.desired) {
+            health.note(HealthState::Enforcing, problem);
+        }
+        for problems in &self.problems {
             for problem in problems.borrow().iter() {
                 health.note(HealthState::Degraded, problem.clone());
             }
@@ -102,6 +118,10 @@ impl Reporter {
             unseen,
             queue_lost: self.records.lost(),
             sinks: self.records.sinks(),
+            dns: self.dns.counts(&self.config.borrow()),
+            restrained: abuse::status(&self.abuse.restraints.borrow()),
+            abuse_missed: self.abuse.missed(),
+            calls_refused: self.refusals.count(),
             health: Health { state: health.state, reasons: health.reasons },
         }
     }
@@ -233,6 +253,7 @@ impl Reporter {
                 ifindex: *ifindex,
                 role: role_name(role).to_owned(),
                 policy: policy.map(|policy| policy.name.clone()).unwrap_or_default(),
+                audits: policy.is_some_and(DesiredPolicy::audits),
                 mac: mac(endpoint.mac),
                 cgroup: held.map_or(0, |held| view.cgroup_of(held.id)),
                 addresses: ipv4.into_iter().chain(ipv6).collect(),
@@ -243,6 +264,10 @@ impl Reporter {
                     outbound_established: usage.outbound_established,
                     closing: usage.closing,
                 },
+                limits: held
+                    .and_then(|held| view.observed.policies.get(&held.policy))
+                    .map(|policy| LimitsInForce::from(&policy.limits))
+                    .unwrap_or_default(),
             }
         });
         endpoints.collect()

@@ -5,20 +5,24 @@ use std::{fs, io, path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::now;
+use super::{abuse, now};
 use crate::{
+    api::{self, ControlError},
     audit::record::{Body, Daemon, ECS_VERSION, Record, VERSION},
     closure::{self, ClosureError},
     config::Config,
-    control_socket::{self, ControlError, ControlSocket},
     kernel::{
         KernelError,
         pins::{PinError, Pins},
         sweep,
     },
     metrics,
-    model::link::{LinkKind, Links, PortSettings},
+    model::{
+        caller::Caller,
+        link::{LinkKind, Links, PortSettings},
+    },
     netlink::{self, NetlinkError},
+    run_dir::{self, RunDir, RunDirError},
 };
 
 /// Longest wait for a daemon that was told to end.
@@ -30,6 +34,9 @@ pub enum UninstallError {
     /// The daemon does not end.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Another daemon, or no run directory.
+    #[error(transparent)]
+    Claim(#[from] RunDirError),
     /// A pin.
     #[error(transparent)]
     Pins(#[from] PinError),
@@ -71,6 +78,7 @@ impl Removed {
             event: "uninstall".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            by: Caller::default(),
         };
         Record {
             v: VERSION,
@@ -86,15 +94,15 @@ impl Removed {
 
 /// Ends the daemon, if one runs, and waits for its end.
 pub async fn stop(run_dir: &Path) -> Result<(), ControlError> {
-    match control_socket::stop(run_dir).await {
+    match api::client::stop(run_dir).await {
         Ok(()) => {}
-        Err(ControlError::NotRunning(_)) if !control_socket::is_held(run_dir) => return Ok(()),
+        Err(ControlError::NotRunning(_)) if !run_dir::is_held(run_dir) => return Ok(()),
         Err(error) => return Err(error),
     }
     let begun = Instant::now();
-    while control_socket::is_held(run_dir) {
+    while run_dir::is_held(run_dir) {
         if begun.elapsed() > PATIENCE {
-            return Err(ControlError::TimedOut(control_socket::path(run_dir)));
+            return Err(ControlError::TimedOut(api::path(run_dir)));
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -105,7 +113,7 @@ pub async fn stop(run_dir: &Path) -> Result<(), ControlError> {
 pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     stop(&config.run_dir).await?;
     // No other daemon starts meanwhile.
-    let socket = ControlSocket::bind(&config.run_dir)?;
+    let claimed = RunDir::claim(&config.run_dir)?;
     let links = netlink::links::list().await?;
     let mut removed = Removed { programs: sweep::programs(links.keys().copied())?, ports: 0 };
     let handle = netlink::connect()?;
@@ -126,15 +134,19 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     }
     let dir = config.run_dir.clone();
     let failed = |source| UninstallError::RunDir { dir, source };
-    match fs::remove_file(config.run_dir.join("lock")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+    abuse::remove(&config.run_dir).map_err(failed.clone())?;
+    // A daemon that was killed leaves its socket.
+    for file in ["control.sock.new", "control.sock", "lock"] {
+        match fs::remove_file(config.run_dir.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
     }
     if let Some(at) = &config.metrics {
         metrics::remove_left_behind(at).await;
     }
     // Only now: nobody else could have taken the lock that was removed.
-    drop(socket);
+    drop(claimed);
     // Somebody else's files in it are theirs.
     let _not_empty = fs::remove_dir(&config.run_dir);
     Ok(removed)

@@ -45,9 +45,9 @@ fn build_actor() -> Result<PathBuf> {
     let target = profile_dir().context("where this program lies")?.join("static-actor");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--no-default-features", "--bin", "actor"])
+        .args(["build", "--quiet", "--release", "--bin", "actor"])
         .args(["--target", TARGET, "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("actor/Cargo.toml"))
         .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
         .env("CARGO_TARGET_DIR", &target)
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

@@ -4,11 +4,16 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use bollard::{
-    models::{ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HostConfig},
+    exec::{CreateExecOptions, StartExecResults},
+    models::{
+        ContainerConfig, ContainerCreateBody, ContainerInspectResponse, EndpointIpamConfig,
+        EndpointSettings, HostConfig, NetworkingConfig, PortBinding,
+    },
     query_parameters::{
         CommitContainerOptionsBuilder, CreateContainerOptions, KillContainerOptions,
     },
 };
+use futures_util::TryStreamExt as _;
 
 use super::{
     client::Actor,
@@ -26,12 +31,20 @@ pub struct Spec<'a> {
     pub image: &'a str,
     /// Docker's network mode.
     pub network: &'a str,
+    /// Its IPv4 address there; none: the engine chooses.
+    pub ipv4: Option<std::net::Ipv4Addr>,
     /// Labels, `KEY` or `KEY=VALUE`.
     pub labels: &'a [&'a str],
     /// Legacy links, `CONTAINER:ALIAS`.
     pub links: &'a [&'a str],
+    /// UDP ports that Docker publishes: in the container, and on all addresses of the host.
+    pub published_udp: &'a [(u16, u16)],
     /// Environment, `NAME=value`.
     pub environment: &'a [&'a str],
+    /// Name servers.
+    pub dns: &'a [&'a str],
+    /// What is mounted, `FROM:TO:ro`, beside the actor's socket.
+    pub binds: &'a [&'a str],
     /// Capabilities beyond the default ones.
     pub capabilities: &'a [&'a str],
     /// Entry point; empty: the actor.
@@ -71,13 +84,20 @@ impl Container {
             labels: Some(labels(spec.labels)),
             env: Some(strings(spec.environment)),
             stop_signal: Some("SIGKILL".into()),
+            exposed_ports: Some(spec.published_udp.iter().copied().map(udp).collect()),
             host_config: Some(HostConfig {
-                binds: Some(vec![format!("{}:/run/actor", dir.display())]),
+                binds: Some(
+                    [strings(&[&format!("{}:/run/actor", dir.display())]), strings(spec.binds)]
+                        .concat(),
+                ),
+                dns: Some(strings(spec.dns)),
                 network_mode: Some(spec.network.into()),
                 links: Some(strings(spec.links)),
+                port_bindings: Some(spec.published_udp.iter().copied().map(binding).collect()),
                 cap_add: Some(strings(spec.capabilities)),
                 ..HostConfig::default()
             }),
+            networking_config: spec.ipv4.map(|ipv4| at(spec.network, ipv4)),
             ..ContainerCreateBody::default()
         };
         let name = spec.name;
@@ -150,6 +170,27 @@ impl Container {
         })
     }
 
+    /// Runs a program in it to its end: the exit code, and what it said.
+    pub fn exec(&self, docker: &Dockerd, command: &[&str]) -> Result<(i64, String)> {
+        let options = CreateExecOptions {
+            cmd: Some(command.to_vec()),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..CreateExecOptions::default()
+        };
+        let exec = docker.call(|client| client.create_exec(&self.id, options))?.id;
+        let said = docker.call(|client| async {
+            let started = client.start_exec(&exec, None).await?;
+            let StartExecResults::Attached { output, .. } = started else {
+                return Ok(String::new());
+            };
+            let said: Vec<_> = output.try_collect().await?;
+            Ok(said.iter().map(ToString::to_string).collect())
+        })?;
+        let code = docker.call(|client| client.inspect_exec(&exec))?.exit_code;
+        Ok((code.context("no exit code")?, said))
+    }
+
     /// Sends it a signal.
     pub fn kill(&self, docker: &Dockerd, signal: &str) -> Result<()> {
         let options = KillContainerOptions { signal: signal.into() };
@@ -163,6 +204,26 @@ fn time_of_day(text: &str) -> Result<Duration> {
     let mut parts = time.with_context(|| format!("no time: {text}"))?.split(':');
     let mut next = || parts.next().unwrap_or_default().parse::<f64>();
     Ok(Duration::from_secs_f64(next()? * 3600.0 + next()? * 60.0 + next()?))
+}
+
+/// An address on a network.
+fn at(network: &str, ipv4: std::net::Ipv4Addr) -> NetworkingConfig {
+    let ipam = EndpointIpamConfig {
+        ipv4_address: Some(ipv4.to_string()),
+        ..EndpointIpamConfig::default()
+    };
+    let endpoint = EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() };
+    NetworkingConfig { endpoints_config: Some([(network.to_owned(), endpoint)].into()) }
+}
+
+/// A container port, as the engine writes it.
+fn udp((container, _): (u16, u16)) -> String {
+    format!("{container}/udp")
+}
+
+fn binding(port: (u16, u16)) -> (String, Option<Vec<PortBinding>>) {
+    let binding = PortBinding { host_ip: None, host_port: Some(port.1.to_string()) };
+    (udp(port), Some(vec![binding]))
 }
 
 /// From `KEY` and `KEY=VALUE`.

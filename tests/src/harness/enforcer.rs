@@ -410,6 +410,7 @@ socket = "{}"
 
 [daemon]
 run_dir = "{}"
+state_dir = "{}"
 refuse_at_connect = {}
 
 [networks.{NETWORK}]
@@ -420,6 +421,7 @@ gateway = "{GATEWAY}"
 "#,
         docker_socket.display(),
         run_dir.display(),
+        run_dir.with_file_name("state").display(),
         settings.refuse_at_connect
     );
     if let Some(subnet) = &settings.subnet6 {

@@ -5,7 +5,7 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
@@ -60,17 +60,27 @@ impl Namespace {
     /// Listens in it, at an address of its loopback interface. A socket stays in the namespace that it
     /// was made in, whoever uses it.
     pub fn listen(&self, port: u16) -> Result<TcpListener> {
-        let net = self.net.as_raw_fd();
-        // A thread that ends: it never leaves the namespace again.
-        let listening = thread::scope(|scope| {
-            let listen = || {
-                enter(net, libc::CLONE_NEWNET)?;
-                TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            };
-            scope.spawn(listen).join()
-        });
-        let listening = listening.map_err(|panic| anyhow::anyhow!("{panic:?}"))?;
+        let listening = self.within(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
         listening.with_context(|| format!("listen on port {port} of {}", self.name))
+    }
+
+    /// A UDP socket in it.
+    pub fn udp(&self, at: SocketAddr) -> Result<UdpSocket> {
+        let bound = self.within(|| UdpSocket::bind(at));
+        bound.with_context(|| format!("bind to {at} of {}", self.name))
+    }
+
+    /// Makes a socket on a thread that ends: it never leaves the namespace again.
+    fn within<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
+        let net = self.net.as_raw_fd();
+        let made = thread::scope(|scope| {
+            let make = || {
+                enter(net, libc::CLONE_NEWNET)?;
+                make()
+            };
+            scope.spawn(make).join()
+        });
+        Ok(made.map_err(|panic| anyhow::anyhow!("{panic:?}"))??)
     }
 
     /// A command that will run in it.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::topology::{BRIDGE, NOTEBOOK_PORT, PUBLISHED_PORT, Rig, UPLINK};
 use crate::{
     attacks::{Attack, Scenario, Scene},
-    frames::{Arp, Ip, Ipv4, Tcp, ethernet, ethertype, flag},
+    frames::{Arp, Ip, Ipv4, Tcp, ethernet, ethertype, flag, icmp, protocol, udp_packet},
     hex,
     protocol::{
         Captured, Capturing, Connected, Filter, Id, Listening, Received, Request, Send, Sent, Serve,
@@ -33,6 +33,7 @@ pub fn perform(rig: &Rig, attack: &Attack, scenario: Scenario) -> Result<Outcome
         Scenario::SynAfterFin => syn_after_close(rig, &scene, &attack.marker, false),
         Scenario::SynAfterReset => syn_after_close(rig, &scene, &attack.marker, true),
         Scenario::PoisonHost => poison_host(rig, &scene, &attack.marker),
+        Scenario::TraceHost => trace_host(rig, &scene, &attack.marker),
     }
 }
 
@@ -188,6 +189,30 @@ fn syn_after_close(rig: &Rig, scene: &Scene, marker: &[u8], by_reset: bool) -> R
     let sent = send(rig, &ethernet(scene.host.mac, scene.a.mac, ethertype::IPV4, &packet))?;
     let captured: Captured =
         rig.world.actor.call(&Request::CaptureEnd { id: capture.id, settle_ms: 60 })?;
+    Ok(Outcome { sent, reached: captured.count })
+}
+
+/// Messages of the host about packets of A's that made one hop. Each has the packet in it.
+fn trace_host(rig: &Rig, scene: &Scene, marker: &[u8]) -> Result<Outcome> {
+    let capture: Capturing = rig.a.actor.call(&Request::Capture {
+        interface: "eth0".into(),
+        filter: Filter { marker: hex::encode(marker), ..Filter::default() },
+        outgoing: false,
+        keep: 0,
+    })?;
+    let one_hop = Ipv4 { ttl: 1, ..Ipv4::new(scene.a.ipv4, scene.world, 0) };
+    let ends = Ip::V4(one_hop.clone());
+    let echo = Ipv4 { protocol: protocol::ICMP, ..one_hop };
+    let mut sent = 0;
+    for packet in [
+        udp_packet(&ends, 5000, 33434, marker),
+        echo.packet(&icmp(8, 0, [0, 11, 0, 1], marker)),
+        Tcp::new(5000, 80, flag::SYN).packet(&ends, marker),
+    ] {
+        sent += send(rig, &ethernet(scene.host.mac, scene.a.mac, ethertype::IPV4, &packet))?;
+    }
+    let captured: Captured =
+        rig.a.actor.call(&Request::CaptureEnd { id: capture.id, settle_ms: 300 })?;
     Ok(Outcome { sent, reached: captured.count })
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     attacks::{End, Point, Scene},
     hex,
-    protocol::{ConnectBy, Connected, Exchanged, Request, Serve},
+    protocol::{ConnectBy, Connected, Exchanged, Id, Request, Serve},
 };
 
 /// The guest network's name in Docker.
@@ -54,6 +54,8 @@ pub const NOTEBOOK_PORT: u16 = 8888;
 pub const PUBLISHED_PORT: u16 = 18888;
 /// Host ports that no guest may reach.
 pub const HOST_PORTS: [u16; 6] = [22, 53, 2375, 8000, 8001, 9090];
+/// Where the engine finds its name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// What the hub says.
 pub const HUB_BANNER: &str = "hub";
 /// What everything else says.
@@ -81,7 +83,10 @@ pub struct Base {
     pub docker: Dockerd,
     /// The host.
     pub host: Namespace,
-    world: Namespace,
+    /// What is beyond the uplink.
+    pub world: Namespace,
+    /// What of the host's listens on port 53.
+    dns: Vec<Id>,
     /// Tag and directory.
     pub run: Run,
 }
@@ -102,6 +107,12 @@ impl Base {
         let world = Namespace::create(&run, "world")?;
         let host = Namespace::create(&run, "host")?;
         connect_uplink(&host, &world)?;
+        // Whatever the machine's are: no engine, old or new, asks any of them from the host.
+        name_servers(&run, &[])?;
+        host.run(&format!(
+            "mount --bind {} {RESOLV_CONF}",
+            run.dir().join("resolv.conf").display()
+        ))?;
         let docker = Dockerd::start(&run, &host, options)?;
         docker.load_image(&image::build(&run)?)?;
         docker.create_network(&Network {
@@ -110,14 +121,27 @@ impl Base {
             subnet4: (SUBNET.into(), GATEWAY.to_string()),
             subnet6,
         })?;
-        serve(&host, &world)?;
-        Ok(Self { docker, host, world, run })
+        let dns = serve(&host, &world)?;
+        Ok(Self { docker, host, world, dns, run })
     }
 
     /// The engine's socket.
     #[must_use]
     pub fn docker_socket(&self) -> std::path::PathBuf {
         self.docker.socket()
+    }
+
+    /// Ends what of the host's listens on port 53, so that somebody else may.
+    pub fn free_dns(&self) -> Result<()> {
+        for id in &self.dns {
+            self.host.actor.call::<()>(&Request::Close { id: *id, reset: false })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the host other name servers: containers that start from now on have them.
+    pub fn name_servers(&self, servers: &[Ipv4Addr]) -> Result<()> {
+        name_servers(&self.run, servers)
     }
 
     /// The actor beyond the uplink.
@@ -128,7 +152,7 @@ impl Base {
 
     /// Starts the guests and what they serve.
     pub fn with_guests(self) -> Result<Rig> {
-        let Self { docker, host, world, run } = self;
+        let Self { docker, host, world, run, .. } = self;
         let start = |name: &str, published| {
             let port = Publish { container: NOTEBOOK_PORT, host: published };
             let guest = Guest::start(&run, &docker, NETWORK, name, &[port])?;
@@ -152,7 +176,7 @@ impl Rig {
     /// The same rig with guests started anew, once the old ones are removed.
     pub fn with_new_guests(self) -> Result<Self> {
         let Self { docker, host, world, run, .. } = self;
-        Base { docker, host, world, run }.with_guests()
+        Base { docker, host, world, dns: Vec::new(), run }.with_guests()
     }
 
     /// What an attacker knows.
@@ -223,6 +247,12 @@ fn echoes(from: &Actor, to: SocketAddr) -> Result<bool> {
     Ok(connected.answer == data)
 }
 
+/// The same file all the time: only the host's namespace sees it in the machine's place.
+fn name_servers(run: &Run, servers: &[Ipv4Addr]) -> Result<()> {
+    let lines: Vec<String> = servers.iter().map(|server| format!("nameserver {server}")).collect();
+    std::fs::write(run.dir().join("resolv.conf"), lines.join("\n") + "\n").context("resolv.conf")
+}
+
 fn any(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
 }
@@ -252,17 +282,21 @@ fn connect_uplink(host: &Namespace, world: &Namespace) -> Result<()> {
     })
 }
 
-fn serve(host: &Namespace, world: &Namespace) -> Result<()> {
+/// Starts what hosts serve; what of this one's is on port 53.
+fn serve(host: &Namespace, world: &Namespace) -> Result<Vec<Id>> {
+    let mut dns = Vec::new();
     host.actor.listen((GATEWAY, HUB_PORT), Serve::Banner(HUB_BANNER.into())).context("hub")?;
     for port in HOST_PORTS {
-        host.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
+        let listening = host.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
+        dns.extend((port == 53).then_some(listening.id));
     }
     for port in [80, 443] {
         world.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
     }
     // One socket for each address: an answer must come from the address that was asked.
     for address in [GATEWAY, UPLINK, DOCKER0] {
-        host.actor.udp_echo((address, 53))?;
+        dns.push(host.actor.udp_echo((address, 53))?.id);
     }
-    world.actor.udp_echo(any(53)).map(drop)
+    world.actor.udp_echo(any(53))?;
+    Ok(dns)
 }

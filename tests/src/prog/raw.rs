@@ -30,7 +30,7 @@ const PROG_ARRAY: u32 = 3;
 const CLASSIFIER: u32 = 3;
 const TAIL_CALL: u32 = 12;
 
-/// What a call of [`marked`] returns when it does not reach its program.
+/// What a call of [`marked`] or [`counting`] returns when it does not reach its program.
 pub const NOT_REACHED: u32 = 7;
 
 /// A number as the kernel reads descriptors in attributes.
@@ -125,8 +125,77 @@ pub fn attach_ingress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> 
 }
 
 /// A program that sets the mark and goes on as `program`, which may clear it: in repeated runs the
-/// frame is the same one each time. The array lives as long as the program.
+/// frame is the same one each time.
 pub fn marked(program: BorrowedFd<'_>, mark: u32) -> Result<OwnedFd> {
+    // Into the field `mark` of the context, which is in register 1.
+    before(program, &[set(2, mark), instruction(0x63, 0x21, 8, 0)])
+}
+
+/// A program that adds one to the two bytes at an offset of the frame, in network order, and goes on as
+/// `program`: in repeated runs each frame has a port that none before it had.
+pub fn counting(program: BorrowedFd<'_>, at: u16) -> Result<OwnedFd> {
+    before(program, &count(at))
+}
+
+/// Adds one to the two bytes at an offset of the frame, in network order; register 5 has them as they
+/// are in the frame. Of a frame that is too short it has 0.
+fn count(at: u16) -> [u64; 11] {
+    [
+        set(5, 0),
+        // The fields `data` and `data_end` of the context; behind the check the bytes are there.
+        instruction(0x61, 0x12, 76, 0),
+        instruction(0x61, 0x13, 80, 0),
+        instruction(0xbf, 0x24, 0, 0),
+        instruction(0x07, 4, 0, u32::from(at) + 2),
+        instruction(0x2d, 0x34, 5, 0),
+        instruction(0x69, 0x25, at, 0),
+        instruction(0xdc, 5, 0, 16),
+        instruction(0x07, 5, 0, 1),
+        instruction(0xdc, 5, 0, 16),
+        instruction(0x6b, 0x52, at, 0),
+    ]
+}
+
+/// A program that counts as [`counting`] does, looks up the key that begins with `start` and the two
+/// bytes, in a hash map with keys of 44 bytes and values of 88, and puts an entry of zeros there: what a
+/// hash map of that size costs whatever is built on it.
+pub fn inserting(map: BorrowedFd<'_>, start: u32, at: u16) -> Result<OwnedFd> {
+    const KEY: u16 = 48;
+    const VALUE: u16 = KEY + 88;
+    const LOOKUP: u32 = 1;
+    const UPDATE: u32 = 2;
+    const NOEXIST: u32 = 1;
+    // Offsets are from the end of the stack, register 10.
+    let zeros = (8..=VALUE).step_by(8).map(|below| instruction(0x7a, 10, below.wrapping_neg(), 0));
+    let map = number(map.as_raw_fd());
+    let map = [instruction(0x18, 0x11, 0, map), 0];
+    let below = |register: u8, offset: u16| {
+        let offset = u32::from(offset).wrapping_neg();
+        [instruction(0xbf, 0xa0 | register, 0, 0), instruction(0x07, register, 0, offset)]
+    };
+    let instructions = [
+        &count(at)[..],
+        &zeros.collect::<Vec<_>>(),
+        &[
+            // A key has ports in host order.
+            instruction(0xdc, 5, 0, 16),
+            instruction(0x62, 10, KEY.wrapping_neg(), start),
+            instruction(0x6b, 0x5a, (KEY - 4).wrapping_neg(), 0),
+        ],
+        &map,
+        &below(2, KEY),
+        &[instruction(0x85, 0, 0, LOOKUP)],
+        &map,
+        &below(2, KEY),
+        &below(3, VALUE),
+        &[set(4, NOEXIST), instruction(0x85, 0, 0, UPDATE), set(0, u32::MAX), exit()],
+    ];
+    load(&instructions.concat())
+}
+
+/// These instructions, which leave the context in register 1, and then `program`. The array that leads
+/// to it lives as long as the process.
+fn before(program: BorrowedFd<'_>, first: &[u64]) -> Result<OwnedFd> {
     #[repr(C)]
     struct Create {
         kind: u32,
@@ -147,10 +216,7 @@ pub fn marked(program: BorrowedFd<'_>, mark: u32) -> Result<OwnedFd> {
         Create { kind: PROG_ARRAY, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
     let array = owned(bpf(MAP_CREATE, &mut create).context("create an array of programs")?);
     let map = number(array.as_raw_fd());
-    let wrapper = load(&[
-        set(2, mark),
-        // Into the field `mark` of the context, which is in register 1.
-        instruction(0x63, 0x21, 8, 0),
+    let call = [
         // The address of the map, by its descriptor; two slots.
         instruction(0x18, 0x12, 0, map),
         0,
@@ -158,7 +224,8 @@ pub fn marked(program: BorrowedFd<'_>, mark: u32) -> Result<OwnedFd> {
         instruction(0x85, 0, 0, TAIL_CALL),
         set(0, NOT_REACHED),
         exit(),
-    ])?;
+    ];
+    let wrapper = load(&[first, &call].concat())?;
     let program = [number(program.as_raw_fd())];
     let mut update =
         Update { map, padding: 0, key: address(&[0_u32]), value: address(&program), flags: 0 };

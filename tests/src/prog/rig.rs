@@ -11,11 +11,13 @@ use aya::{
 use enforcer::kernel::import::{self, Importer};
 use enforcer_common::{
     abi::{
-        counter::{Counter, CounterKey, FLOW_CLOSED, Usage},
+        counter::{Buckets, Counter, CounterKey, FLOW_CLOSED, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network, Role},
         event::{Event, FlowEnd, Hook},
         flow::FlowRecord,
-        policy::{Policy, PortKey, Prefix, PrefixKey, PublishedKey, Quotas, Rule},
+        policy::{
+            Limits, POLICY_ENTRIES, Policy, PortKey, Prefix, PrefixKey, PublishedKey, Quotas, Rule,
+        },
         verdict::DropReason,
     },
     packet::{Family, IPV4, IPV6, TCP, UDP, widen},
@@ -132,14 +134,25 @@ impl Rig {
 
     /// With a flow table of so many entries, and nobody in any map.
     pub fn empty(max: u32) -> Result<Self> {
+        Self::load(max, RULES)
+    }
+
+    /// As [`Rig::with_flows`], with tables for rules as large as those that ship.
+    pub fn as_shipped(max: u32) -> Result<Self> {
+        let mut rig = Self::load(max, POLICY_ENTRIES)?;
+        rig.fill()?;
+        Ok(rig)
+    }
+
+    fn load(max: u32, rules: u32) -> Result<Self> {
         enter_namespace()?;
         let object = enforcer::kernel::object::embedded()?;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("FLOWS", max)
             .map_max_entries("CHECKS_SOON", 2 * max)
             .map_max_entries("CHECKS_LATER", max)
-            .map_max_entries("PREFIXES", RULES)
-            .map_max_entries("PORTS", RULES)
+            .map_max_entries("PREFIXES", rules)
+            .map_max_entries("PORTS", rules)
             .load(object)?;
         for name in Hook::ALL.map(Hook::name).into_iter().chain(import::PROGRAMS) {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
@@ -149,7 +162,8 @@ impl Rig {
         Ok(Self { ebpf, importer, ends: Vec::new() })
     }
 
-    fn fill(&mut self) -> Result<()> {
+    /// Puts the cast, its policy and its rules into the maps, in place of what they have become.
+    pub fn fill(&mut self) -> Result<()> {
         let plain = Endpoint { network: BRIDGE, policy: POLICY, ..Endpoint::default() };
         let a = Endpoint {
             ipv4: A.octets(),
@@ -199,10 +213,11 @@ impl Rig {
         let halves = [number >> 64, number & u128::from(u64::MAX)];
         let [high, low] = halves.map(u64::try_from);
         let length = if family == IPV4 { 32 } else { 128 };
-        let key = PrefixKey { epoch, family, length, reserved: [0; 2], bits: [high?, low?] };
+        let bits = [high?, low?];
+        let key = PrefixKey { epoch, family, length, bits, ..PrefixKey::default() };
         self.map("PREFIXES")?.insert(key, Prefix { class: 1 }, 0)?;
         let key = PortKey { epoch, class: 1, port, length: 16, protocol };
-        self.map("PORTS")?.insert(key, Rule { id }, 0)?;
+        self.map("PORTS")?.insert(key, Rule { decision: id }, 0)?;
         Ok(())
     }
 
@@ -344,10 +359,13 @@ impl Rig {
         Ok(denials.first().and_then(|event| DropReason::from_value(event.reason)))
     }
 
-    /// How many flows an endpoint has.
-    /// An endpoint's flows by state; without its checks, which flows leave behind.
+    /// An endpoint's flows by state; without its checks, which flows leave behind, and its buckets.
     pub fn usage(&mut self, id: u32) -> Result<Usage> {
-        Ok(Usage { checks: 0, ..self.map::<u32, Usage>("USAGE")?.get(&id, 0)? })
+        Ok(Usage {
+            checks: 0,
+            buckets: Buckets::default(),
+            ..self.map::<u32, Usage>("USAGE")?.get(&id, 0)?
+        })
     }
 
     /// An endpoint's checks in the reaper's queues.
@@ -385,6 +403,8 @@ pub fn network() -> Network {
 pub fn policy(epoch: u32) -> Policy {
     Policy {
         epoch,
+        traits: 0,
+        reserved: 0,
         quotas: Quotas {
             inbound_half_open: 100,
             inbound_established: 100,
@@ -392,6 +412,7 @@ pub fn policy(epoch: u32) -> Policy {
             outbound_established: 100,
             closing: 100,
         },
+        limits: Limits::default(),
     }
 }
 

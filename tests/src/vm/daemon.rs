@@ -2,7 +2,7 @@
 //! with an inventory that is written here.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -108,6 +108,8 @@ impl Daemon {
             path: path.clone(),
             netlink: requests,
             links: links.links,
+            resolvers: watch::channel(BTreeSet::new()).1,
+            restraints: watch::channel(Arc::default()).1,
             inventory: inventory_out,
             refresh_links: links.refresh,
             refresh_docker: Arc::new(Notify::new()),
@@ -175,6 +177,17 @@ impl Daemon {
             (key.owner, key.reason, key.hook) == (owner, reason as u16, Hook::FromGuest as u8)
         });
         Ok(found.map(|(_, counter)| counter).unwrap_or_default())
+    }
+
+    /// Frames of a port that were denied so far, whatever for.
+    pub(super) fn denied(&self, ifindex: u32) -> Result<u64> {
+        let owner = self.id(ifindex)?;
+        let all = self.counters.list()?;
+        let denied = all.iter().filter(|(key, _)| {
+            (key.owner, key.hook) == (owner, Hook::FromGuest as u8)
+                && DropReason::from_value(key.reason).is_some()
+        });
+        Ok(denied.map(|(_, counter)| counter.events).sum())
     }
 
     /// Records of denials at a port so far.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::TryStreamExt as _;
 use rtnetlink::LinkUnspec;
 
-use crate::{actor, frames::Mac, harness::client::Actor};
+use crate::{frames::Mac, harness::client::Actor};
 
 /// A network namespace and the actor in it. It lives as long as the process.
 pub(super) struct Guest {
@@ -79,7 +79,7 @@ fn own_namespace() -> PathBuf {
 pub(super) fn host_actor(directory: &Path) -> Result<Actor> {
     let socket = directory.join("host.sock");
     let at = socket.clone();
-    thread::spawn(move || report(actor::serve(&at)));
+    thread::spawn(move || report(enforcer_actor::serve(&at)));
     Actor::wait(socket)
 }
 
@@ -102,7 +102,7 @@ impl Guest {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(configure(&interface))?;
                 drop(runtime);
-                actor::serve(&at)
+                enforcer_actor::serve(&at)
             })());
         });
         let sandbox = namespace.recv().context("the guest's thread ended")?;

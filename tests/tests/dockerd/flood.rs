@@ -12,6 +12,8 @@ use enforcer_tests::{
         client::Actor,
         dockerd::Options,
         enforcer::{Enforcer, Settings},
+        netns::Namespace,
+        proof::rise,
         residue::Snapshot,
         topology::{Base, NOTEBOOK_PORT, Rig, WORLD},
     },
@@ -103,6 +105,25 @@ pub(super) fn start(settings: &Settings) -> Result<(Rig, Enforcer)> {
         daemon.wait_identified(&rig.host, &guest.name, "guest")?;
     }
     Ok((rig, daemon))
+}
+
+/// Does something, and fails unless it was denied exactly `times` for `reasons` together, and records
+/// account for it.
+pub(super) fn denied(
+    daemon: &Enforcer,
+    host: &Namespace,
+    (times, reasons): (u64, &[&str]),
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let before = daemon.counts(host)?;
+    work()?;
+    let counts = rise(&before, &daemon.counts(host)?);
+    let named = || reasons.iter().filter_map(|reason| counts.get(*reason));
+    let events: u64 = named().map(|count| count.events).sum();
+    ensure!(events == times, "{events} denials for {reasons:?}, not {times}: {counts:?}");
+    let accounted: u64 = named().map(|count| count.recorded + count.suppressed + count.lost).sum();
+    ensure!(accounted == times, "records do not account for the denials: {counts:?}");
+    Ok(())
 }
 
 /// Ends everything; nothing is left behind.

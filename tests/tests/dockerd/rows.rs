@@ -66,6 +66,7 @@ rows! {
     p20_malformed_lengths: "P20";
     p22_closed_tuples: "P22";
     p23_forged_resets: "P23";
+    p25_icmp_as_a_channel: "P25";
     p27_broadcast_and_multicast: "P27";
     p28_rogue_dhcp: "P28";
     p32_super_packets_and_checksums: "P32";
@@ -73,6 +74,7 @@ rows! {
     p37_virtio_headers_that_lie: "P37";
     p38_tcp_options_and_data_on_syn: "P38";
     p40_proxy_arp_and_redirects: "P40";
+    p42_the_host_in_a_trace: "P42";
 }
 
 /// A row that is added to the catalogue needs its test here.

@@ -16,6 +16,8 @@ use enforcer_tests::harness::{
     topology::{Base, Rig},
 };
 
+use crate::flood;
+
 /// Most established flows towards a guest, for the test that uses twice as many.
 pub const INBOUND_ESTABLISHED: u32 = 100;
 /// Name of the container that is a hub, once it is started.
@@ -119,14 +121,7 @@ impl Shared {
         reasons: &[&str],
         work: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let counts = self.counting(work)?;
-        let named = || reasons.iter().filter_map(|reason| counts.get(*reason));
-        let events: u64 = named().map(|count| count.events).sum();
-        ensure!(events == times, "{events} denials for {reasons:?}, not {times}: {counts:?}");
-        let accounted: u64 =
-            named().map(|count| count.recorded + count.suppressed + count.lost).sum();
-        ensure!(accounted == times, "records do not account for the denials: {counts:?}");
-        Ok(())
+        flood::denied(&self.daemon, &self.rig.host, (times, reasons), work)
     }
 
     /// Fails unless everything legal works; says what was counted when it does not.

@@ -6,7 +6,7 @@ use enforcer_common::{
     abi::{
         endpoint::{Endpoint, Role},
         event::Hook,
-        policy::{Policy, Quotas},
+        policy::{Decision, Policy, Quotas},
         verdict::DropReason,
     },
     decide, flow, guard,
@@ -143,8 +143,10 @@ fn expected(endpoint: &Endpoint, frame: &[u8], packet: &mut Packet) -> Result<()
     let known = world
         || is_hub(packet.family, &packet.destination)
         || packet.destination == WORLD6.octets();
-    let rule = (transport && known && packet.destination_port == ALLOWED_PORT).then_some(42);
-    decide::outbound(endpoint, &network, packet.family, &packet.destination, rule)?;
+    let opened = transport && known && packet.destination_port == ALLOWED_PORT;
+    let decision = if opened { Decision::opens(42) } else { Decision::NONE };
+    decide::outbound(endpoint, &network, packet.family, &packet.destination, decision)
+        .map_err(|denied| denied.reason)?;
     // The quota of the test: flows would only fill the kernel's memory here.
     Err(DropReason::QuotaHalfOpen)
 }

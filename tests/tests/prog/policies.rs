@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use enforcer::{
     config,
-    control::desired::policy_rules,
+    control::rules::{Here, policy_rules},
     kernel::maps::Maps,
     policy::{
         compile::{Tables, compile},
@@ -13,28 +13,39 @@ use enforcer::{
     },
 };
 use enforcer_common::{
-    abi::policy::{PortKey, PrefixKey},
+    abi::{
+        event::Hook,
+        policy::{BY_RULE_ONLY, Direction, Policy, PortKey, PrefixKey},
+        verdict::DropReason,
+    },
     packet::{ICMP, TCP, UDP},
 };
 use enforcer_tests::{
     frames::{Ipv4, Ipv6, ethernet, ethertype, icmp, protocol, udp_packet},
-    policy_cases::{POLICY as TEXT, cases},
+    policy_cases::{Case, POLICY as TEXT, audited_cases, audited_policy, cases},
 };
 
 use crate::{
-    frame::{A, A_MAC, A6, BRIDGE_MAC, GATEWAY, GATEWAY6, framed, out, segment, v4, v6},
-    rig::{ALLOW, DENY, POLICY, Rig, can_run, policy},
+    frame::{
+        A, A_MAC, A6, ALLOWED_PORT, BRIDGE_MAC, GATEWAY, GATEWAY6, HUB, HUB_MAC, framed, out,
+        segment, v4, v6,
+    },
+    rig::{ALLOW, DENY, FROM_GUEST, GUEST, HUB_PORT, ID, Meta, POLICY, Rig, can_run, policy},
 };
 
-fn rules() -> Result<Vec<Rule>> {
-    let text = format!("{TEXT}\n[networks.lab]\nbridge = \"lab0\"\npolicy = \"course\"\n");
+fn rules(policy: &str) -> Result<Vec<Rule>> {
+    let text = format!("{policy}\n[networks.lab]\nbridge = \"lab0\"\npolicy = \"course\"\n");
     let config = config::parse(&text, "cases.toml")?;
     let own = ["10.7.0.0/24", "fd07::/64"]
         .map(str::parse)
         .into_iter()
         .collect::<Result<Vec<Net>, _>>()?;
     let course = config.policies.get("course").context("no policy")?;
-    Ok(policy_rules(course, &[GATEWAY.into(), GATEWAY6.into()], &own))
+    let gateways = [GATEWAY.into(), GATEWAY6.into()];
+    let resolvers = gateways.to_vec();
+    let (hubs, services) = (Vec::new(), Vec::new());
+    let here = Here { gateways: &gateways, resolvers, hubs, services, own: &own };
+    Ok(policy_rules(course, &here))
 }
 
 /// The first frame of a conversation of A's.
@@ -63,7 +74,7 @@ fn put(rig: &mut Rig, epoch: u32, tables: Tables) -> Result<()> {
     for (key, prefix) in tables.prefixes {
         rig.map("PREFIXES")?.insert(PrefixKey { epoch, ..key }, prefix, 0)?;
     }
-    for (key, rule) in tables.open {
+    for (key, rule) in tables.ports {
         rig.map("PORTS")?.insert(PortKey { epoch, ..key }, rule, 0)?;
     }
     rig.policy(POLICY, policy(epoch))
@@ -71,16 +82,27 @@ fn put(rig: &mut Rig, epoch: u32, tables: Tables) -> Result<()> {
 
 #[test]
 fn n1_every_case_has_one_answer_by_rules_by_tables_and_in_the_packet_path() -> Result<()> {
-    let rules = rules()?;
-    let tables = compile(&rules)?;
     let cases = cases();
     ensure!(cases.len() >= 60, "{}", cases.len());
+    have_one_answer(TEXT, &cases)
+}
+
+/// N1, N2, N3: audit mode lets through what it is to let through, with the bit that says so, and nothing of this
+/// host, of other guests or of the cloud.
+#[test]
+fn n1_n2_n3_every_case_of_audit_mode_has_one_answer() -> Result<()> {
+    have_one_answer(&audited_policy(), &audited_cases())
+}
+
+fn have_one_answer(policy: &str, cases: &[Case]) -> Result<()> {
+    let rules = rules(policy)?;
+    let tables = compile(&rules)?;
     let mut wrong = Vec::new();
-    for case in &cases {
+    for case in cases {
         let to = Net::host(case.to);
         let by_rules = opens(&rules, &to, case.protocol, case.port);
         let port = (case.protocol, case.port);
-        let by_tables = tables.look_up(&to, port);
+        let by_tables = tables.look_up(Direction::Out, &to, port).opened_by();
         if (by_rules, by_tables) != (case.rule, case.rule) {
             wrong.push(format!("{to} {port:?}: {:?}, {by_rules:?}, {by_tables:?}", case.rule));
         }
@@ -91,7 +113,7 @@ fn n1_every_case_has_one_answer_by_rules_by_tables_and_in_the_packet_path() -> R
     }
     let mut rig = Rig::new()?;
     put(&mut rig, 9, tables)?;
-    for case in &cases {
+    for case in cases {
         let frame = first(case.to, case.protocol, case.port);
         let code = rig.sent_by_a(&frame)?;
         let wanted = if case.rule.is_some() { ALLOW } else { DENY };
@@ -123,9 +145,8 @@ fn n1_many_rules_open_what_each_says() -> Result<()> {
         Ok(Rule {
             action: Action::Allow,
             to: vec![net(number)?],
-            except: Vec::new(),
             ports: vec![Ports::one(TCP, u16::try_from(1 + number % 50_000)?)],
-            name: String::new(),
+            ..Rule::default()
         })
     });
     let rules = rules.collect::<Result<Vec<_>>>()?;
@@ -163,9 +184,8 @@ fn f08_a_policy_that_does_not_fit_is_taken_back_whole() -> Result<()> {
             Ok(Rule {
                 action: Action::Allow,
                 to: vec![net],
-                except: Vec::new(),
                 ports: vec![Ports::one(TCP, number)],
-                name: String::new(),
+                ..Rule::default()
             })
         });
         Ok(compile(&rules.collect::<Result<Vec<_>>>()?)?)
@@ -183,5 +203,48 @@ fn f08_a_policy_that_does_not_fit_is_taken_back_whole() -> Result<()> {
         ensure!(error.to_string().contains(full), "{error}");
         ensure!((maps.list_policies()?, maps.list_tables()?) == before, "something is left");
     }
+    Ok(())
+}
+
+/// N2: a hub reaches its guests, and a service does not; what guests ask of it, it answers.
+#[test]
+fn n2_a_service_answers_guests_and_opens_nothing_to_them() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let mut rig = Rig::new()?;
+    let sent = |rig: &Rig, from: u16, to: u16, flags, acknowledged| {
+        let ip = v4(HUB, A);
+        let packet = segment(from, to, flags, 7, acknowledged).packet(&ip, &[]);
+        let meta = Meta { ifindex: HUB_PORT, ingress: HUB_PORT, ..Meta::default() };
+        Ok::<_, anyhow::Error>(
+            rig.run(Hook::FromGuest, &framed(A_MAC, HUB_MAC, &ip, &packet), meta)?.code,
+        )
+    };
+    assert_eq!(sent(&rig, 50_000, 8888, 2, 0)?, ALLOW, "a hub");
+    rig.policy(POLICY, Policy { traits: BY_RULE_ONLY, ..policy(1) })?;
+    assert_eq!(sent(&rig, 50_001, 8888, 2, 0)?, DENY, "a service");
+    let reason = DropReason::GuestToGuest as u16;
+    let denied = rig.counter(HUB_PORT + ID, reason, Hook::FromGuest)?;
+    assert_eq!((denied.events, denied.recorded), (1, 1));
+
+    let ask = |to| {
+        let ip = v4(A, HUB);
+        framed(HUB_MAC, A_MAC, &ip, &segment(40_000, to, 2, 99, 0).packet(&ip, &[]))
+    };
+    assert_eq!(rig.sent_by_a(&ask(ALLOWED_PORT))?, ALLOW, "a rule opens it");
+    assert_eq!(rig.sent_by_a(&ask(22))?, DENY, "no rule does");
+    let meta = Meta { ifindex: HUB_PORT, ingress: GUEST, mark: FROM_GUEST, ..Meta::default() };
+    assert_eq!(rig.run(Hook::ToGuest, &ask(ALLOWED_PORT), meta)?.code, ALLOW);
+    assert_eq!(sent(&rig, ALLOWED_PORT, 40_000, 18, 100)?, ALLOW, "its answer");
+
+    // Its answers outlive what the guest may ask: they open nothing the other way round.
+    let ip = v4(HUB, A);
+    let late = framed(A_MAC, HUB_MAC, &ip, &udp_packet(&ip, ALLOWED_PORT, 41_000, b"late"));
+    let before = rig.counter(GUEST + ID, reason, Hook::ToGuest)?.events;
+    assert_eq!(rig.sent_to_a(HUB_PORT, &late)?, DENY, "a datagram of a service");
+    assert_eq!(rig.counter(GUEST + ID, reason, Hook::ToGuest)?.events, before + 1);
+    rig.policy(POLICY, policy(2))?;
+    assert_eq!(rig.sent_to_a(HUB_PORT, &late)?, ALLOW, "the same of a hub");
     Ok(())
 }

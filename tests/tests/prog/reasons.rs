@@ -1,13 +1,13 @@
 //! Each reason to deny has a frame that is denied for it: one counter up by one, one record.
 
-use std::{sync::Mutex, thread};
-
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use aya::maps::PerCpuHashMap;
 use enforcer_common::abi::{
-    counter::Usage,
+    counter::{Buckets, Counter, CounterKey, Usage},
     endpoint::{Endpoint, Network},
     event::{EventKind, Hook},
-    policy::{Policy, Quotas},
+    flow::FlowRecord,
+    policy::{LIMITS_SOURCES, Limits, Policy, Quotas, Rate},
     verdict::DropReason,
 };
 use enforcer_tests::frames::{BROADCAST, Ipv4, ethernet, ethertype, tagged};
@@ -64,6 +64,21 @@ fn limited(inbound_half_open: u32, inbound_established: u32) -> Policy {
     Policy { quotas, ..policy(1) }
 }
 
+/// A rate at which nothing passes: there is never room for a whole one.
+const NOTHING: Rate = Rate { per_second: 1, burst_ns: 0 };
+const UNLIMITED: Limits = Limits {
+    new_flows: NO_LIMIT,
+    packets_out: NO_LIMIT,
+    packets_in: NO_LIMIT,
+    bits_out: NO_LIMIT,
+    bits_in: NO_LIMIT,
+};
+const NO_LIMIT: Rate = Rate { per_second: 0, burst_ns: 0 };
+
+fn rated(limits: Limits) -> Policy {
+    Policy { limits, ..policy(1) }
+}
+
 fn raw4(header: &Ipv4) -> Vec<u8> {
     ethernet(BRIDGE_MAC, A_MAC, ethertype::IPV4, &header.packet(&[0; 40]))
 }
@@ -102,6 +117,10 @@ fn case(reason: DropReason) -> Case {
         },
         DropReason::Policy => from_a(forbidden()),
         DropReason::NotPublished => to_a(UPLINK, into(&v4(WORLD, A), &segment(9, 22, 2, 1, 0))),
+        DropReason::Source => Case {
+            before: |rig| rig.policy(POLICY, Policy { traits: LIMITS_SOURCES, ..policy(1) }),
+            ..to_a(UPLINK, into(&v4(WORLD, A), &segment(9, 8888, 2, 1, 0)))
+        },
         DropReason::GuestToGuest => from_a(out(&v4(A, B), &segment(1, 8081, 2, 1, 0))),
         DropReason::Hairpin => bridge(Hook::ToBridge, inbound),
         DropReason::Unstamped => bridge(Hook::FromBridge, syn(1)),
@@ -137,6 +156,26 @@ fn case(reason: DropReason) -> Case {
         DropReason::NotAddressed => {
             to_a(0, arp((BROADCAST, BRIDGE_MAC), 1, (BRIDGE_MAC, GATEWAY), B))
         }
+        DropReason::RateNewFlows => Case {
+            before: |rig| rig.policy(POLICY, rated(Limits { new_flows: NOTHING, ..UNLIMITED })),
+            ..from_a(syn(1))
+        },
+        DropReason::RatePackets => Case {
+            before: |rig| rig.policy(POLICY, rated(Limits { packets_out: NOTHING, ..UNLIMITED })),
+            ..from_a(syn(1))
+        },
+        DropReason::RateBits => Case {
+            before: |rig| rig.policy(POLICY, rated(Limits { bits_in: NOTHING, ..UNLIMITED })),
+            ..to_a(0, inbound)
+        },
+        DropReason::RateNeighbours => Case {
+            before: |rig| {
+                let buckets = Buckets { neighbours: u64::MAX, ..Buckets::default() };
+                let spent = Usage { buckets, ..Usage::default() };
+                Ok(rig.map("USAGE")?.insert(GUEST + ID, spent, 0)?)
+            },
+            ..from_a(arp((BROADCAST, A_MAC), 1, (A_MAC, A), GATEWAY))
+        },
     }
 }
 
@@ -145,31 +184,47 @@ fn n8_each_reason_has_a_frame_a_counter_and_a_record() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
-    // Each has an object of its own, and to load one takes a while.
-    let reasons = Mutex::new(DropReason::ALL.iter());
-    let next = || reasons.lock().ok()?.next().copied();
-    thread::scope(|scope| {
-        let run = || std::iter::from_fn(next).try_for_each(denied_for);
-        let threads = [(); 3].map(|()| scope.spawn(run));
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })
+    // One object for all that may share one: to load it takes longer than to run every case.
+    let mut rig = Rig::new()?;
+    for reason in DropReason::ALL {
+        if *reason == DropReason::FlowTableFull {
+            denied_for(*reason, &mut Rig::with_flows(16)?)?;
+        } else {
+            denied_for(*reason, &mut rig)?;
+            anew(&mut rig)?;
+        }
+    }
+    Ok(())
 }
 
-fn denied_for(reason: DropReason) -> Result<()> {
+/// Makes the maps what they were before a case.
+fn anew(rig: &mut Rig) -> Result<()> {
+    let mut counters = PerCpuHashMap::<_, CounterKey, Counter>::try_from(
+        rig.ebpf.map_mut("COUNTERS").context("COUNTERS")?,
+    )?;
+    for key in counters.keys().collect::<Result<Vec<_>, _>>()? {
+        counters.remove(&key)?;
+    }
+    let mut flows = rig.map::<[u8; 44], FlowRecord>("FLOWS")?;
+    for key in flows.keys().collect::<Result<Vec<_>, _>>()? {
+        flows.remove(&key)?;
+    }
+    rig.events()?;
+    rig.fill()
+}
+
+fn denied_for(reason: DropReason, rig: &mut Rig) -> Result<()> {
     let case = case(reason);
-    let mut rig = Rig::with_flows(if reason == DropReason::FlowTableFull { 16 } else { 4096 })?;
-    (case.before)(&mut rig)?;
+    (case.before)(rig)?;
     let denied = |rig: &Rig| -> Result<Vec<_>> {
         Ok(rig.counters()?.into_iter().filter(|(key, _)| key.reason != 0).collect())
     };
-    assert_eq!(denied(&rig)?, [], "{reason:?}: nothing is denied beforehand");
+    assert_eq!(denied(rig)?, [], "{reason:?}: nothing is denied beforehand");
     rig.events()?;
 
     let seen = rig.run(case.hook, &case.frame, case.meta)?;
     assert_eq!(seen.code, DENY, "{reason:?}");
-    let counters = denied(&rig)?;
+    let counters = denied(rig)?;
     assert_eq!(counters.len(), 1, "{reason:?}: {counters:?}");
     let (key, counter) = counters[0];
     let name = DropReason::from_value(key.reason).map(DropReason::name);

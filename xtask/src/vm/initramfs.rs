@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::kernel::Kernel;
 use crate::workspace::{output, succeed};
@@ -23,7 +23,7 @@ const MODULES: [&str; 7] = [
     "nft_reject_bridge",
 ];
 
-/// The one program that enforcer runs; it needs its libraries.
+/// The one program that enforcer runs.
 const NFT: &str = "/usr/sbin/nft";
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -56,12 +56,15 @@ pub(crate) fn write(image: &Path, kernel: &Kernel, binary: &Path) -> Result<()> 
     }
     fs::copy(BUSYBOX, root.join("bin/busybox"))
         .with_context(|| format!("{BUSYBOX} is missing: apt-get install busybox-static"))?;
+    add_libraries(binary, &root)?;
     succeed(Command::new("strip").arg("-o").arg(root.join("test")).arg(binary))?;
     let init = root.join("init");
     fs::write(&init, INIT)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
 
-    add_program(NFT, &root)?;
+    ensure!(Path::new(NFT).exists(), "{NFT} is missing: apt-get install nftables");
+    add_libraries(Path::new(NFT), &root)?;
+    copy(Path::new(NFT), &root)?;
 
     add_modules(&MODULES, kernel, &root)?;
     pack(&root, image)
@@ -85,16 +88,20 @@ pub(crate) fn pack(root: &Path, image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds a program and the libraries that it is linked with, at their own places.
-fn add_program(program: &str, root: &Path) -> Result<()> {
-    let libraries = output(Command::new("ldd").arg(program))
-        .with_context(|| format!("{program} is missing: apt-get install nftables"))?;
-    let files = libraries.split_whitespace().filter(|word| word.starts_with('/'));
-    for file in files.chain([program]) {
-        let place = root.join(file.trim_start_matches('/'));
-        fs::create_dir_all(place.parent().context("a file at the root")?)?;
-        fs::copy(file, &place).with_context(|| format!("cannot copy {file}"))?;
+/// Adds the libraries that a program is linked with, at their own places.
+fn add_libraries(program: &Path, root: &Path) -> Result<()> {
+    let libraries = output(Command::new("ldd").arg(program))?;
+    for file in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(Path::new(file), root)?;
     }
+    Ok(())
+}
+
+/// Adds a file at its own place.
+fn copy(file: &Path, root: &Path) -> Result<()> {
+    let place = root.join(file.strip_prefix("/").context("not an absolute path")?);
+    fs::create_dir_all(place.parent().context("a file at the root")?)?;
+    fs::copy(file, &place).with_context(|| format!("cannot copy {}", file.display()))?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{EMULATION, STATIC_TARGET, kernel::Kernel};
+use super::{EMULATION, kernel::Kernel};
 use crate::workspace::{Workspace, require_root, succeed, succeed_watched};
 
 mod image;
@@ -138,18 +138,6 @@ pub(crate) fn boots(
         }
     }
     Ok(lines)
-}
-
-/// The static binary that guests run.
-fn actor(workspace: &Workspace) -> Result<PathBuf> {
-    let target = workspace.target.join("debug/static-actor");
-    let mut cargo = workspace.cargo(["build", "--release", "--package", "enforcer-tests"]);
-    cargo
-        .args(["--no-default-features", "--bin", "actor", "--target", STATIC_TARGET])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
-        .env("CARGO_TARGET_DIR", &target);
-    succeed(&mut cargo)?;
-    Ok(target.join(STATIC_TARGET).join("release/actor"))
 }
 
 struct Machine<'a> {

@@ -93,6 +93,8 @@ fn read_refused(bytes: &[u8]) -> Option<ConnectRefused> {
         family: u8::from_ne_bytes(fields.next()?),
         call: u8::from_ne_bytes(fields.next()?),
         reserved: u8::from_ne_bytes(fields.next()?),
+        rule: u32::from_ne_bytes(fields.next()?),
+        padding: u32::from_ne_bytes(fields.next()?),
     })
 }
 
@@ -168,6 +170,7 @@ mod tests {
         bytes.extend([9u8; 16]);
         bytes.extend([443u16, reason].map(u16::to_ne_bytes).concat());
         bytes.extend([6, 4, call, 0]);
+        bytes.extend([3u32, 0].map(u32::to_ne_bytes).concat());
         bytes
     }
 
@@ -187,12 +190,14 @@ mod tests {
             family: 4,
             call: 1,
             reserved: 0,
+            rule: 3,
+            padding: 0,
         };
         let refused = Refused { call: Call::Connect, reason: DropReason::Policy, event };
         assert_eq!(decoded, Decoded::Refused(refused));
         assert_eq!(decoded.counter().reason, CONNECT_REFUSED, "not among the frames denied");
         assert_eq!(decode(&refusal(0, 1)), Err(DecodeError::Reason(0)));
         assert_eq!(decode(&refusal(22, 9)), Err(DecodeError::Call(9)));
-        assert_eq!(decode(&refusal(22, 1)[..79]), Err(DecodeError::Length(79)));
+        assert_eq!(decode(&refusal(22, 1)[..87]), Err(DecodeError::Length(87)));
     }
 }

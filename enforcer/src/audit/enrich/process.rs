@@ -33,6 +33,7 @@ impl Names {
             destination: ip(event.destination, event.family).to_string(),
             destination_port: event.destination_port,
             protocol: event.protocol,
+            rule: Some(event.rule).filter(|rule| *rule != 0),
         }
     }
 }

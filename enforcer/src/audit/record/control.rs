@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 #[cfg(test)]
 use crate::audit::schema::SHA256;
+use crate::model::caller::Caller;
 
 /// An endpoint that came or went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub struct PolicyChange {
     /// Rules that it has.
     #[serde(rename = "enforcer.rules")]
     pub rules: u64,
+    /// Whether it is in audit mode: what it would deny is let through, but to this host and to guest networks.
+    #[serde(rename = "enforcer.audits", default, skip_serializing_if = "std::ops::Not::not")]
+    pub audits: bool,
     /// SHA-256 of its limits and rules.
     #[cfg_attr(test, schemars(extend("pattern" = SHA256)))]
     #[serde(rename = "enforcer.digest", default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +93,9 @@ pub struct ConfigChange {
     /// Why it was refused.
     #[serde(rename = "enforcer.why", default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Who had it read.
+    #[serde(flatten)]
+    pub by: Caller,
 }
 
 /// What was mended.
@@ -126,11 +133,11 @@ pub struct Outside {
     /// Name of the port.
     #[serde(rename = "enforcer.interface", default, skip_serializing_if = "String::is_empty")]
     pub interface: String,
-    /// `host_network`, `container_namespace`, `unpoliced_network` or `no_container`.
+    /// `host_network`, `container_namespace`, `unpoliced_network`, `engine_resolver` or `no_container`.
     #[serde(rename = "enforcer.why")]
-    #[cfg_attr(test, schemars(extend("enum" = ["host_network", "container_namespace", "unpoliced_network", "no_container"])))]
+    #[cfg_attr(test, schemars(extend("enum" = ["host_network", "container_namespace", "unpoliced_network", "engine_resolver", "no_container"])))]
     pub why: String,
-    /// Which namespace or network that is.
+    /// Which namespace, network or name servers that is.
     #[serde(rename = "enforcer.to", default, skip_serializing_if = "String::is_empty")]
     pub to: String,
     /// `kill`, `disconnect`, `record`, `deny`, or `connect` if the engine could not be asked.
@@ -160,4 +167,7 @@ pub struct Daemon {
     /// Its process.
     #[serde(rename = "process.pid")]
     pub pid: u32,
+    /// Who had it end.
+    #[serde(flatten)]
+    pub by: Caller,
 }

@@ -1,6 +1,7 @@
 //! Texts from elsewhere: whatever they hold, a record stays short, and says that it was cut.
 
-use super::{Body, Docker, Outside, Subject};
+use super::{AccessChange, Body, Docker, Outside, Subject};
+use crate::model::caller::Caller;
 
 /// Longest name taken from elsewhere, characters.
 const MAX_NAME: usize = 128;
@@ -18,6 +19,10 @@ impl Body {
             Self::FlowClosed(closed) => closed.subject.cut(),
             Self::Exec(exec) => exec.subject.cut() | sentences([&mut exec.executable]) | exec.cut,
             Self::ConnectRefused(refused) => refused.subject.cut(),
+            Self::DnsQuery(query) => {
+                let texts = [&mut query.name].into_iter().chain(&mut query.why);
+                query.subject.cut() | sentences(texts) | sentences(&mut query.rule)
+            }
             Self::Unseen(unseen) => {
                 let named = [&mut unseen.container].into_iter().chain(&mut unseen.container_id);
                 names(named) | sentences([&mut unseen.why])
@@ -36,16 +41,28 @@ impl Body {
                 let named = [container, network, interface, to];
                 names(named.into_iter().chain(container_id)) | sentences([error])
             }
+            Self::Abuse(abuse) => {
+                abuse.subject.cut() | sentences([&mut abuse.error]) | caller(&mut abuse.by)
+            }
+            Self::Group(change) => change.about.cut(),
+            Self::Grant(change) => change.about.cut(),
             Self::Repair(repair) => names([&mut repair.what, &mut repair.interface]),
             Self::Takeover(takeover) => sentences(&mut takeover.why),
             Self::Stored(stored) => sentences([&mut stored.dir].into_iter().chain(&mut stored.why)),
             Self::Config(change) => {
-                sentences([&mut change.file].into_iter().chain(&mut change.why))
+                let known = [&mut change.file].into_iter().chain(&mut change.why);
+                sentences(known) | caller(&mut change.by)
             }
             // Numbers, and words of our own.
-            Self::Gap(_) | Self::Retention(_) | Self::Erased(_) | Self::Daemon(_) => false,
+            Self::Gap(_) | Self::Retention(_) => false,
+            Self::Erased(erased) => caller(&mut erased.by),
+            Self::Daemon(daemon) => caller(&mut daemon.by),
         }
     }
+}
+
+fn caller(by: &mut Caller) -> bool {
+    names([&mut by.user, &mut by.comm].into_iter().flatten())
 }
 
 impl Subject {
@@ -55,6 +72,14 @@ impl Subject {
         let known = [container_id, user, group, server, image].into_iter().flatten();
         // Their keys are the config's own words.
         names([network, container, interface].into_iter().chain(known).chain(labels.values_mut()))
+    }
+}
+
+impl AccessChange {
+    fn cut(&mut self) -> bool {
+        let Self { hub, group, user, by_name, by_via, why, error, .. } = self;
+        let named = [hub, by_name, by_via].into_iter().chain(group).chain(user);
+        names(named) | sentences([error].into_iter().chain(why))
     }
 }
 
@@ -209,6 +234,7 @@ mod tests {
             file: long(),
             digest: None,
             why: Some(long()),
+            by: Caller { user: Some(long()), ..Caller::default() },
         };
         let stored = Stored { dir: long(), why: Some(long()), ..Stored::default() };
         let outside = Outside { error: long(), ..Outside::default() };

@@ -66,6 +66,9 @@ pub struct ConnectRefused {
     #[serde(rename = "event.reason")]
     #[cfg_attr(test, schemars(extend("enum" = words::reasons())))]
     pub reason: String,
+    /// Number of the rule that denies it; none opens it: absent.
+    #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
     /// `connect` or `sendmsg`.
     #[serde(rename = "enforcer.call")]
     #[cfg_attr(test, schemars(extend("enum" = words::calls())))]

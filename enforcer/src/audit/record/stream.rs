@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Subject;
 #[cfg(test)]
 use crate::audit::schema::words;
-use crate::audit::store::Erasure;
+use crate::{audit::store::Erasure, model::caller::Caller};
 
 /// What became of what was in the kernel, or live, when the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +73,15 @@ pub struct Erased {
     #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     #[serde(rename = "event.start")]
     pub start: String,
+    /// Who wanted it; absent where a next daemon tells it.
+    #[serde(flatten)]
+    pub by: Caller,
 }
 
 impl From<Erasure> for Erased {
     fn from(erasure: Erasure) -> Self {
-        Self { pseudonym: erasure.pseudonym, count: erasure.count, start: erasure.time }
+        let Erasure { pseudonym, count, time: start } = erasure;
+        Self { pseudonym, count, start, by: Caller::default() }
     }
 }
 
@@ -92,8 +96,9 @@ pub struct Loss {
     #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(test, schemars(extend("enum" = words::hooks())))]
     pub hook: String,
-    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec` or `connect_refused`; `reason_` and a
-    /// number: not known to this daemon, 0: to nobody.
+    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec`, `connect_refused`, or `dns_` and the
+    /// outcome of questions to the resolver; `reason_` and a number: not known to this daemon, 0: to
+    /// nobody.
     #[serde(rename = "event.reason")]
     #[cfg_attr(test, schemars(extend("anyOf" = words::loss_reasons())))]
     pub reason: String,

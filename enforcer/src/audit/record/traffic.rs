@@ -66,9 +66,13 @@ pub struct Traffic {
     #[serde(rename = "event.reason", default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(extend("enum" = words::reasons())))]
     pub reason: Option<String>,
-    /// Number of the rule that allowed; none was needed: absent.
+    /// Number of the rule that allowed or denied, or that would have denied but for audit mode; none: absent.
     #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
+    /// Allowed by audit mode only: why it would have been denied.
+    #[serde(rename = "enforcer.would_deny", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("enum" = ["policy"])))]
+    pub would_deny: Option<String>,
     /// ifindex by which the frame entered the machine; 0: made by the host.
     #[serde(rename = "enforcer.ingress_ifindex")]
     pub ingress_ifindex: u32,
@@ -142,9 +146,13 @@ pub struct FlowClosed {
     #[serde(rename = "enforcer.opener")]
     #[cfg_attr(test, schemars(extend("enum" = words::openers())))]
     pub opener: String,
-    /// Number of the rule that allowed; none was needed: absent.
+    /// Number of the rule that allowed, or that would have denied but for audit mode; none: absent.
     #[serde(rename = "rule.id", default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<u32>,
+    /// Allowed by audit mode only: why it would have been denied.
+    #[serde(rename = "enforcer.would_deny", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(extend("enum" = ["policy"])))]
+    pub would_deny: Option<String>,
     /// Source IP address.
     #[serde(rename = "source.ip")]
     #[cfg_attr(test, schemars(extend("anyOf" = words::ip_formats())))]

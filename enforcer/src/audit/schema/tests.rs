@@ -8,6 +8,7 @@ use enforcer_common::{
     abi::{
         counter::{CounterKey, FLOW_OPENED},
         event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process},
+        policy::AUDITED,
         verdict::DropReason,
     },
     packet,
@@ -23,14 +24,15 @@ use crate::{
         loss::{self, LossKey},
         queue::{Account, Draft},
         record::{
-            Body, Cause, Clock, ConfigChange, Daemon, Erased, Gap, Guest, Outside, PolicyChange,
-            Repair, Stored, Subject, Takeover, Unseen,
+            Abuse, AccessChange, Body, Cause, Clock, ConfigChange, Daemon, DnsQuery, Erased, Gap,
+            GrantChange, GroupChange, Guest, Outside, PolicyChange, Repair, Stored, Subject,
+            Takeover, Unseen, time_of,
         },
         store::Retention,
         stream,
     },
     digest,
-    model::{heard::Heard, owner::Owner, provenance::Provenance},
+    model::{caller::Caller, heard::Heard, names::Outcome, owner::Owner, provenance::Provenance},
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema/record-v1.schema.json");
@@ -51,6 +53,9 @@ const ECS: &[(&str, &[&str])] = &[
     ("destination.mac", &["string"]),
     ("destination.packets", &["integer"]),
     ("destination.port", &["integer"]),
+    ("dns.question.name", &["string"]),
+    ("dns.question.type", &["string"]),
+    ("dns.resolved_ip", &["array"]),
     ("ecs.version", &["string"]),
     ("error.message", &["string"]),
     ("event.action", &["string"]),
@@ -71,6 +76,7 @@ const ECS: &[(&str, &[&str])] = &[
     ("process.pid", &["integer"]),
     ("process.user.id", &["string"]),
     ("rule.id", &["integer", "string"]),
+    ("rule.name", &["string"]),
     ("service.version", &["string"]),
     ("source.bytes", &["integer"]),
     ("source.ip", &["string"]),
@@ -161,14 +167,15 @@ fn samples() -> Vec<Body> {
     for (owner, ethertype, family, protocol) in
         [(7, 0x0800, 4, packet::TCP), (8, 0x86dd, 6, packet::ICMPV6), (8, 0x88cc, 0, 0)]
     {
-        for reason in [None, Some(DropReason::Policy)] {
-            let event = Event { owner, ethertype, family, protocol, rule: 3, ..Event::default() };
+        for (reason, rule) in [(None, 3), (None, AUDITED | 3), (Some(DropReason::Policy), 3)] {
+            let event = Event { owner, ethertype, family, protocol, rule, ..Event::default() };
             let judged = Judged { hook: Hook::FromGuest, reason, event };
             bodies.push(names.enrich(&Decoded::Judged(judged), CLOCK));
         }
     }
     for (cause, opener) in EndCause::ALL.into_iter().zip((0..5).cycle()) {
-        let end = FlowEnd { owner: 7, opener, family: packet::IPV4, ..FlowEnd::default() };
+        let rule = if opener == 1 { AUDITED } else { 0 };
+        let end = FlowEnd { owner: 7, opener, rule, family: packet::IPV4, ..FlowEnd::default() };
         bodies.push(names.enrich(&Decoded::Ended(Ended { cause, end }), CLOCK));
     }
     let process = Process { pid: 10, comm: *b"curl\0aaaaaaaaaaa", ..Process::default() };
@@ -184,6 +191,7 @@ fn samples() -> Vec<Body> {
         let refused = Refused { call, reason: DropReason::Policy, event };
         bodies.push(names.enrich(&Decoded::Refused(refused), CLOCK));
     }
+    bodies.extend(of_the_resolver(&names));
     let counter = CounterKey { owner: 7, reason: FLOW_OPENED, hook: 1, reserved: 0 };
     for (counter, cause) in [
         (counter, Cause::RateLimit),
@@ -193,12 +201,73 @@ fn samples() -> Vec<Body> {
         (CounterKey::default(), Cause::Decode),
         (CounterKey { reason: DropReason::Policy as u16, ..counter }, Cause::Killed),
         (counter, Cause::Sink),
+        (
+            CounterKey { reason: loss::query_reason(Outcome::Malformed), ..counter },
+            Cause::RateLimit,
+        ),
     ] {
         bodies.push(Body::Loss(loss::record(&names, LossKey { counter, cause }, 3)));
     }
     bodies.extend(of_lives());
+    bodies.extend(of_abuse());
+    bodies.extend(of_access());
     bodies.extend(of_the_daemon());
     bodies
+}
+
+fn of_the_resolver(names: &Names) -> Vec<Body> {
+    let query = |outcome: Outcome| DnsQuery {
+        subject: names.subject(7),
+        outcome: outcome.name().to_owned(),
+        ..DnsQuery::default()
+    };
+    let full = DnsQuery {
+        name: "pypi.org.".to_owned(),
+        kind: "AAAA".to_owned(),
+        rule: Some("*.org".to_owned()),
+        addresses: vec!["192.0.2.1".to_owned(), "2001:db8::1".to_owned()],
+        groups: vec![3],
+        ttl: Some(5),
+        why: Some("3 records are left out".to_owned()),
+        ..query(Outcome::Answered)
+    };
+    let all = Outcome::ALL.into_iter().map(query).chain([full]);
+    all.map(|query| Body::DnsQuery(Box::new(query))).collect()
+}
+
+fn alice() -> Caller {
+    Caller {
+        uid: Some(1000),
+        user: Some("alice".to_owned()),
+        pid: Some(70),
+        comm: Some("enforcer".to_owned()),
+    }
+}
+
+fn of_abuse() -> Vec<Body> {
+    let text = str::to_owned;
+    vec![
+        Body::Abuse(Box::new(Abuse {
+            subject: Subject { role: text("guest"), ..Subject::default() },
+            signal: text("port_sweep"),
+            measured: Some(101),
+            threshold: Some(100),
+            window_s: Some(60),
+            answer: text("cut"),
+            outcome: text("failed"),
+            until: Some(CLOCK.rfc3339(5)),
+            error: text("the kernel does not hold it yet"),
+            by: Caller::default(),
+        })),
+        Body::Abuse(Box::new(Abuse {
+            subject: Subject { role: text("guest"), ..Subject::default() },
+            signal: text("smtp"),
+            answer: text("pardon"),
+            outcome: text("done"),
+            by: alice(),
+            ..Abuse::default()
+        })),
+    ]
 }
 
 fn of_the_daemon() -> Vec<Body> {
@@ -251,6 +320,7 @@ fn of_the_daemon() -> Vec<Body> {
         file: text("/etc/enforcer.toml"),
         digest: why.is_none().then(|| digest::of_text("")),
         why,
+        by: alice(),
     };
     vec![
         Body::Unseen(Unseen {
@@ -276,11 +346,49 @@ fn of_the_daemon() -> Vec<Body> {
             pseudonym: text("p-0123456789abcdef"),
             count: 2,
             start: CLOCK.rfc3339(5),
+            by: alice(),
         }),
         Body::Config(config("reloaded", None)),
         Body::Config(config("refused", Some(text("line 3")))),
-        Body::Daemon(Daemon { event: text("start"), version: text("0.1.0"), pid: 7 }),
+        Body::Daemon(Daemon {
+            event: text("start"),
+            version: text("0.1.0"),
+            pid: 7,
+            by: Caller::default(),
+        }),
+        Body::Daemon(Daemon { event: text("stop"), version: text("0.1.0"), pid: 7, by: alice() }),
     ]
+}
+
+fn of_access() -> Vec<Body> {
+    let text = str::to_owned;
+    let full = AccessChange {
+        number: Some(7),
+        start: Some(time_of(1_700_000_000)),
+        hub: text("lab"),
+        group: Some(text("docker-privileged")),
+        user: Some(text("ann")),
+        until: Some(time_of(u64::MAX)),
+        by_uid: Some(0),
+        by_name: text("root"),
+        by_via: text("control"),
+        why: Some(text("a course")),
+        error: text("no answer"),
+    };
+    let least = AccessChange::default;
+    let groups = super::words::group_events()
+        .into_iter()
+        .map(|event| Body::Group(Box::new(GroupChange { event: text(event), about: least() })));
+    let grants = super::words::grant_events().into_iter().map(|event| {
+        Body::Grant(Box::new(GrantChange { event: text(event), kind: None, about: least() }))
+    });
+    let kinds = super::words::grants().into_iter().map(|kind| {
+        let (event, kind) = (text("set"), Some(text(kind)));
+        Body::Grant(Box::new(GrantChange { event, kind, about: full.clone() }))
+    });
+    let added = GroupChange { event: text("added"), about: full.clone() };
+    let added = [Body::Group(Box::new(added))];
+    groups.chain(grants).chain(kinds).chain(added).collect()
 }
 
 fn of_lives() -> Vec<Body> {
@@ -299,6 +407,7 @@ fn of_lives() -> Vec<Body> {
         event: text(event),
         policy: text("guests (guest)"),
         rules: 2,
+        audits: digest.is_none(),
         digest,
     };
     let guest = |event: &str| {

@@ -10,7 +10,15 @@ use enforcer_common::{
 };
 use serde_json::{Value, json};
 
-use super::super::enrich::{opener_name, role_name};
+use super::super::{
+    enrich::{opener_name, role_name},
+    loss::{query_reason, reason_name},
+};
+use crate::{
+    abuse::{Answer, Signal},
+    access::{grant::Kind, store::Event},
+    model::names::Outcome,
+};
 
 pub(in super::super) fn hooks() -> Vec<&'static str> {
     Hook::ALL.map(Hook::name).to_vec()
@@ -24,9 +32,17 @@ pub(in super::super) fn reasons() -> Vec<&'static str> {
     DropReason::ALL.iter().map(|reason| reason.name()).collect()
 }
 
+/// What becomes of a question to the resolver.
+pub(in super::super) fn query_outcomes() -> Vec<&'static str> {
+    Outcome::ALL.map(Outcome::name).to_vec()
+}
+
 /// What a loss is a loss of: denials, flows, or something that this daemon has no word for.
 pub(in super::super) fn loss_reasons() -> Value {
-    let words = [reasons(), vec!["flow_opened", "flow_closed", "exec", "connect_refused"]].concat();
+    let others = ["flow_opened", "flow_closed", "exec", "connect_refused"];
+    let words = reasons().into_iter().chain(others).map(str::to_owned);
+    let queries = Outcome::ALL.map(|outcome| reason_name(query_reason(outcome)));
+    let words: Vec<String> = words.chain(queries).collect();
     json!([{ "enum": words }, { "pattern": "^reason_[0-9]+$" }])
 }
 
@@ -40,8 +56,31 @@ pub(in super::super) fn roles() -> Vec<&'static str> {
 }
 
 pub(in super::super) fn openers() -> Vec<&'static str> {
-    let peers = [Origin::Host, Origin::Hub, Origin::Guest, Origin::Beyond].map(Opener::Peer);
+    let peers = [Origin::Host, Origin::Hub, Origin::Guest, Origin::Beyond, Origin::Service]
+        .map(Opener::Peer);
     [Opener::Endpoint].into_iter().chain(peers).map(opener_name).collect()
+}
+
+pub(in super::super) fn signals() -> Vec<&'static str> {
+    Signal::ALL.map(Signal::name).to_vec()
+}
+
+pub(in super::super) fn answers() -> Vec<&'static str> {
+    Answer::ALL.map(Answer::name).into_iter().chain(["expire", "pardon"]).collect()
+}
+
+pub(in super::super) fn group_events() -> Vec<&'static str> {
+    let events = Event::ALL.into_iter().filter(|event| !event.is_of_a_grant());
+    events.map(Event::name).chain(["unavailable"]).collect()
+}
+
+pub(in super::super) fn grant_events() -> Vec<&'static str> {
+    let events = Event::ALL.into_iter().filter(|event| event.is_of_a_grant());
+    events.map(Event::name).chain(["unavailable"]).collect()
+}
+
+pub(in super::super) fn grants() -> Vec<&'static str> {
+    Kind::ALL.map(Kind::name).to_vec()
 }
 
 pub(in super::super) fn ip_formats() -> Value {

@@ -116,6 +116,9 @@ fn message(text: &impl Fn(&str) -> String) -> String {
         ("count", "enforcer.count"),
         ("process", "process.name"),
         ("executable", "process.executable"),
+        ("name", "dns.question.name"),
+        ("type", "dns.question.type"),
+        ("outcome", "enforcer.outcome"),
     ] {
         let value = text(key);
         if !value.is_empty() {

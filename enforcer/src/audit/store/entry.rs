@@ -44,7 +44,10 @@ pub struct Entry<'a> {
     /// Why it was denied.
     #[serde(rename = "event.reason", borrow)]
     pub reason: Cow<'a, str>,
-    /// Number of the rule that allowed.
+    /// Why it would have been denied but for audit mode.
+    #[serde(rename = "enforcer.would_deny", borrow)]
+    pub would_deny: Cow<'a, str>,
+    /// Number of the rule that allowed, or would have denied.
     #[serde(rename = "rule.id")]
     pub rule: Option<u64>,
     /// Source address.
@@ -172,6 +175,7 @@ fn loose(value: &Value) -> Entry<'static> {
         endpoint: number("enforcer.endpoint").unwrap_or(0),
         verdict: text("enforcer.verdict"),
         reason: text("event.reason"),
+        would_deny: text("enforcer.would_deny"),
         rule: number("rule.id"),
         source: text("source.ip"),
         destination: text("destination.ip"),

@@ -8,7 +8,7 @@ mod open_at;
 
 use std::{io, net::IpAddr, path::Path};
 
-pub use self::ask::{moment, parse_peer};
+pub use self::ask::{end, moment, parse_peer};
 use self::blocks::Segment;
 use super::{
     disk::{Directory, Disk},

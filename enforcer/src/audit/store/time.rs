@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::audit::record::Clock;
 
 /// Microseconds of a second.
-pub(super) const SECOND: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000;
 
 /// A moment as RFC 3339 has it.
 pub(super) fn rfc3339(time: SystemTime) -> String {
@@ -25,7 +25,7 @@ pub(super) fn number(time: SystemTime) -> u64 {
 }
 
 /// Reads RFC 3339, `2026-11-22T12:00:00.5Z` for instance; a space may stand for the `T`.
-pub(in crate::audit) fn micros(text: &str) -> Option<u64> {
+pub(crate) fn micros(text: &str) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = rest.split_at_checked(8)?;

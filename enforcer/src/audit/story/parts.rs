@@ -232,6 +232,8 @@ pub struct Totals {
     pub flows_in: u64,
     /// Of these, whose end is not told yet.
     pub open: u64,
+    /// Of these, which only audit mode let through.
+    pub audited: u64,
     /// Packets that guests sent.
     pub packets_out: u64,
     /// Packets that guests got.
@@ -341,16 +343,20 @@ impl Listed<Counted> {
 
 /// What a record of any kind tells, in a few words.
 pub(super) fn what(record: &Value) -> String {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 14] = [
         "enforcer.event",
         "enforcer.why",
         "enforcer.what",
         "enforcer.call",
+        "dns.question.type",
+        "dns.question.name",
         "http.request.method",
         "url.path",
         "enforcer.to",
         "enforcer.action",
         "enforcer.verdict",
+        "enforcer.abuse",
+        "enforcer.answer",
         "enforcer.outcome",
     ];
     let mut words: Vec<String> = KEYS

@@ -138,6 +138,7 @@ fn a2_a_story_says_who_when_where_to_and_how_much() {
         flows_out: 3,
         flows_in: 1,
         open: 1,
+        audited: 0,
         packets_out: 191,
         packets_in: 29,
         bytes_out: 1910,

@@ -11,17 +11,17 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::{
+    api::{Progress, client},
     audit::{
         record::shown,
         store::{self, Book, BookError, PREFIX, Query, Reveal, Settings, rfc3339},
     },
     cli::{DaemonAt, Exit},
     config::file,
-    control_socket,
 };
 
-/// Pseudonyms in one question to the daemon.
-const AT_ONCE: usize = 100;
+/// Pseudonyms in one question to the daemon, which takes so many.
+const AT_ONCE: usize = 2000;
 
 /// Arguments of `audit erase`.
 #[derive(Debug, Args)]
@@ -115,9 +115,20 @@ fn settings(args: &EraseArgs) -> Result<(PathBuf, Settings), file::FileError> {
 
 /// Has the daemon do it: it has the names in memory, too.
 async fn ask(run_dir: &Path, dir: &Path, pseudonyms: &[String]) -> anyhow::Result<u64> {
-    let mut count = 0;
+    let shows = io::stderr().is_terminal();
+    let (mut count, mut before) = (0, 0);
     for some in pseudonyms.chunks(AT_ONCE) {
-        let asked = control_socket::erase(run_dir, dir.to_owned(), some.to_vec()).await;
+        let heard = |Progress { done, .. }: Progress| {
+            if shows {
+                eprint!("\rerasing: {} of {} …", before + done, pseudonyms.len());
+            }
+        };
+        let asked = client::erase(run_dir, dir.to_owned(), some.to_vec(), heard).await;
+        if shows {
+            // The line of progress goes.
+            eprint!("\r\x1b[K");
+        }
+        before += u64::try_from(some.len()).unwrap_or(u64::MAX);
         count += asked.with_context(|| {
             format!("a daemon writes to {}, and only it can erase; say --config", dir.display())
         })?;

@@ -136,7 +136,12 @@ fn writes(out: &mut impl io::Write, line: &[u8]) -> bool {
 /// A record for people.
 fn row(entry: &Entry<'_>) -> [String; 10] {
     let verdict = if entry.verdict.is_empty() { &entry.kind } else { &entry.verdict };
-    let rule = entry.rule.map(|rule| format!("rule {rule}"));
+    let rule = match (entry.rule, entry.would_deny.is_empty()) {
+        (Some(rule), true) => Some(format!("rule {rule}")),
+        (Some(rule), false) => Some(format!("audit mode, rule {rule} denies")),
+        (None, false) => Some("audit mode, no rule opens".to_owned()),
+        (None, true) => None,
+    };
     let both = |out: Option<u64>, inward: Option<u64>| match (out, inward) {
         (None, None) => String::new(),
         (out, inward) => format!("{}/{}", out.unwrap_or(0), inward.unwrap_or(0)),
@@ -177,6 +182,10 @@ mod tests {
             "400/9",
         ];
         assert_eq!(row(&Entry::parse(line)), expected);
+        let audited = row(&Entry::parse(
+            br#"{"event.action":"flow_opened","enforcer.verdict":"allow","rule.id":4,"enforcer.would_deny":"policy"}"#,
+        ));
+        assert_eq!(audited[6..8], ["allow", "audit mode, rule 4 denies"]);
         let daemon = row(&Entry::parse(
             br#"{"event.action":"daemon","@timestamp":"t","enforcer.event":"start"}"#,
         ));

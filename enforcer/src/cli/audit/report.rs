@@ -217,8 +217,12 @@ fn life(story: &Story) -> String {
 
 fn totals(story: &Story) -> String {
     let totals = &story.totals;
+    let audited = match totals.audited {
+        0 => String::new(),
+        count => format!("; {count} of them only audit mode let through"),
+    };
     format!(
-        "\nIn all\n  {} flows opened by it, {} by others; {} of them are not known to have ended\n  \
+        "\nIn all\n  {} flows opened by it, {} by others; {} of them are not known to have ended{audited}\n  \
          {} packets and {} bytes sent, {} packets and {} bytes got\n",
         totals.flows_out,
         totals.flows_in,

@@ -28,7 +28,9 @@ fn config() -> Config {
         policy: None,
         overrides: Vec::new(),
         hubs: vec![hub(HubPlace::Gateway), hub(HubPlace::Container("hub".to_owned()))],
+        services: Vec::new(),
         quotas: Quotas { inbound_established: 10, closing: u32::MAX, ..Quotas::default() },
+        limits: crate::config::Limits::default(),
     };
     Config {
         docker_socket: "/run/docker.sock".into(),
@@ -53,8 +55,10 @@ fn link(ifindex: u32, kind: LinkKind, master: Option<u32>) -> Link {
         peer_netns: None,
         peer_mac: None,
         port: None,
+        loopback: false,
         ipv4: Vec::new(),
         ipv6: Vec::new(),
+        on: Vec::new(),
     }
 }
 
@@ -192,6 +196,70 @@ fn policies_open_hubs_only() {
 }
 
 #[test]
+fn n3_names_open_the_gateway_only_while_our_resolver_has_its_port() {
+    use crate::{
+        config::{Place, PolicyRule},
+        policy::rule::{Action, Ports},
+    };
+    let rule = |action, to| PolicyRule {
+        action,
+        to,
+        ports: vec![Ports::one(17, 53)],
+        name: "dns".to_owned(),
+    };
+    let resolver = || Place::Resolver { any: true };
+    let rules = vec![
+        rule(Action::Allow, resolver()),
+        rule(Action::Deny, resolver()),
+        rule(Action::Allow, Place::Host),
+    ];
+    let mut config = config();
+    config.policies = [("course".to_owned(), Policy { rules, ..Policy::default() })].into();
+    config.networks.get_mut("guests").expect("network").policy = Some("course".to_owned());
+    let opened = |resolvers: &[&str]| {
+        let resolvers = resolvers.iter().map(|address| address.parse().expect("an address"));
+        let facts = Facts { resolvers: resolvers.collect(), ..Facts::default() };
+        let found = desired(&config, &inventory(), &links_of(Vec::new()), &facts);
+        let rules = found.policies[&1].rules.iter().filter(|rule| rule.name == "dns");
+        rules.map(|rule| rule.to.iter().map(ToString::to_string).collect()).collect::<Vec<Vec<_>>>()
+    };
+    let gateway = || vec!["10.0.0.1".to_owned()];
+    // What is denied, and what is opened as the host's own, is so whoever listens there.
+    assert_eq!(opened(&["10.0.0.1", "10.9.0.1"]), [gateway(), gateway(), gateway()]);
+    assert_eq!(opened(&["10.9.0.1"]), [Vec::new(), gateway(), gateway()]);
+    assert_eq!(opened(&[]), [Vec::new(), gateway(), gateway()]);
+}
+
+#[test]
+fn c1_limits_are_of_guests_and_a_policy_s_own_wins() {
+    use crate::config::{Guests, Limits, PolicyOverride};
+    let mut config = config();
+    let own = Limits { bits_per_second_out: Some(0), ..Limits::default() };
+    let fast = Policy { limits: own, ..Policy::default() };
+    config.policies = [("fast".to_owned(), fast)].into();
+    let network = config.networks.get_mut("guests").expect("network");
+    network.limits = Limits {
+        new_flows_per_second: Some(20),
+        bits_per_second_out: Some(10_000_000),
+        ..Limits::default()
+    };
+    let guests = Guests::Group("staff".to_owned());
+    network.overrides = vec![PolicyOverride { guests, policy: "fast".to_owned() }];
+    let found = desired(&config, &inventory(), &links_of(Vec::new()), &Facts::default());
+    let limits: Vec<_> = found
+        .policies
+        .values()
+        .map(|policy| {
+            let limits = policy.limits;
+            (policy.name.as_str(), limits.new_flows.per_second, limits.bits_out.per_second)
+        })
+        .collect();
+    let expected =
+        [("guests/guest", 20, 10_000_000), ("guests/hub", 0, 0), ("guests/guest/fast", 20, 0)];
+    assert_eq!(limits, expected);
+}
+
+#[test]
 fn n6_a_bridge_that_was_renamed_is_still_the_guests() {
     let mut links = links_of(vec![port(20, Some(5), None)]);
     links.get_mut(&BRIDGE).expect("bridge").name = "renamed".to_owned();
@@ -202,4 +270,67 @@ fn n6_a_bridge_that_was_renamed_is_still_the_guests() {
     assert!(closed.contains("renamed") && closed.contains("guests0"), "{closed:?}");
     let forgotten = desired(&config(), &inventory(), &links, &Facts::default());
     assert!(forgotten.networks.is_empty());
+}
+
+/// The config with a service by label, and a policy that opens port 5432 of it and denies port 22 of everything
+/// so labelled.
+fn serving() -> Config {
+    let text = "[policies.course]\n[[policies.course.allow]]\nlabel = \"tier=db\"\nport = [22, 5432]\n\
+                [[policies.course.deny]]\nlabel = \"tier\"\nport = 22\n\
+                [networks.guests]\nbridge = \"guests0\"\npolicy = \"course\"\n\
+                [[networks.guests.service]]\nlabel = \"tier=db\"\n";
+    crate::config::parse(text, "f").expect("is good")
+}
+
+/// An inventory in which B has this label, by its creator or by its image.
+fn labelled(by_image: bool) -> Inventory {
+    let mut inventory = inventory();
+    let labels: BTreeMap<String, String> = [("tier".to_owned(), "db".to_owned())].into();
+    let image = crate::model::provenance::ImageSettings {
+        labels: if by_image { labels.clone() } else { BTreeMap::new() },
+        ..Default::default()
+    };
+    let provenance = crate::model::provenance::Provenance::new(None, labels, &[], &image);
+    inventory.containers.get_mut(B).expect("there").provenance = Arc::new(provenance);
+    inventory
+}
+
+#[test]
+fn n2_a_service_is_whom_its_creator_labelled_and_rules_open_its_address_alone() {
+    let config = serving();
+    let links = links_of(vec![port(20, Some(1), Some(mac(3)))]);
+    let found = desired(&config, &labelled(false), &links, &facts(&[(B, 1)]));
+    let numbers = &numbers(&config)["guests"];
+    let endpoint = &found.endpoints[&20];
+    assert_eq!((endpoint.role, endpoint.policy), (Role::Hub, numbers.service));
+    let service = &found.policies[&numbers.service];
+    assert!(service.by_rule_only && service.rules.is_empty(), "it opens nothing itself");
+    assert!(!found.policies[&numbers.guest].by_rule_only);
+    let hubs: Vec<_> = found.hubs.keys().map(|key| key.address[3]).collect();
+    assert_eq!(hubs, [3]);
+    let rules = &found.policies[&numbers.guest].rules;
+    let opened = |to: u8, port| {
+        let to = Net::host([10, 0, 0, to].into());
+        crate::policy::rule::opens(rules, &to, packet::TCP, port)
+    };
+    assert_eq!((opened(3, 5432), opened(3, 22), opened(3, 80)), (Some(1), None, None));
+    assert_eq!((opened(2, 5432), opened(4, 5432)), (None, None), "other guests");
+    assert_eq!(crate::control::numbers::unserved(&found), Vec::<String>::new());
+}
+
+#[test]
+fn n2_an_image_that_says_so_is_no_service_and_the_rule_tells() {
+    let config = serving();
+    let links = links_of(vec![port(20, Some(1), Some(mac(3)))]);
+    for inventory in [labelled(true), inventory()] {
+        let found = desired(&config, &inventory, &links, &facts(&[(B, 1)]));
+        assert_eq!(found.endpoints[&20].role, Role::Guest);
+        assert!(found.hubs.is_empty());
+        assert!(found.policies.values().flat_map(|policy| &policy.rules).all(|r| r.to.is_empty()));
+        let told = crate::control::numbers::unserved(&found);
+        let expected = "allow at f:2 is about nobody on guests: no service there is containers \
+                        labelled tier=db";
+        assert_eq!(told[0], expected);
+        assert_eq!(told.len(), 2);
+    }
 }

@@ -10,7 +10,10 @@ use enforcer_common::abi::{
 use super::*;
 use crate::{
     config::{GuestNetwork, Guests, HubRule, PolicyOverride},
-    control::{compiled::Compiled, desired::hub_rule},
+    control::{
+        compiled::Compiled,
+        rules::{Here, hub_rule},
+    },
     model::{
         desired::DesiredPolicy,
         inventory::{Attachment, Container, DockerNetwork, Mac},
@@ -38,7 +41,9 @@ fn config() -> Config {
         policy: None,
         overrides: Vec::new(),
         hubs,
+        services: Vec::new(),
         quotas: Quotas::default(),
+        limits: crate::config::Limits::default(),
     };
     Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() }
 }
@@ -249,4 +254,77 @@ fn n7_with_overrides_a_guest_keeps_the_rules_that_it_had_and_never_gets_looser_o
         Provenance { is_told: true, group: Some("exam".to_owned()), ..Provenance::default() };
     told.containers.get_mut(&id()).expect("there").provenance = provenance.into();
     assert_eq!(held(&same, &told), 3);
+}
+
+#[test]
+fn n7_a_service_stays_in_the_rules_that_were_about_it_and_in_no_others() {
+    let text = "[policies.course]\n[[policies.course.allow]]\ncontainer = \"db\"\nport = 5432\n\
+                [[policies.course.allow]]\ncontainer = \"web\"\nport = 80\n\
+                [[policies.course.deny]]\ncontainer = \"db\"\nport = 22\n\
+                [networks.guests]\nbridge = \"guests0\"\npolicy = \"course\"\n\
+                [[networks.guests.service]]\ncontainer = \"db\"\n\
+                [[networks.guests.service]]\ncontainer = \"web\"\n";
+    let config = crate::config::parse(text, "f").expect("is good");
+    let numbers = &numbers(&config)["guests"];
+    let course = |db: &[Net]| {
+        let mut rules =
+            crate::control::rules::policy_rules(&config.policies["course"], &Here::default());
+        for rule in rules.iter_mut().filter(|rule| rule.services == ["container db"]) {
+            rule.to = db.to_vec();
+        }
+        rules
+    };
+    let db = hub_address();
+    let mut observed = left();
+    let held = observed.endpoints.get_mut(&PORT).expect("there");
+    *held = Endpoint {
+        role: Role::Hub as u8,
+        policy: numbers.service,
+        ipv4: [10, 0, 0, 9],
+        mac: [2; 6],
+        ..*held
+    };
+    let service = Policy { epoch: 4, traits: BY_RULE_ONLY, ..Policy::default() };
+    let guest = Policy { epoch: 3, ..Policy::default() };
+    observed.policies = [(numbers.guest, guest), (numbers.service, service)].into();
+    observed.tables = [(3, compile(&course(&[db])).expect("is small").into())].into();
+    let wanted = |config: &Config, inventory: &Inventory, observed: &Observed| {
+        let mut desired = blank();
+        let rules = course(&[]);
+        let policy = DesiredPolicy { rules, ..DesiredPolicy::default() };
+        desired.policies = [(numbers.guest, policy)].into();
+        hold(&mut desired, config, inventory, observed);
+        desired
+    };
+    let kept = |desired: &Desired| -> Vec<usize> {
+        desired.policies[&numbers.guest].rules.iter().map(|rule| rule.to.len()).collect()
+    };
+    let silent = wanted(&config, &Inventory::default(), &observed);
+    assert_eq!(kept(&silent), [1, 0, 1], "opened and denied as it was");
+    let endpoint = &silent.endpoints[&PORT];
+    assert_eq!((endpoint.role, endpoint.policy), (Role::Hub, numbers.service));
+    assert!(silent.hubs.contains_key(&hub_key()));
+    // The network is told, and not yet what the container is.
+    let mut slow = inventory(None);
+    slow.networks.values_mut().for_each(|network| {
+        network.attachments.values_mut().for_each(|one| one.mac = Some([2; 6]));
+    });
+    assert_eq!(kept(&wanted(&config, &slow, &observed)), [1, 0, 1]);
+    // Another container has its address; it is told what it is; its interface is another one.
+    let mut other = slow.clone();
+    other.networks.values_mut().for_each(|network| {
+        network.attachments = [("cd".repeat(32), network.attachments[&id()])].into();
+    });
+    let mut told = slow;
+    let provenance = Provenance { is_told: true, ..Provenance::default() };
+    told.containers.get_mut(&id()).expect("there").provenance = provenance.into();
+    for inventory in [other, told] {
+        assert_eq!(kept(&wanted(&config, &inventory, &observed)), [0, 0, 0]);
+    }
+    let mut without = config.clone();
+    without.networks.values_mut().for_each(|network| network.services.clear());
+    let without = wanted(&without, &Inventory::default(), &observed);
+    assert_eq!(without.endpoints[&PORT].role, Role::Unknown, "f03: it is no service any more");
+    observed.held.clear();
+    assert_eq!(kept(&wanted(&config, &Inventory::default(), &observed)), [0, 0, 0]);
 }

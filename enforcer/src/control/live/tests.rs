@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use enforcer_common::{
-    abi::endpoint::{Hub, Network},
+    abi::{
+        endpoint::{Hub, Network},
+        policy::Policy,
+    },
     packet::UDP,
 };
 
@@ -24,6 +27,7 @@ fn observed() -> Observed {
         ipv4: [10, 7, 0, last],
         ipv6: [0xfd, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last],
         role: role as u8,
+        policy: 3,
         ..Endpoint::default()
     };
     let published = |port| PublishedKey { endpoint: 110, port, protocol: TCP, reserved: 0 };
@@ -40,6 +44,7 @@ fn observed() -> Observed {
         .into(),
         hubs: [(hub, Hub::default())].into(),
         published: [published(8888)].into(),
+        policies: [(3, Policy { epoch: 9, ..Policy::default() })].into(),
         ..Observed::default()
     }
 }

@@ -1,7 +1,10 @@
 //! Who is outside, and what is done about it.
 
 use super::*;
-use crate::model::inventory::{DockerNetwork, OtherNetwork};
+use crate::model::{
+    inventory::{DockerNetwork, OtherNetwork},
+    upstream::Upstream,
+};
 
 const CONFIG: &str = "[outside]\nguest_labels = [\"guest\", \"kind=visitor\"]\n\
                       [networks.lab]\nbridge = \"br-lab\"\n[[networks.lab.hub]]\n\
@@ -61,7 +64,7 @@ fn ways(container: Container) -> Vec<String> {
         Remedy::Kill => format!("kill: {}", way.why),
         Remedy::Disconnect(id) => format!("leave {id}: {}", way.why),
     };
-    outside(&config(), &inventory(container)).iter().map(show).collect()
+    outside(&config(), &inventory(container), &Askers::default()).iter().map(show).collect()
 }
 
 #[test]
@@ -109,11 +112,11 @@ fn hubs_and_what_does_not_run_are_left_alone() {
 fn a_guest_network_that_the_engine_has_not_described_yet_is_no_way_out() {
     let mut early = inventory(on(&["lab"], &[("guest", "")]));
     early.networks.clear();
-    assert!(outside(&config(), &early).is_empty());
+    assert!(outside(&config(), &early, &Askers::default()).is_empty());
     // Described, it counts for what it is: another network that has the name.
     let mut wrong = inventory(on(&["lab"], &[("guest", "")]));
     wrong.networks.get_mut("id-lab").expect("there").bridge = "br-else".to_owned();
-    assert_eq!(outside(&config(), &wrong).len(), 1);
+    assert_eq!(outside(&config(), &wrong, &Askers::default()).len(), 1);
 }
 
 #[test]
@@ -121,5 +124,75 @@ fn a_second_life_is_another_case() {
     let first = inventory(in_mode("host", &[("guest", "")]));
     let mut again = in_mode("host", &[("guest", "")]);
     again.started = "later".to_owned();
-    assert_ne!(outside(&config(), &first), outside(&config(), &inventory(again)));
+    assert_ne!(
+        outside(&config(), &first, &Askers::default()),
+        outside(&config(), &inventory(again), &Askers::default())
+    );
+}
+
+/// What is found of lives that begin while the engine asks these from the host.
+fn asks(from_host: &[&str]) -> Upstream {
+    let from_host = from_host.iter().map(|address| address.parse().expect("an address")).collect();
+    Upstream { from_host, file: "/etc/resolv.conf".to_owned(), written: 0 }
+}
+
+#[test]
+fn d10_a_guest_that_the_engine_resolves_for_from_the_host_is_outside() {
+    let local = asks(&["127.0.0.1", "::1"]);
+    let judge = |container: Container, upstream: Option<&Upstream>| {
+        let inventory = inventory(container);
+        let mut askers = Askers::default();
+        askers.update(&inventory, upstream);
+        let found = outside(&config(), &inventory, &askers).into_iter();
+        let found = found.filter(|way| way.container == "c");
+        found.map(|way| (way.why.name(), way.why.to(), way.remedy)).collect::<Vec<_>>()
+    };
+    let ended =
+        vec![("engine_resolver", "127.0.0.1, ::1 (/etc/resolv.conf)".to_owned(), Remedy::Kill)];
+    assert_eq!(judge(on(&["lab"], &[]), Some(&local)), ended);
+    // The engine asks name servers of its own from its namespace, where it is policed.
+    let own = Container { own_dns: true, ..on(&["lab"], &[]) };
+    assert_eq!(judge(own, Some(&local)), []);
+    for (what, container, upstream) in [
+        ("an ordinary upstream", on(&["lab"], &[]), Some(&asks(&[]))),
+        ("nobody can tell", on(&["lab"], &[]), None),
+        ("no guest", on(&["other"], &[]), Some(&local)),
+        ("no network", on(&["none"], &[("guest", "")]), Some(&local)),
+        ("a hub", Container { name: "hub".to_owned(), ..on(&["lab"], &[]) }, Some(&local)),
+        ("not running", Container { running: false, ..on(&["lab"], &[]) }, Some(&local)),
+    ] {
+        assert_eq!(judge(container, upstream), [], "{what}");
+    }
+    // Taking another network away would leave the resolver.
+    let both = judge(on(&["lab", "other"], &[]), Some(&local));
+    assert_eq!(
+        both.iter().map(|way| way.0).collect::<Vec<_>>(),
+        ["unpoliced_network", "engine_resolver"]
+    );
+}
+
+#[test]
+fn d10_each_life_is_judged_by_what_the_engine_read_when_it_began() {
+    let is_outside = |inventory: &Inventory, askers: &Askers| {
+        outside(&config(), inventory, askers).iter().any(|way| way.container == "c")
+    };
+    let (local, ordinary) = (asks(&["127.0.0.1"]), asks(&[]));
+    for (first, then) in [(&local, &ordinary), (&ordinary, &local)] {
+        let mut askers = Askers::default();
+        let early = inventory(on(&["lab"], &[]));
+        assert!(askers.has_new(&early));
+        askers.update(&early, None);
+        assert!(askers.has_new(&early), "nobody could tell");
+        askers.update(&early, Some(first));
+        assert!(!askers.has_new(&early));
+        let outside_at_first = is_outside(&early, &askers);
+        assert_eq!(outside_at_first, !first.from_host.is_empty());
+        askers.update(&early, Some(then));
+        assert_eq!(is_outside(&early, &askers), outside_at_first, "it has what it had");
+        // Its next life is another one.
+        let again = inventory(Container { started: "tomorrow".to_owned(), ..on(&["lab"], &[]) });
+        assert!(askers.has_new(&again));
+        askers.update(&again, Some(then));
+        assert_eq!(is_outside(&again, &askers), !outside_at_first);
+    }
 }

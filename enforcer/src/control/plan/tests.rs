@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use enforcer_common::abi::policy::Quotas;
+use enforcer_common::abi::policy::{Quotas, Rate};
 
 use super::*;
 use crate::{
@@ -23,9 +23,8 @@ fn rule(port: u16) -> Rule {
     Rule {
         action: crate::policy::rule::Action::Allow,
         to: vec![Net::host([10, 10, 10, 10].into())],
-        except: Vec::new(),
         ports: vec![Ports::one(6, port)],
-        name: String::new(),
+        ..Rule::default()
     }
 }
 
@@ -265,6 +264,25 @@ fn a_changed_rule_is_put_beside_the_old_one_and_changes_over_at_once() {
     perform(&mut observed, &actions);
     desired.policies.clear();
     assert_eq!(plan(&desired, &observed, &mut identities), [Action::DropPolicy(1)]);
+}
+
+#[test]
+fn c1_another_limit_is_another_version_of_the_policy() {
+    let (mut observed, mut identities) = (kernel(), Identities::default());
+    settle(&desired(), &mut observed, &mut identities);
+    let epoch = observed.policies[&1].epoch;
+    let mut desired = desired();
+    let rate = Rate { per_second: 20, burst_ns: 7 };
+    desired.policies.get_mut(&1).expect("policy").limits.new_flows = rate;
+    let actions = plan(&desired, &observed, &mut identities);
+    let changed = actions.iter().find_map(|action| match action {
+        Action::PutPolicy(1, policy, _) => Some(*policy),
+        _ => None,
+    });
+    let changed = changed.expect("the policy");
+    assert!(changed.epoch > epoch && changed.limits.new_flows == rate, "{actions:#?}");
+    settle(&desired, &mut observed, &mut identities);
+    assert!(plan(&desired, &observed, &mut identities).is_empty());
 }
 
 #[test]

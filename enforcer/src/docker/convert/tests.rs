@@ -146,3 +146,13 @@ fn mac_addresses_are_exact() {
         assert_eq!(mac(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn d10_name_servers_that_an_engine_would_not_ask_are_none_of_a_container_s_own() {
+    let with = |dns: serde_json::Value| {
+        let response = json!({"Id": ID, "HostConfig": {"NetworkMode": "lab", "Dns": dns}});
+        container(read(response), None).expect("a container").own_dns
+    };
+    assert!(with(json!(["10.0.0.1"])) && with(json!(["", "fd00::1"])));
+    assert!(!with(json!(null)) && !with(json!([])) && !with(json!([""])) && !with(json!(["x"])));
+}

@@ -1,31 +1,32 @@
-//! Which ports a set of rules opens, and the entries that say so.
+//! What a set of rules says of ports, and the entries that say so.
 
 use std::collections::BTreeMap;
 
 use enforcer_common::{
-    abi::policy::{PortKey, Rule as Opened},
+    abi::policy::{Decision, PortKey, Rule as Decided},
     longest::passed,
     packet::{TCP, UDP},
 };
 
-use crate::policy::rule::{Action, Ports, Rule};
+use crate::policy::rule::{Action, Ports, Rule, decision};
 
 /// Bits of a port.
 pub(super) const WIDTH: u8 = 16;
 
-/// Open ports by protocol, apart from one another and in order: first, last, rule.
-pub(super) type Open = BTreeMap<u8, Vec<(u16, u16, u32)>>;
+/// Ports that a rule is about, by protocol, apart from one another and in order: first, last, ABI value of
+/// the decision.
+pub(super) type Said = BTreeMap<u8, Vec<(u16, u16, u32)>>;
 
-/// What these rules, by number and in order, open together.
-pub(super) fn open<'a>(rules: impl Iterator<Item = (u32, &'a Rule)>) -> Open {
+/// What these rules, by number and in order, say together.
+pub(super) fn said<'a>(rules: impl Iterator<Item = (u32, &'a Rule)>) -> Said {
     let mut by_protocol: BTreeMap<u8, Vec<(Ports, u32, Action)>> = BTreeMap::new();
     for (id, rule) in rules {
         for ports in &rule.ports {
             by_protocol.entry(ports.protocol).or_default().push((*ports, id, rule.action));
         }
     }
-    let opened = by_protocol.into_iter().map(|(protocol, rules)| (protocol, intervals(&rules)));
-    opened.filter(|(_, open)| !open.is_empty()).collect()
+    let said = by_protocol.into_iter().map(|(protocol, rules)| (protocol, intervals(&rules)));
+    said.filter(|(_, ranges)| !ranges.is_empty()).collect()
 }
 
 /// Sweeps from each place where a range begins or has just ended to the next one.
@@ -36,45 +37,52 @@ fn intervals(rules: &[(Ports, u32, Action)]) -> Vec<(u16, u16, u32)> {
         changes.entry(u32::from(ports.last) + 1).or_default().push((-1, *id, *action));
     }
     // Rules that are about the place, with how many of their ranges.
-    let (mut allowing, mut denying) = (BTreeMap::new(), BTreeMap::new());
-    let mut open = Vec::new();
+    let (mut allowing, mut denying, mut auditing) =
+        (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let first = |about: &BTreeMap<u32, i32>| about.first_key_value().map(|(id, _)| *id);
+    let mut said = Vec::new();
     let mut begun: Option<(u32, u32)> = None;
     for (at, changed) in changes {
         for (more, id, action) in changed {
-            let about = if action == Action::Allow { &mut allowing } else { &mut denying };
+            let about = match action {
+                Action::Allow => &mut allowing,
+                Action::Deny => &mut denying,
+                Action::Audit => &mut auditing,
+            };
             *about.entry(id).or_insert(0) += more;
             about.retain(|_, ranges| *ranges > 0);
         }
-        let now = allowing.first_key_value().filter(|_| denying.is_empty()).map(|(id, _)| *id);
-        if let Some((since, id)) = begun.filter(|(_, id)| now != Some(*id)) {
+        let decision = decision(first(&allowing), first(&denying), !auditing.is_empty());
+        let now = Some(decision.word()).filter(|_| decision != Decision::NONE);
+        if let Some((since, word)) = begun.filter(|(_, word)| now != Some(*word)) {
             let range = (u16::try_from(since), u16::try_from(at - 1));
             if let (Ok(first), Ok(last)) = range {
-                open.push((first, last, id));
+                said.push((first, last, word));
             }
             begun = None;
         }
-        begun = begun.or(now.map(|id| (at, id)));
+        begun = begun.or(now.map(|word| (at, word)));
     }
-    open
+    said
 }
 
 /// The entries of a class.
-pub(super) fn entries(class: u32, open: &Open) -> BTreeMap<PortKey, Opened> {
+pub(super) fn entries(class: u32, said: &Said) -> BTreeMap<PortKey, Decided> {
     let mut entries = BTreeMap::new();
-    for (protocol, ranges) in open {
+    for (protocol, ranges) in said {
         let key =
             |port: u16, length: u8| PortKey { epoch: 0, class, port, length, protocol: *protocol };
-        for (first, last, id) in ranges {
+        for (first, last, word) in ranges {
             if *protocol != TCP && *protocol != UDP {
-                entries.insert(key(0, 0), Opened { id: *id });
+                entries.insert(key(0, 0), Decided { decision: *word });
                 continue;
             }
             for (port, length) in prefixes(*first, *last) {
                 for at in passed(WIDTH, length) {
                     // Ranges lie apart: none covers a part of another.
-                    entries.entry(key(first_bits(port, at), at)).or_insert(Opened { id: 0 });
+                    entries.entry(key(first_bits(port, at), at)).or_insert(Decided { decision: 0 });
                 }
-                entries.insert(key(port, length), Opened { id: *id });
+                entries.insert(key(port, length), Decided { decision: *word });
             }
         }
     }

@@ -25,7 +25,7 @@ impl Effort {
     pub const FULL: Self = Self { rounds: 100, repeat: 30_000, calls: 150 };
     pub const QUICK: Self = Self { rounds: 10, repeat: 10_000, calls: 100 };
 
-    /// Flows that are opened: one for each call.
+    /// Flows of each family that are opened: one for each call.
     pub fn new_flows(&self) -> Result<u16> {
         Ok(u16::try_from(self.rounds * self.calls)?)
     }
@@ -52,7 +52,7 @@ pub fn all(rig: &mut Rig, paths: &Paths, effort: &Effort) -> Result<Vec<Series>>
         rig.events()?;
     }
     let opened = rig.counter(GUEST + ID, FLOW_OPENED, Hook::FromGuest)?.events - opened;
-    ensure!(opened == u64::from(effort.new_flows()?), "{opened} flows opened");
+    ensure!(opened == 2 * u64::from(effort.new_flows()?), "{opened} flows opened");
     Ok(series)
 }
 

@@ -122,6 +122,10 @@ impl Path {
 
     /// Runs it once: it must end as its name says, for the reason it names.
     fn prove(&self, paths: &Paths, rig: &Rig) -> Result<()> {
+        if self.reason == Some(DropReason::RateNeighbours) {
+            // It is so once the bucket is empty.
+            raw::test_run(paths.program(self, rig)?, &self.frames[0], &self.context, SPENDING)?;
+        }
         let mut expected = counted(rig)?;
         if let (Some(hook), Some(reason)) = (self.hook, self.reason) {
             *expected.entry((hook as u8, reason as u16)).or_default() += 1;
@@ -133,6 +137,9 @@ impl Path {
         Ok(())
     }
 }
+
+/// Frames that empty a guest's bucket of neighbour messages, with many to spare.
+const SPENDING: u32 = 1000;
 
 impl Paths {
     /// Opens the flows, makes the programs, and proves that each frame takes its path.
@@ -229,7 +236,15 @@ fn every(effort: &Effort) -> Result<Vec<Path>> {
     let announcement = [&MDNS_MAC[..], &datagram([224, 0, 0, 251].into(), 5353)[6..]].concat();
     let from = |name, frame| Path::new(FromGuest, name, guest, frame);
     let to = |name, frame| Path::new(ToGuest, name, beyond, frame).marked(FROM_HOST);
-    let new = (0..effort.new_flows()?).map(|flow| syn(FIRST_NEW_PORT + flow)).collect();
+    let new = |six: bool| -> Result<Vec<Vec<u8>>> {
+        let frame = |flow| segment(FIRST_NEW_PORT + flow, ALLOWED_PORT, SYN, 999, 0);
+        Ok((0..effort.new_flows()?).map(|flow| out(&ends(six).0, &frame(flow))).collect())
+    };
+    let new_flow = |name, six| -> Result<Path> {
+        let frames = new(six)?;
+        Ok(Path { frames, harness: Harness::Single, ..from(name, Vec::new()) })
+    };
+    let forbidden6 = out(&ends(true).0, &segment(PORT, 22, SYN, 999, 0));
     Ok(vec![
         Path::empty("", Harness::Repeated),
         Path::empty("again (A/A)", Harness::Repeated),
@@ -238,10 +253,13 @@ fn every(effort: &Effort) -> Result<Vec<Path>> {
         from("established TCP, IPv4", mine(false, ACK, 100, 500)).goal(3.0),
         from("established TCP, IPv6", mine(true, ACK, 100, 500)).goal(4.0),
         from("the same, 4 extension headers", extended()),
-        Path { frames: new, harness: Harness::Single, ..from("new flow, TCP, IPv4", Vec::new()) },
-        from("denied: policy", forbidden()).denied(DropReason::Policy),
+        new_flow("new flow, TCP, IPv4", false)?,
+        new_flow("new flow, TCP, IPv6", true)?,
+        from("denied: policy, IPv4", forbidden()).denied(DropReason::Policy),
+        from("denied: policy, IPv6", forbidden6).denied(DropReason::Policy),
         from("denied: ethertype", raw_frame).denied(DropReason::EtherType),
-        from("ARP for the gateway", arp((BROADCAST, A_MAC), 1, (A_MAC, A), GATEWAY)),
+        from("ARP for the gateway, too often", arp((BROADCAST, A_MAC), 1, (A_MAC, A), GATEWAY))
+            .denied(DropReason::RateNeighbours),
         from("ICMP error, live flow", icmp_error()),
         Path::new(FromGuest, "an interface not ours", stranger, syn(PORT)),
         to("established TCP, IPv4", theirs(false, ACK, 500, 100)).goal(3.0),

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::super::{initramfs, kernel::Kernel};
+use super::super::{build_actor, initramfs, kernel::Kernel};
 use crate::workspace::{Workspace, output, succeed};
 
 /// The oldest Debian that is supported; its dockerd is the oldest, too.
@@ -52,7 +52,7 @@ fn debian(directory: &Path) -> Result<PathBuf> {
 /// A number that changes with what is on the disk, so that an old one is not taken for it.
 pub(super) fn key(workspace: &Workspace) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    (SUITE, PACKAGES, MASKED, PREPARE, fs::read(super::actor(workspace)?)?).hash(&mut hasher);
+    (SUITE, PACKAGES, MASKED, PREPARE, fs::read(build_actor(workspace)?)?).hash(&mut hasher);
     Ok(hasher.finish())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn write_disk(
 fn beacons_image(workspace: &Workspace, tar: &Path, root: &Path) -> Result<()> {
     let _absent = fs::remove_dir_all(root);
     fs::create_dir_all(root)?;
-    fs::copy(super::actor(workspace)?, root.join("actor"))?;
+    fs::copy(build_actor(workspace)?, root.join("actor"))?;
     fs::create_dir_all(tar.parent().context("a tar at the root")?)?;
     succeed(Command::new("tar").arg("-cf").arg(tar).arg("-C").arg(root).arg("."))
 }

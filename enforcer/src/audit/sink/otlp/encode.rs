@@ -100,9 +100,9 @@ impl Encoder {
 /// What somebody may have to look at is a warning.
 fn severity(body: Option<&Body>) -> (SeverityNumber, &'static str) {
     match body {
-        Some(Body::Denied(_) | Body::Loss(_) | Body::Gap(_) | Body::Outside(_)) => {
-            (SeverityNumber::Warn, "WARN")
-        }
+        Some(
+            Body::Denied(_) | Body::Loss(_) | Body::Gap(_) | Body::Outside(_) | Body::Abuse(_),
+        ) => (SeverityNumber::Warn, "WARN"),
         _ => (SeverityNumber::Info, "INFO"),
     }
 }

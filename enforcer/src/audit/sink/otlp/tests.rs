@@ -26,6 +26,7 @@ use crate::audit::{
     sink::{Progress, QUEUE, Running},
     stream,
 };
+use crate::model::caller::Caller;
 
 /// What the collector does with a request.
 #[derive(Clone, Debug)]
@@ -186,6 +187,7 @@ fn line(seq: u64) -> Arc<Line> {
         verdict: "deny".into(),
         reason: Some("policy".into()),
         rule: None,
+        would_deny: None,
         ingress_ifindex: 3,
         frame_len: 60,
         ethertype: "0x0800".into(),
@@ -251,7 +253,12 @@ fn accounts<'a>(records: impl Iterator<Item = &'a Body>) -> u64 {
 fn a_record_keeps_its_fields() {
     let collector = Collector::start([]);
     let mut sink = collector.sink();
-    let daemon = Body::Daemon(Daemon { event: "start".into(), version: "1".into(), pid: 1 });
+    let daemon = Body::Daemon(Daemon {
+        event: "start".into(),
+        version: "1".into(),
+        pid: 1,
+        by: Caller::default(),
+    });
     let time = "1970-01-01T00:00:01.5Z".to_owned();
     let draft = Draft { time, mono_ns: 3, body: daemon, account: Account::Nothing };
     let lines = [line(1), Arc::new(stream::line(2, draft, &mut Vec::new()))];

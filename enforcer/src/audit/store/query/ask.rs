@@ -31,6 +31,16 @@ pub fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
     })
 }
 
+/// Reads a time to come, or how long after `now` it is, as RFC 3339.
+pub fn end(text: &str, now: SystemTime) -> Result<String, String> {
+    if time::micros(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    ago(text).and_then(|span| now.checked_add(span)).map(time::rfc3339).ok_or_else(|| {
+        "write a time as 2026-12-31T18:00:00Z, or for how long: 90s, 15m, 12h, 30d".to_owned()
+    })
+}
+
 fn ago(text: &str) -> Option<Duration> {
     let unit = match text.chars().last()? {
         's' => 1,
@@ -67,6 +77,17 @@ mod tests {
             assert_eq!(peer, expected.map(|(address, port)| (address.to_owned(), port)), "{text}");
         }
         assert!(parse_peer("example.org").expect_err("a name").contains("10.0.0.2:80"));
+    }
+
+    #[test]
+    fn an_end_is_a_time_or_so_much_later() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+        let day = |text: &str| end(text, now).ok();
+        assert_eq!(day("2d").as_deref(), Some("1970-01-04T00:00:00.000000Z"));
+        assert_eq!(day("2026-12-31T18:00:00Z").as_deref(), Some("2026-12-31T18:00:00Z"));
+        for text in ["", "d", "-1d", "soon", "2026-12-31", "99999999999999999999d"] {
+            assert_eq!(day(text), None, "{text}");
+        }
     }
 
     #[test]

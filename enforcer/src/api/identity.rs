@@ -1,0 +1,172 @@
+//! Who is at the other end of a connection, as the kernel has it from connect(2).
+
+use std::{
+    fs, io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::PathBuf,
+    time::Duration,
+};
+
+use tokio::{net::UnixStream, time::timeout};
+
+use super::{roles::Peer, users};
+use crate::model::caller::Caller;
+
+/// Longest wait for a user's name, which may come from a directory service.
+const NAMED: Duration = Duration::from_secs(2);
+/// `SO_PEERPIDFD`, since Linux 6.5; on other architectures than these numbers differ.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+const SO_PEERPIDFD: libc::c_int = 77;
+
+/// Somebody who has connected.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// What roles are given by.
+    pub(super) peer: Peer,
+    /// What records have.
+    pub(super) caller: Caller,
+}
+
+/// The user of a connection: its effective uid when it connected, in the daemon's user namespace.
+pub(super) fn uid(stream: &UnixStream) -> io::Result<u32> {
+    stream.peer_cred().map(|cred| cred.uid())
+}
+
+/// Looks who it is.
+pub(super) async fn identify(stream: &UnixStream) -> io::Result<Identity> {
+    let cred = stream.peer_cred()?;
+    let uid = cred.uid();
+    // 0 is a process of a namespace that is not below ours.
+    let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    let process = Process::of(stream, pid);
+    let is_of_host = process.as_ref().is_some_and(Process::is_of_host);
+    let comm = process.as_ref().and_then(Process::comm);
+    let naming = tokio::task::spawn_blocking(move || users::name(uid));
+    let user = timeout(NAMED, naming).await.ok().and_then(Result::ok).flatten();
+    let caller = Caller { uid: Some(uid), user, pid, comm };
+    Ok(Identity { peer: Peer { uid, is_of_host }, caller })
+}
+
+/// Whether a number is still the process's that connected: it may be another's by now.
+enum Alive {
+    /// As long as this says so.
+    Told(OwnedFd),
+    /// The kernel has no such descriptor (before Linux 6.5): nobody can tell.
+    Unknown,
+    /// It is gone, or the kernel does not say.
+    Gone,
+}
+
+/// The process that connected.
+struct Process {
+    directory: PathBuf,
+    alive: Alive,
+}
+
+impl Process {
+    fn of(stream: &UnixStream, pid: Option<u32>) -> Option<Self> {
+        let directory = PathBuf::from(format!("/proc/{}", pid?));
+        Some(Self { directory, alive: alive(stream) })
+    }
+
+    /// Whether it lives in our own user and pid namespaces. It cannot have left these: a process never
+    /// changes its pid namespace, and enters no user namespace above its own.
+    fn is_of_host(&self) -> bool {
+        let same = |which: &str| {
+            let theirs = fs::read_link(self.directory.join("ns").join(which));
+            let ours = fs::read_link(PathBuf::from("/proc/self/ns").join(which));
+            matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs == ours)
+        };
+        // Asked last: what was read before was this process's.
+        same("pid") && same("user") && self.lives()
+    }
+
+    fn comm(&self) -> Option<String> {
+        let comm = fs::read(self.directory.join("comm")).ok()?;
+        let text = String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned();
+        self.lives().then_some(text).filter(|text| !text.is_empty())
+    }
+
+    /// Whether the number is still this process's, as far as the kernel tells.
+    fn lives(&self) -> bool {
+        let alive = match &self.alive {
+            Alive::Told(alive) => alive,
+            Alive::Unknown => return true,
+            Alive::Gone => return false,
+        };
+        let mut poll = libc::pollfd { fd: alive.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one structure, ours, and no wait.
+        let ended = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ended == 0
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+fn alive(stream: &UnixStream) -> Alive {
+    let mut descriptor: libc::c_int = -1;
+    let Ok(mut length) = libc::socklen_t::try_from(size_of::<libc::c_int>()) else {
+        return Alive::Gone;
+    };
+    // SAFETY: the kernel writes one integer, and the length says there is room for one.
+    let failed = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            (&raw mut descriptor).cast(),
+            &raw mut length,
+        )
+    };
+    if failed == 0 && descriptor >= 0 {
+        // SAFETY: the kernel has just made it for us.
+        return Alive::Told(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::ENOPROTOOPT) => Alive::Unknown,
+        _ => Alive::Gone,
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+fn alive(_stream: &UnixStream) -> Alive {
+    Alive::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::net::UnixListener, process::Command};
+
+    use super::*;
+
+    /// Who has gone is nobody of this host, whoever has the number by now.
+    #[tokio::test]
+    async fn s17_who_is_gone_is_not_of_this_host() {
+        let path = std::env::temp_dir().join(format!("enforcer-gone-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).expect("bound");
+        let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+                      sys.stdin.readline()";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(&path).stdin(std::process::Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                eprintln!("skipped: no python3 ({error})");
+                fs::remove_file(&path).expect("removed");
+                return;
+            }
+        };
+        let (accepted, _) = listener.accept().expect("accepted");
+        fs::remove_file(&path).expect("removed");
+        accepted.set_nonblocking(true).expect("set");
+        let stream = UnixStream::from_std(accepted).expect("a stream");
+        let before = identify(&stream).await.expect("identified");
+        assert!(before.peer.is_of_host, "it lives");
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+        let after = identify(&stream).await.expect("identified");
+        assert!(!after.peer.is_of_host, "it is gone");
+        // Its number may be another's by now; the kernel still knows who it was.
+        let own = Process { directory: "/proc/self".into(), alive: alive(&stream) };
+        assert!(!own.is_of_host() || matches!(own.alive, Alive::Unknown));
+    }
+}

@@ -1,0 +1,189 @@
+//! Accepts connections, gives them places and time, and hands what they ask to the calls.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::UnixStream,
+    sync::Notify,
+    time::{sleep, sleep_until, timeout},
+};
+
+use super::{
+    error::{ApiError, Code, Failure},
+    identity::{self, Identity},
+    ndjson::Patience,
+    places::{Admission, Place, admit},
+    routes::{self, Api},
+    socket::ControlSocket,
+};
+
+/// Longest wait for the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+/// Longest that a connection may last, but for one that takes an answer in lines.
+const LIMIT: Duration = Duration::from_secs(45);
+/// Longest head of a request, bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// Longest wait until somebody without a place has taken the word of it.
+const PARTING: Duration = Duration::from_millis(100);
+
+/// Answers calls until dropped.
+pub async fn serve(socket: &ControlSocket, api: Api) {
+    accept(socket, &routes::router(api), HEAD).await;
+}
+
+pub(super) async fn accept(socket: &ControlSocket, router: &Router, head: Duration) {
+    let places = Places::default();
+    loop {
+        let accepted = socket.listener.accept().await;
+        let found = accepted.and_then(|(stream, _)| Ok((identity::uid(&stream)?, stream)));
+        let (uid, stream) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "control socket: connection not accepted");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        match places.take(uid) {
+            Some(seat) => drop(tokio::spawn(attend(stream, router.clone(), seat, head))),
+            None => drop(tokio::spawn(turn_away(stream))),
+        }
+    }
+}
+
+/// Connections that have places.
+#[derive(Clone, Debug, Default)]
+struct Places(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    last: u64,
+    seats: BTreeMap<u64, Sitting>,
+}
+
+#[derive(Clone, Debug)]
+struct Sitting {
+    uid: u32,
+    asked: Arc<AtomicBool>,
+    leave: Arc<Notify>,
+}
+
+/// A place, until dropped.
+#[derive(Debug)]
+struct Seat {
+    id: u64,
+    sitting: Sitting,
+    places: Places,
+}
+
+impl Places {
+    /// A place for a connection of a user, if there is one, or somebody idle gives theirs up.
+    fn take(&self, uid: u32) -> Option<Seat> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |(id, sitting): (&u64, &Sitting)| Place {
+            uid: sitting.uid,
+            id: *id,
+            asked: sitting.asked.load(Ordering::Relaxed),
+        };
+        let there: Vec<Place> = taken.seats.iter().map(place).collect();
+        match admit(&there, uid) {
+            Admission::Admit => {}
+            Admission::Instead(id) => {
+                if let Some(sitting) = taken.seats.remove(&id) {
+                    sitting.leave.notify_one();
+                }
+            }
+            Admission::Refuse => return None,
+        }
+        taken.last += 1;
+        let id = taken.last;
+        let sitting = Sitting { uid, asked: Arc::default(), leave: Arc::default() };
+        taken.seats.insert(id, sitting.clone());
+        Some(Seat { id, sitting, places: self.clone() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.seats.remove(&self.id);
+    }
+}
+
+async fn attend(stream: UnixStream, router: Router, seat: Seat, head: Duration) {
+    let Sitting { asked, leave, .. } = &seat.sitting;
+    let identity = match identity::identify(&stream).await {
+        Ok(identity) => identity,
+        Err(error) => {
+            tracing::debug!(%error, "control socket: somebody left before they were known");
+            return;
+        }
+    };
+    let (patience, mut until) = Patience::new(LIMIT);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        router.call(known(request, &identity, &patience))
+    });
+    let mut http = http1::Builder::new();
+    // One answer a connection: identity, place and time are a connection's. Who has said everything may
+    // close their half of it.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
+        .half_close(true);
+    // A client that goes away, dawdles or talks nonsense is its own problem.
+    let mut conversation = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    loop {
+        let end = *until.borrow_and_update();
+        tokio::select! {
+            _ended = &mut conversation => return,
+            () = leave.notified() => return,
+            () = sleep_until(end) => {}
+        }
+        if *until.borrow() <= end {
+            return;
+        }
+    }
+}
+
+/// A request that bears who sends it.
+fn known(request: Request<Incoming>, identity: &Identity, patience: &Patience) -> Request<Body> {
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(identity.clone());
+    request.extensions_mut().insert(patience.clone());
+    request
+}
+
+/// Tells somebody that there is no place for them.
+async fn turn_away(mut stream: UnixStream) {
+    let error = ApiError::new(Code::Unavailable, "your user has too many connections");
+    let body = serde_json::to_string(&Failure { error }).unwrap_or_default();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // They may have gone, or take nothing.
+    let _ = timeout(PARTING, stream.write_all(answer.as_bytes())).await;
+}
