@@ -12,6 +12,7 @@ pub mod control;
 pub mod digest;
 pub mod dns;
 pub mod docker;
+pub mod gate;
 pub mod kernel;
 pub mod learn;
 pub mod metrics;
