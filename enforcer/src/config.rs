@@ -17,6 +17,7 @@ mod network;
 mod otlp;
 mod outside;
 mod overrides;
+mod owned;
 mod parse;
 mod policy;
 pub(crate) mod presets;
@@ -52,6 +53,7 @@ pub use self::{
     mode::Mode,
     outside::{GuestLabel, Outside, OutsideAction},
     overrides::{Guests, PolicyOverride},
+    owned::{OWNED_SLOTS, Owned},
     parse::parse,
     presets::{Reach, is_public, reach},
     problem::{ConfigError, Problem},
@@ -71,8 +73,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/enforcer";
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
 /// Size of the flow table when the config names none: 44 MB at once, 50 MB more when full.
 pub const DEFAULT_MAX_FLOWS: u32 = 1 << 18;
-/// Most policies, of all networks together: slot 0 stays empty.
-pub const MAX_POLICIES: usize = POLICY_SLOTS as usize - 1;
+/// Most policies, of all networks of a file together: slot 0 stays empty, and own networks have the last ones.
+pub const MAX_POLICIES: usize = (POLICY_SLOTS - OWNED_SLOTS) as usize - 1;
 /// Most guest networks: each has a policy for guests and one for hubs.
 pub const MAX_NETWORKS: usize = MAX_POLICIES / 2;
 
@@ -209,6 +211,8 @@ pub struct GuestNetwork {
     pub quotas: Quotas,
     /// How much each guest may send and be sent, where its policy says nothing.
     pub limits: Limits,
+    /// Whose own network it is; `None`: it is one of the file's.
+    pub owned: Option<Owned>,
 }
 
 impl GuestNetwork {

@@ -81,6 +81,7 @@ pub fn endpoints(
             };
             let (role, policy) = match Role::from_value(held.role) {
                 Role::Guest => (Role::Guest, of_held()),
+                Role::Hub if network.owned.is_some() => (Role::Hub, numbers.hub),
                 Role::Hub if is_service(held, observed) => match network.services[..] {
                     [] => continue,
                     _ => (Role::Hub, numbers.service),
@@ -172,6 +173,9 @@ fn hold_hubs(
     observed: &Observed,
 ) {
     let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
+    if config.owned.is_some() {
+        desired.hubs.extend(held().map(|(key, hub)| (*key, *hub)));
+    }
     for (index, hub) in config.hubs.iter().enumerate() {
         if !matches!(hub.at, HubPlace::Container(_)) {
             continue;

@@ -62,8 +62,9 @@ impl Reloader {
             why: refused,
             by,
         }));
-        let config = Arc::new(outcome.map_err(Declined::conflict)?);
-        self.config.send_replace(Arc::clone(&config));
+        let new = outcome.map_err(Declined::conflict)?;
+        self.config.send_modify(|config| *config = Arc::new(new.with_owned(&config.owned())));
+        let config = Arc::clone(&self.config.borrow());
         let taken = self.state.wait_for(|state| {
             state.config.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &config))
         });

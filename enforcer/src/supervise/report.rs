@@ -28,7 +28,7 @@ use crate::{
     kernel::canary,
     model::{
         closure::By,
-        desired::DesiredPolicy,
+        desired::{DesiredEndpoint, DesiredPolicy},
         limits::LimitsInForce,
         link::Links,
         observed::Observed,
@@ -201,6 +201,8 @@ impl Reporter {
             };
             let mut grade = Grader::default();
             match ifindex {
+                // An own network that its owner has just removed, or is just making.
+                None if network.owned.is_some() => {}
                 None => grade.note(
                     HealthState::Degraded,
                     format!("network {name}: there is no bridge {}", network.bridge),
@@ -221,7 +223,10 @@ impl Reporter {
                     grade.note(HealthState::Degraded, reason);
                 }
             }
-            let guests = ports().filter(|(_, endpoint)| endpoint.role == Role::Guest).count();
+            let role = |endpoint: &DesiredEndpoint| {
+                view.state.desired.role_shown(endpoint.network, endpoint.role)
+            };
+            let guests = ports().filter(|(_, endpoint)| role(endpoint) == Role::Guest).count();
             health.merge(&grade);
             NetworkStatus {
                 name: name.clone(),
@@ -241,6 +246,7 @@ impl Reporter {
             // What the kernel has, not what it should have.
             let held = view.observed.endpoints.get(ifindex);
             let role = held.map_or(Role::Unknown, |held| Role::from_value(held.role));
+            let role = view.state.desired.role_shown(endpoint.network, role);
             let usage = held.and_then(|held| usage.get(&held.id)).copied().unwrap_or_default();
             let network = view.state.desired.networks.get(&endpoint.network);
             let policy = held.and_then(|held| view.state.desired.policies.get(&held.policy));

@@ -44,6 +44,7 @@ fn config() -> Config {
         services: Vec::new(),
         quotas: Quotas::default(),
         limits: crate::config::Limits::default(),
+        owned: None,
     };
     Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() }
 }
@@ -68,6 +69,7 @@ fn blank() -> Desired {
         gateway6: None,
         gateway_link_local: None,
         mac: [2, 0, 0, 0, 0, 1],
+        owned: false,
     };
     Desired {
         networks: [(BRIDGE, network)].into(),
