@@ -87,7 +87,7 @@ impl Outsiders {
             let strangers = self.strangers(&mut memory, now);
             let mut reasons: Vec<String> = found.iter().map(reason).collect();
             reasons.extend(strangers);
-            reasons.extend(asked.problem());
+            reasons.extend(asked.problem(&found));
             self.reasons.send_if_modified(|last| {
                 let changed = *last != reasons;
                 *last = reasons;

@@ -13,11 +13,16 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{artifacts, client::Actor, run::Run};
+use super::{
+    artifacts,
+    client::Actor,
+    run::{Run, wait_for},
+};
 
 /// A namespace and the actor in it.
 #[derive(Debug)]
@@ -110,6 +115,19 @@ impl Namespace {
         self.run(&format!("ip {arguments}"))
     }
 
+    /// Waits until every IPv6 address of it that has a carrier may be used: one that is still probed for is
+    /// nobody's (RFC 4862, 5.4), and who asks for it asks again a second later.
+    pub fn wait_addresses(&self) -> Result<()> {
+        wait_for(&format!("the addresses of {}", self.name), Duration::from_secs(10), || {
+            for line in self.ip("-6 -o addr show up tentative")?.lines() {
+                let name = line.split_whitespace().nth(1).unwrap_or_default();
+                let link = self.ip(&format!("-o link show {name}"))?;
+                ensure!(link.contains("NO-CARRIER"), "still probed for: {line}");
+            }
+            Ok(Some(()))
+        })
+    }
+
     /// Sets a sysctl of the namespace, named by its path below `/proc/sys`.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         // Not the tool `sysctl`: a bare machine has none.
@@ -190,10 +208,4 @@ fn enter(fd: i32, kind: i32) -> io::Result<()> {
 
 fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Whether a process is still there.
-#[must_use]
-pub fn alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
 }
