@@ -10,7 +10,6 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
-    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
