@@ -187,8 +187,9 @@ impl Followers {
 async fn refuse(stream: UnixStream) -> io::Result<()> {
     let (mut reader, writer) = stream.into_split();
     // With its question unread the answer would be lost with the connection.
-    let mut question = [0; MAX_QUESTION as usize];
-    let _asked = timeout(PARTING, reader.read(&mut question)).await;
+    let mut question = Vec::new();
+    let asked = (&mut reader).take(MAX_QUESTION);
+    let _asked = timeout(PARTING, BufReader::new(asked).read_until(b'\n', &mut question)).await;
     let why = "you are no admin, or your process is not known to be outside of containers";
     let answer = serde_json::json!({ "error": why });
     Follower { writer, expected: None }.write(&answer.to_string()).await

@@ -11,6 +11,7 @@ use enforcer_tests::{
         client::Actor,
         guest::Guest,
         netns::Namespace,
+        run::wait_for,
         topology::{
             BANNER, BRIDGE, DOCKER0, GATEWAY, HOST_PORTS, HUB_BANNER, HUB_PORT, NETWORK,
             NOTEBOOK_PORT, PUBLISHED_PORT, UPLINK, WORLD,
@@ -22,7 +23,10 @@ use enforcer_tests::{
     },
 };
 
-use crate::shared::{self, HUB, HUB_API, Shared};
+use crate::{
+    outside::PATIENCE,
+    shared::{self, HUB, HUB_API, Shared},
+};
 
 /// Shorter than the kernel's first retransmission: one attempt is one SYN.
 const REFUSED_MS: u64 = 250;
@@ -292,6 +296,9 @@ fn n6_unknown_interface_on_the_guest_bridge_is_cut_off() -> Result<()> {
     })
 }
 
+/// Reasons by which a port that is nobody's is denied, early and later.
+const CUT_OFF: [&str; 3] = ["unknown_interface", "role_other", "unstamped"];
+
 fn cut_off(shared: &Shared, stranger: &Namespace) -> Result<()> {
     let rig = &shared.rig;
     rig.host.ip(&format!("link set strange0 master {BRIDGE} up"))?;
@@ -300,14 +307,18 @@ fn cut_off(shared: &Shared, stranger: &Namespace) -> Result<()> {
     let frame = ethernet(BROADCAST, [2, 0, 0, 0, 0, 7], ethertype::EXPERIMENT, MARKER);
     let filter = Filter { marker: hex::encode(MARKER), ..Filter::default() };
     let captures = Captures::start(&rig.points(), &filter)?;
+    let send = |repeat| {
+        let frames = vec![hex::encode(&frame)];
+        stranger.actor.send(Send { interface: "eth0".into(), frames, repeat, ..Send::default() })
+    };
+    // At once: what no program has seen yet reaches nobody either, and nobody counts it.
+    send(50)?;
+    wait_for("a program", PATIENCE, || {
+        let counts = shared.counting(|| send(1).map(drop))?;
+        Ok(CUT_OFF.iter().any(|reason| counts.contains_key(*reason)).then_some(()))
+    })?;
     let counts = shared.counting(|| {
-        let flood = Send {
-            interface: "eth0".into(),
-            frames: vec![hex::encode(&frame)],
-            repeat: 50,
-            ..Send::default()
-        };
-        stranger.actor.send(flood)?;
+        send(50)?;
         for to in [(GATEWAY, HUB_PORT), (rig.a.ipv4, NOTEBOOK_PORT)] {
             let answer = stranger.actor.connect(to, REFUSED_MS)?;
             ensure!(answer.errno.is_some(), "{to:?} answered a stranger");
@@ -321,9 +332,8 @@ fn cut_off(shared: &Shared, stranger: &Namespace) -> Result<()> {
     for (point, seen) in captures.end()? {
         ensure!(seen.count == 0, "{} frames at {}", seen.count, point.name());
     }
-    let reasons = ["unknown_interface", "role_other", "unstamped"];
     let events: u64 =
-        reasons.iter().filter_map(|reason| counts.get(*reason)).map(|count| count.events).sum();
+        CUT_OFF.iter().filter_map(|reason| counts.get(*reason)).map(|count| count.events).sum();
     ensure!(events >= 50, "only {events} counted: {counts:?}");
     Ok(())
 }

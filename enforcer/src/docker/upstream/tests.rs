@@ -158,15 +158,15 @@ async fn d10_files_that_hang_are_not_waited_for_and_what_is_known_stays() {
     let found = known.clone();
     let first = upstreams.within(LOOK_LIMIT, |_| (found, Ok(Upstream::default()))).await;
     assert_eq!(first.expect("found"), Upstream::default());
-    let (release, hang) = std::sync::mpsc::channel::<()>();
+    let (release, released) = std::sync::mpsc::channel::<()>();
     let short = Duration::from_millis(20);
-    let hung = upstreams
+    let late = upstreams
         .within(short, move |_| {
-            let _released = hang.recv();
+            let _ended = released.recv();
             (None, Ok(Upstream::default()))
         })
         .await;
-    assert!(matches!(hung, Err(UpstreamError::Late)), "{hung:?}");
+    assert!(matches!(late, Err(UpstreamError::Late)), "{late:?}");
     assert_eq!(upstreams.known, known);
     // Nobody looks beside the one that hangs.
     let beside = upstreams.within(short, |_| panic!("a second look")).await;

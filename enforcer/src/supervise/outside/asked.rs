@@ -69,10 +69,14 @@ impl Asked {
         self.now = found.ok();
     }
 
-    /// What is wrong with it, for people.
-    pub(super) fn problem(&mut self, found: &BTreeSet<Outside>) -> Option<String> {
+    /// What is wrong with it, for people: with these outside, and perhaps a guest of whom nobody can tell.
+    pub(super) fn problem(
+        &mut self,
+        found: &BTreeSet<Outside>,
+        is_unknown: bool,
+    ) -> Option<String> {
         let known = || self.now.as_ref().and_then(|upstream| concerns(upstream, found));
-        let problem = self.unknown.clone().or_else(known);
+        let problem = self.unknown.clone().filter(|_| is_unknown).or_else(known);
         if let Some(problem) = problem.as_ref().filter(|new| self.logged.as_ref() != Some(*new)) {
             tracing::warn!("{problem}");
         }
