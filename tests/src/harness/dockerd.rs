@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bollard::{
     ClientVersion, Docker, body_full,
     models::{Ipam, IpamConfig, NetworkCreateRequest},
@@ -209,16 +209,17 @@ impl Dockerd {
         }
         let mark = self.dir.display().to_string();
         // What was being started names itself late.
-        wait_for("the end of what dockerd started", Duration::from_secs(10), || {
+        let ended = wait_for("the end of what dockerd started", Duration::from_secs(30), || {
             let left = processes_with(&mark);
             left.iter().copied().for_each(signal_end);
-            Ok(left.is_empty().then_some(()))
-        })
-        .with_context(|| format!("processes left: {:?}", processes_with(&mark)))?;
+            ensure!(left.is_empty(), "processes left: {left:?}");
+            Ok(Some(()))
+        });
+        // Containers, whatever became of the rest.
         for group in self.cgroup_dirs() {
             remove_cgroup(&group);
         }
-        Ok(())
+        ended
     }
 
     fn cgroup_dirs(&self) -> Vec<PathBuf> {

@@ -114,15 +114,13 @@ impl Namespace {
         self.run(&format!("ip {arguments}"))
     }
 
-    /// Waits until every IPv6 address of it that has a carrier may be used: one that is still probed for is
-    /// nobody's (RFC 4862, 5.4), and who asks for it asks again a second later.
-    pub fn wait_addresses(&self) -> Result<()> {
-        wait_for(&format!("the addresses of {}", self.name), Duration::from_secs(10), || {
-            for line in self.ip("-6 -o addr show up tentative")?.lines() {
-                let name = line.split_whitespace().nth(1).unwrap_or_default();
-                let link = self.ip(&format!("-o link show {name}"))?;
-                ensure!(link.contains("NO-CARRIER"), "still probed for: {line}");
-            }
+    /// Waits until every global IPv6 address of an interface may be used: one that is still probed for is nobody's
+    /// (RFC 4862, 5.4), and who asks for it asks again a second later.
+    pub fn wait_addresses(&self, interface: &str) -> Result<()> {
+        let probed = format!("-6 -o addr show dev {interface} scope global tentative");
+        wait_for(&format!("the addresses of {interface}"), Duration::from_secs(30), || {
+            let probed = self.ip(&probed)?;
+            ensure!(probed.is_empty(), "still probed for: {probed}");
             Ok(Some(()))
         })
     }

@@ -163,9 +163,7 @@ impl Base {
             guest.actor.udp_echo(any(5353))?;
         }
         // A bridge's addresses are probed for once it has a port, and answer nobody before.
-        for namespace in [&host, &world] {
-            namespace.wait_addresses()?;
-        }
+        host.wait_addresses(BRIDGE)?;
         Ok(Rig { docker, a, b, host, world, run })
     }
 }

@@ -58,7 +58,6 @@ fn n3_a_lan_that_is_open_leads_to_no_service_of_the_host() -> Result<()> {
     lan.ip("route add default via 10.60.0.1")?;
     lan.ip("-6 route add default via fd00:60::1")?;
     let rig = base.with_guests()?;
-    lan.wait_addresses()?;
     // The host's own services, and what the LAN's other machine hears.
     let own = Heard::at(&rig.host)?;
     let beside = Heard::at(&lan)?;
