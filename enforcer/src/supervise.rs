@@ -171,6 +171,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
+    let following = following.serve(admitted.roles.clone(), refusals.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{roles::Peer, users};
+use super::{
+    roles::{Peer, Role, Roles},
+    users,
+};
 use crate::model::caller::Caller;
 
 /// Longest wait for a user's name, which may come from a directory service.
@@ -32,13 +35,26 @@ pub(super) fn uid(stream: &UnixStream) -> io::Result<u32> {
     stream.peer_cred().map(|cred| cred.uid())
 }
 
-/// Looks who it is.
-pub(super) async fn identify(stream: &UnixStream) -> io::Result<Identity> {
+/// Whether whoever connected is an admin. Who cannot be told is none.
+#[must_use]
+pub fn is_admin(stream: &UnixStream, roles: &Roles) -> bool {
+    connected(stream).is_ok_and(|(uid, _, process)| {
+        let is_of_host = process.as_ref().is_some_and(Process::is_of_host);
+        matches!(roles.role(Peer { uid, is_of_host }), Ok(Role::Admin))
+    })
+}
+
+/// Who connected: user, process id and process, as far as the kernel tells.
+fn connected(stream: &UnixStream) -> io::Result<(u32, Option<u32>, Option<Process>)> {
     let cred = stream.peer_cred()?;
-    let uid = cred.uid();
     // 0 is a process of a namespace that is not below ours.
     let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    let process = Process::of(stream, pid);
+    Ok((cred.uid(), pid, Process::of(stream, pid)))
+}
+
+/// Looks who it is.
+pub(super) async fn identify(stream: &UnixStream) -> io::Result<Identity> {
+    let (uid, pid, process) = connected(stream)?;
     let is_of_host = process.as_ref().is_some_and(Process::is_of_host);
     let comm = process.as_ref().and_then(Process::comm);
     let naming = tokio::task::spawn_blocking(move || users::name(uid));
@@ -161,10 +177,16 @@ mod tests {
         let stream = UnixStream::from_std(accepted).expect("a stream");
         let before = identify(&stream).await.expect("identified");
         assert!(before.peer.is_of_host, "it lives");
+        // What the events socket asks.
+        let uid = before.peer.uid;
+        let admins = Roles { admins: [uid].into(), ..Roles::default() };
+        assert!(is_admin(&stream, &admins), "an admin, and of this host");
+        assert_eq!(is_admin(&stream, &Roles::default()), uid == 0, "root alone without a config");
         drop(child.stdin.take());
         child.wait().expect("ended");
         let after = identify(&stream).await.expect("identified");
         assert!(!after.peer.is_of_host, "it is gone");
+        assert!(!is_admin(&stream, &admins), "it is gone");
         // Its number may be another's by now; the kernel still knows who it was.
         let own = Process { directory: "/proc/self".into(), alive: alive(&stream) };
         assert!(!own.is_of_host() || matches!(own.alive, Alive::Unknown));
