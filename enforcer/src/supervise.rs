@@ -39,7 +39,7 @@ use tokio::{
 use crate::{
     api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
     audit::record::Clock,
-    config::Config,
+    config::{Config, KernelProof},
     control::{
         path::PacketPath,
         reconcile::{self, Reconciler, State},
@@ -124,6 +124,10 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 #[expect(clippy::too_many_lines, reason = "a list of tasks, in the order in which they start")]
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
+    let kernel_proof = config.access.kernel_proof;
+    if let (KernelProof::Required, Some(why)) = (kernel_proof, &features.no_bpf_lsm) {
+        return Err(PreflightError::NoKernelProof { why: why.clone() }.into());
+    }
     kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
@@ -146,6 +150,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let requests = netlink::connect()?;
     let path =
         PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
+    let unproven = loading::prove(&path, kernel_proof)?;
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -200,7 +205,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
-    loading::tell(&journal, &takeover, path.lock().processes.list());
+    loading::tell(&journal, &takeover, path.lock().processes.list(), unproven);
     let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {

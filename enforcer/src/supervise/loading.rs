@@ -5,13 +5,15 @@ use tokio::sync::mpsc;
 use super::{SuperviseError, blocking, live};
 use crate::{
     audit::record::{Body, Unseen},
-    config::Config,
+    config::{Config, KernelProof},
+    control::path::PacketPath,
     kernel::{
         clsact,
-        features::Features,
+        features::{Features, PreflightError},
         load::{self, LoadOptions, Loaded},
         pins::Pins,
         processes::ProcessProgram,
+        sockets::Proof,
         takeover::{self, Takeover},
     },
     netlink,
@@ -40,6 +42,23 @@ pub async fn load(
     .await?
 }
 
+/// Whether the kernel refuses guests unix sockets that are not theirs. Where the config requires that, an
+/// error says why it does not; otherwise the record that says so is returned.
+pub(super) fn prove(
+    path: &PacketPath,
+    wanted: KernelProof,
+) -> Result<Option<Body>, PreflightError> {
+    let why = match path.prove() {
+        Proof::Holds => return Ok(None),
+        Proof::Inactive { why } | Proof::Broken { why } => why,
+    };
+    if wanted == KernelProof::Required {
+        return Err(PreflightError::NoKernelProof { why });
+    }
+    tracing::warn!(why, "the kernel does not guard unix sockets (promise S4)");
+    Ok(Some(Body::Unseen(Unseen { what: "kernel_proof".to_owned(), why, ..Unseen::default() })))
+}
+
 /// Has the lines of the eBPF programs among the daemon's own.
 #[cfg(feature = "bpf-log")]
 pub(super) fn read_log(log: crate::kernel::bpf_log::LogRing) -> Result<(), SuperviseError> {
@@ -52,13 +71,14 @@ pub(super) fn tell(
     journal: &mpsc::UnboundedSender<Body>,
     takeover: &Takeover,
     programs: Vec<ProcessProgram>,
+    unproven: Option<Body>,
 ) {
     let refused = programs.into_iter().filter_map(|program| {
         let (what, why) = (program.name.to_owned(), program.problem?);
         tracing::warn!(program = program.name, why, "guests' processes are not seen by it");
         Some(Body::Unseen(Unseen { what, why, ..Unseen::default() }))
     });
-    for body in std::iter::once(live::told(takeover)).chain(refused) {
+    for body in std::iter::once(live::told(takeover)).chain(refused).chain(unproven) {
         // Nobody listens any more: the daemon is stopping.
         let _ = journal.send(body);
     }

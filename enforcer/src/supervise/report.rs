@@ -18,14 +18,14 @@ use crate::{
         loss::reason_name,
         record::Subject,
     },
-    config::Config,
+    config::{Config, KernelProof},
     control::{
         numbers::{undecided, unserved},
         path::PacketPath,
         reconcile::State,
     },
     docker::inventory::EngineState,
-    kernel::canary,
+    kernel::{canary, processes::ProcessProgram, sockets::Proof},
     model::{
         closure::By,
         desired::DesiredPolicy,
@@ -34,7 +34,7 @@ use crate::{
         observed::Observed,
         status::{
             ClosureStatus, CounterStatus, EndpointStatus, FlowCounts, Health, HealthState,
-            NetworkStatus, ProgramStatus, StatusReport,
+            KernelProofStatus, NetworkStatus, ProgramStatus, StatusReport,
         },
     },
 };
@@ -98,6 +98,8 @@ impl Reporter {
             health.note(HealthState::Degraded, problem);
         }
         self.probe(&observed, &mut health);
+        let kernel_proof = self.kernel_proof(&mut health);
+        self.records.forget_probe();
         let closure = self.closure(&mut health).await;
         let (docker, docker_connected) = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
@@ -116,6 +118,7 @@ impl Reporter {
             closure,
             programs,
             unseen,
+            kernel_proof,
             queue_lost: self.records.lost(),
             sinks: self.records.sinks(),
             dns: self.dns.counts(&self.config.borrow()),
@@ -133,7 +136,6 @@ impl Reporter {
             let programs = loaded.hooks.sitting(&observed.first);
             canary::run(&mut loaded.maps, &programs)
         };
-        self.records.forget_probe();
         match outcome {
             Ok(passed) => {
                 for (hook, program) in passed {
@@ -146,6 +148,24 @@ impl Reporter {
         }
         if !observed.pinned {
             health.note(HealthState::Degraded, "not everything is pinned".to_owned());
+        }
+    }
+
+    /// Has the kernel refuse a connection.
+    fn kernel_proof(&self, health: &mut Grader) -> KernelProofStatus {
+        match self.path.prove() {
+            Proof::Holds => KernelProofStatus { active: true, why: String::new() },
+            Proof::Inactive { why } => {
+                // It did not start without: somebody took the programs off.
+                if self.config.borrow().access.kernel_proof == KernelProof::Required {
+                    health.note(HealthState::NotEnforcing, format!("kernel proof: {why}"));
+                }
+                KernelProofStatus { active: false, why }
+            }
+            Proof::Broken { why } => {
+                health.note(HealthState::NotEnforcing, format!("kernel proof: {why}"));
+                KernelProofStatus { active: false, why }
+            }
         }
     }
 
@@ -297,15 +317,10 @@ impl Reporter {
         let listed = self.path.lock().processes.list();
         let mut unseen = Vec::new();
         for program in listed {
-            programs.push(ProgramStatus {
-                program: program.name.to_owned(),
-                interface: String::new(),
-                id: program.id,
-                hook: program.kind.to_owned(),
-                attached: program.problem.is_none(),
-            });
+            programs.push(of_the_machine(&program));
             unseen.extend(program.problem.map(|why| format!("{}: {why}", program.name)));
         }
+        programs.extend(self.path.lock().processes.guard().list().iter().map(of_the_machine));
         unseen.extend(view.state.unseen.iter().cloned());
         unseen
     }
@@ -330,6 +345,16 @@ impl Reporter {
             lost: counter.lost,
         });
         counters.collect()
+    }
+}
+
+fn of_the_machine(program: &ProcessProgram) -> ProgramStatus {
+    ProgramStatus {
+        program: program.name.to_owned(),
+        interface: String::new(),
+        id: program.id,
+        hook: program.kind.to_owned(),
+        attached: program.problem.is_none(),
     }
 }
 
