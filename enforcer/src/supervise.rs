@@ -19,6 +19,7 @@ mod networks;
 mod notify;
 mod outputs;
 mod outside;
+mod proof;
 mod records;
 mod reload;
 mod report;
@@ -39,7 +40,7 @@ use tokio::{
 use crate::{
     api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
     audit::record::Clock,
-    config::{Config, KernelProof},
+    config::Config,
     control::{
         path::PacketPath,
         reconcile::{self, Reconciler, State},
@@ -125,9 +126,7 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
     let kernel_proof = config.access.kernel_proof;
-    if let (KernelProof::Required, Some(why)) = (kernel_proof, &features.no_bpf_lsm) {
-        return Err(PreflightError::NoKernelProof { why: why.clone() }.into());
-    }
+    proof::preflight(&features, kernel_proof)?;
     kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
@@ -150,7 +149,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let requests = netlink::connect()?;
     let path =
         PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
-    let unproven = loading::prove(&path, kernel_proof)?;
+    let unproven = proof::prove(&path, kernel_proof)?;
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());

@@ -5,15 +5,13 @@ use tokio::sync::mpsc;
 use super::{SuperviseError, blocking, live};
 use crate::{
     audit::record::{Body, Unseen},
-    config::{Config, KernelProof},
-    control::path::PacketPath,
+    config::Config,
     kernel::{
         clsact,
-        features::{Features, PreflightError},
+        features::Features,
         load::{self, LoadOptions, Loaded},
         pins::Pins,
         processes::ProcessProgram,
-        sockets::Proof,
         takeover::{self, Takeover},
     },
     netlink,
@@ -40,23 +38,6 @@ pub async fn load(
         Ok((loaded, takeover))
     })
     .await?
-}
-
-/// Whether the kernel refuses guests unix sockets that are not theirs. Where the config requires that, an
-/// error says why it does not; otherwise the record that says so is returned.
-pub(super) fn prove(
-    path: &PacketPath,
-    wanted: KernelProof,
-) -> Result<Option<Body>, PreflightError> {
-    let why = match path.prove() {
-        Proof::Holds => return Ok(None),
-        Proof::Inactive { why } | Proof::Broken { why } => why,
-    };
-    if wanted == KernelProof::Required {
-        return Err(PreflightError::NoKernelProof { why });
-    }
-    tracing::warn!(why, "the kernel does not guard unix sockets (promise S4)");
-    Ok(Some(Body::Unseen(Unseen { what: "kernel_proof".to_owned(), why, ..Unseen::default() })))
 }
 
 /// Has the lines of the eBPF programs among the daemon's own.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     abuse::{self, AbuseHandle},
     dns::DnsStatus,
+    proof,
     records::RecordsHandle,
 };
 use crate::{
@@ -18,14 +19,14 @@ use crate::{
         loss::reason_name,
         record::Subject,
     },
-    config::{Config, KernelProof},
+    config::Config,
     control::{
         numbers::{undecided, unserved},
         path::PacketPath,
         reconcile::State,
     },
     docker::inventory::EngineState,
-    kernel::{canary, processes::ProcessProgram, sockets::Proof},
+    kernel::{canary, processes::ProcessProgram},
     model::{
         closure::By,
         desired::DesiredPolicy,
@@ -98,7 +99,7 @@ impl Reporter {
             health.note(HealthState::Degraded, problem);
         }
         self.probe(&observed, &mut health);
-        let kernel_proof = self.kernel_proof(&mut health);
+        let kernel_proof = self.kernel_proof(&state, &mut health);
         self.records.forget_probe();
         let closure = self.closure(&mut health).await;
         let (docker, docker_connected) = self.docker(&mut health);
@@ -152,21 +153,13 @@ impl Reporter {
     }
 
     /// Has the kernel refuse a connection.
-    fn kernel_proof(&self, health: &mut Grader) -> KernelProofStatus {
-        match self.path.prove() {
-            Proof::Holds => KernelProofStatus { active: true, why: String::new() },
-            Proof::Inactive { why } => {
-                // It did not start without: somebody took the programs off.
-                if self.config.borrow().access.kernel_proof == KernelProof::Required {
-                    health.note(HealthState::NotEnforcing, format!("kernel proof: {why}"));
-                }
-                KernelProofStatus { active: false, why }
-            }
-            Proof::Broken { why } => {
-                health.note(HealthState::NotEnforcing, format!("kernel proof: {why}"));
-                KernelProofStatus { active: false, why }
-            }
+    fn kernel_proof(&self, state: &State, health: &mut Grader) -> KernelProofStatus {
+        let wanted = self.config.borrow().access.kernel_proof;
+        let (status, reason) = proof::grade(self.path.prove(), &state.unseen, wanted);
+        if let Some(reason) = reason {
+            health.note(HealthState::NotEnforcing, reason);
         }
+        status
     }
 
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
