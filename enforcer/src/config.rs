@@ -44,7 +44,7 @@ use crate::{
 
 pub use self::{
     abuse::Abuse,
-    access::{Access, GroupsFrom, Hub},
+    access::{Access, GroupsFrom, Hub, KernelProof},
     admins::Admin,
     audit::Audit,
     dns::Dns,

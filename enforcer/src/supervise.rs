@@ -19,6 +19,7 @@ mod networks;
 mod notify;
 mod outputs;
 mod outside;
+mod proof;
 mod records;
 mod reload;
 mod report;
@@ -124,6 +125,8 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 #[expect(clippy::too_many_lines, reason = "a list of tasks, in the order in which they start")]
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
+    let kernel_proof = config.access.kernel_proof;
+    proof::preflight(&features, kernel_proof)?;
     kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
@@ -146,6 +149,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let requests = netlink::connect()?;
     let path =
         PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
+    let unproven = proof::prove(&path, kernel_proof)?;
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -201,7 +205,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
-    loading::tell(&journal, &takeover, path.lock().processes.list());
+    loading::tell(&journal, &takeover, path.lock().processes.list(), unproven);
     let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {

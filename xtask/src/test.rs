@@ -274,7 +274,12 @@ fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     everything(workspace)?;
     let (test, kernels) = (vmtest(workspace), vm::KERNELS.map(str::to_owned));
-    closing.lines.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
+    closing.lines.extend(vm::under_each_kernel(
+        workspace,
+        &test,
+        (&kernels, &vm::Boot::ALL),
+        vm::Verified::Compare,
+    )?);
     Ok(())
 }
 

@@ -59,6 +59,14 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
             let replaced = subject(book, &mut refused.subject, now);
             scrub(&mut refused.process.name, &replaced);
         }
+        Body::SocketRefused(refused) => {
+            let replaced = subject(book, &mut refused.subject, now);
+            scrub(&mut refused.process.name, &replaced);
+            // A guest may have bound it, elsewhere, under any name.
+            if let Some(socket) = &mut refused.socket {
+                scrub(socket, &replaced);
+            }
+        }
         Body::DnsQuery(query) => {
             let replaced = subject(book, &mut query.subject, now);
             // A guest may put anything in a name.

@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use enforcer_common::abi::{
-    counter::{CONNECT_REFUSED, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED},
+    counter::{CONNECT_REFUSED, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED, SOCKET_REFUSED},
     event::Hook,
 };
 
@@ -74,6 +74,9 @@ impl Account {
             Body::Exec(exec) => Self::Event(key(exec.subject.endpoint, EXEC, "")),
             Body::ConnectRefused(refused) => {
                 Self::Event(key(refused.subject.endpoint, CONNECT_REFUSED, ""))
+            }
+            Body::SocketRefused(refused) => {
+                Self::Event(key(refused.subject.endpoint, SOCKET_REFUSED, ""))
             }
             Body::DnsQuery(query) => {
                 let known = Outcome::ALL.into_iter().find(|known| known.name() == query.outcome);

@@ -26,7 +26,7 @@ pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
 pub use dns::DnsQuery;
-pub use process::{ConnectRefused, Exec, Process, Unseen};
+pub use process::{ConnectRefused, Exec, Process, SocketRefused, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};
 pub use traffic::{FlowClosed, Subject, Traffic};
 
@@ -76,6 +76,7 @@ impl Body {
             Self::Guest(guest) => Some(&guest.subject),
             Self::Exec(exec) => Some(&exec.subject),
             Self::ConnectRefused(refused) => Some(&refused.subject),
+            Self::SocketRefused(refused) => Some(&refused.subject),
             Self::DnsQuery(query) => Some(&query.subject),
             Self::Abuse(abuse) => Some(&abuse.subject),
             _ => None,
@@ -99,6 +100,7 @@ impl Body {
             Self::Retention(_) => "retention",
             Self::Exec(_) => "exec",
             Self::ConnectRefused(_) => "connect_refused",
+            Self::SocketRefused(_) => "socket_refused",
             Self::DnsQuery(_) => "dns_query",
             Self::Unseen(_) => "unseen",
             Self::Guest(_) => "guest",
@@ -128,6 +130,8 @@ pub enum Body {
     Exec(Box<Exec>),
     /// A process of a guest was refused a call, before there was a packet.
     ConnectRefused(Box<ConnectRefused>),
+    /// A process of a guest was refused a unix socket.
+    SocketRefused(Box<SocketRefused>),
     /// A guest asked the resolver for a name.
     DnsQuery(Box<DnsQuery>),
     /// What guests' processes do is not seen.

@@ -180,6 +180,12 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             let what = format!("{to} protocol {}: {} ({by})", r.protocol, r.reason);
             ("refused", &r.subject.container, what)
         }
+        Body::SocketRefused(r) => {
+            let socket = r.socket.as_deref().unwrap_or("an unnamed socket");
+            let by = format!("pid {}, {}", r.process.pid, r.process.name);
+            let what = format!("{} {socket}: {} ({by})", r.call, r.reason);
+            ("refused", &r.subject.container, what)
+        }
         Body::DnsQuery(q) => {
             let what = [&q.kind, &q.name, &q.outcome].map(String::as_str).join(" ");
             let addresses = q.addresses.iter().map(|address| format!(" {address}"));

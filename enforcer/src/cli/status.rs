@@ -3,7 +3,7 @@
 use super::{Exit, StatusArgs, table::table};
 use crate::{
     api::{ControlError, client},
-    model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
+    model::status::{ClosureStatus, FlowCounts, HealthState, KernelProofStatus, StatusReport},
     supervise::alone,
 };
 
@@ -55,6 +55,7 @@ fn render(report: &StatusReport) -> String {
     head.extend(report.unseen.iter().map(|what| format!("not seen: {what}")));
     head.push(format!("docker: {}", report.docker));
     head.extend(dns(report));
+    head.push(format!("kernel proof (S4): {}", kernel_proof(&report.kernel_proof)));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
     let networks = report.networks.iter().map(|network| {
@@ -81,6 +82,14 @@ fn render(report: &StatusReport) -> String {
     });
     text += &table("Programs", ["program", "interface", "id", "hook", "attached"], programs);
     text + &counters(report)
+}
+
+fn kernel_proof(proof: &KernelProofStatus) -> String {
+    match (proof.active, proof.why.as_str()) {
+        (true, _) => "active: guests connect to unix sockets of their own only".to_owned(),
+        (false, "") => "not known".to_owned(),
+        (false, why) => format!("not active: {why}"),
+    }
 }
 
 fn closure(closure: &ClosureStatus) -> String {

@@ -138,6 +138,7 @@ pub(super) struct RawDns {
 pub(super) struct RawAccess {
     pub(super) builtin_groups: Option<Vec<Spanned<String>>>,
     pub(super) docker_socket: Option<bool>,
+    pub(super) kernel_proof: Option<Spanned<String>>,
 }
 
 /// `[hubs.NAME]`.

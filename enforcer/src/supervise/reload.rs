@@ -120,6 +120,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[daemon] closed_by", old.closed_by != new.closed_by),
         ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
         ("[daemon] max_flows", old.max_flows != new.max_flows),
+        ("[access] kernel_proof", old.access.kernel_proof != new.access.kernel_proof),
         ("[audit]", old.audit != new.audit),
         ("[metrics]", old.metrics != new.metrics),
     ];

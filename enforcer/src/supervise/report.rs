@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     abuse::{self, AbuseHandle},
     dns::DnsStatus,
+    proof,
     records::RecordsHandle,
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
         reconcile::State,
     },
     docker::inventory::EngineState,
-    kernel::canary,
+    kernel::{canary, processes::ProcessProgram},
     model::{
         closure::By,
         desired::{DesiredEndpoint, DesiredPolicy},
@@ -34,7 +35,7 @@ use crate::{
         observed::Observed,
         status::{
             ClosureStatus, CounterStatus, EndpointStatus, FlowCounts, Health, HealthState,
-            NetworkStatus, ProgramStatus, StatusReport,
+            KernelProofStatus, NetworkStatus, ProgramStatus, StatusReport,
         },
     },
 };
@@ -98,6 +99,8 @@ impl Reporter {
             health.note(HealthState::Degraded, problem);
         }
         self.probe(&observed, &mut health);
+        let kernel_proof = self.kernel_proof(&state, &mut health);
+        self.records.forget_probe();
         let closure = self.closure(&mut health).await;
         let (docker, docker_connected) = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
@@ -116,6 +119,7 @@ impl Reporter {
             closure,
             programs,
             unseen,
+            kernel_proof,
             queue_lost: self.records.lost(),
             sinks: self.records.sinks(),
             dns: self.dns.counts(&self.config.borrow()),
@@ -133,7 +137,6 @@ impl Reporter {
             let programs = loaded.hooks.sitting(&observed.first);
             canary::run(&mut loaded.maps, &programs)
         };
-        self.records.forget_probe();
         match outcome {
             Ok(passed) => {
                 for (hook, program) in passed {
@@ -147,6 +150,16 @@ impl Reporter {
         if !observed.pinned {
             health.note(HealthState::Degraded, "not everything is pinned".to_owned());
         }
+    }
+
+    /// Has the kernel refuse a connection.
+    fn kernel_proof(&self, state: &State, health: &mut Grader) -> KernelProofStatus {
+        let wanted = self.config.borrow().access.kernel_proof;
+        let (status, reason) = proof::grade(self.path.prove(), &state.unseen, wanted);
+        if let Some(reason) = reason {
+            health.note(HealthState::NotEnforcing, reason);
+        }
+        status
     }
 
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
@@ -303,15 +316,10 @@ impl Reporter {
         let listed = self.path.lock().processes.list();
         let mut unseen = Vec::new();
         for program in listed {
-            programs.push(ProgramStatus {
-                program: program.name.to_owned(),
-                interface: String::new(),
-                id: program.id,
-                hook: program.kind.to_owned(),
-                attached: program.problem.is_none(),
-            });
+            programs.push(of_the_machine(&program));
             unseen.extend(program.problem.map(|why| format!("{}: {why}", program.name)));
         }
+        programs.extend(self.path.lock().processes.guard().list().iter().map(of_the_machine));
         unseen.extend(view.state.unseen.iter().cloned());
         unseen
     }
@@ -336,6 +344,16 @@ impl Reporter {
             lost: counter.lost,
         });
         counters.collect()
+    }
+}
+
+fn of_the_machine(program: &ProcessProgram) -> ProgramStatus {
+    ProgramStatus {
+        program: program.name.to_owned(),
+        interface: String::new(),
+        id: program.id,
+        hook: program.kind.to_owned(),
+        attached: program.problem.is_none(),
     }
 }
 

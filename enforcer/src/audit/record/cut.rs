@@ -19,6 +19,7 @@ impl Body {
             Self::FlowClosed(closed) => closed.subject.cut(),
             Self::Exec(exec) => exec.subject.cut() | sentences([&mut exec.executable]) | exec.cut,
             Self::ConnectRefused(refused) => refused.subject.cut(),
+            Self::SocketRefused(refused) => refused.subject.cut() | sentences(&mut refused.socket),
             Self::DnsQuery(query) => {
                 let texts = [&mut query.name].into_iter().chain(&mut query.why);
                 query.subject.cut() | sentences(texts) | sentences(&mut query.rule)

@@ -7,7 +7,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use enforcer_common::{
     abi::{
         counter::{CounterKey, FLOW_OPENED},
-        event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process},
+        event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process, SocketCall},
         policy::AUDITED,
         verdict::DropReason,
     },
@@ -19,7 +19,7 @@ use super::schema;
 use crate::{
     audit::{
         claim,
-        decode::{Began, Decoded, Ended, Judged, Refused},
+        decode::{Began, Decoded, Ended, Judged, Refused, SocketDenied},
         enrich::Names,
         loss::{self, LossKey},
         queue::{Account, Draft},
@@ -191,6 +191,11 @@ fn samples() -> Vec<Body> {
         let refused = Refused { call, reason: DropReason::Policy, event };
         bodies.push(names.enrich(&Decoded::Refused(refused), CLOCK));
     }
+    for (call, name) in SocketCall::ALL.into_iter().zip([&b"/run/docker.sock\0"[..], b"\0x", b""]) {
+        let denied =
+            SocketDenied { owner: 7, time_ns: 5, process, call, maker: 1, name: name.to_vec() };
+        bodies.push(names.enrich(&Decoded::SocketDenied(Box::new(denied)), CLOCK));
+    }
     bodies.extend(of_the_resolver(&names));
     let counter = CounterKey { owner: 7, reason: FLOW_OPENED, hook: 1, reserved: 0 };
     for (counter, cause) in [
@@ -326,6 +331,11 @@ fn of_the_daemon() -> Vec<Body> {
         Body::Unseen(Unseen {
             what: text("process_exec"),
             why: text("no BTF"),
+            ..Unseen::default()
+        }),
+        Body::Unseen(Unseen {
+            what: text("kernel_proof"),
+            why: text("no BPF LSM"),
             ..Unseen::default()
         }),
         Body::Unseen(Unseen {

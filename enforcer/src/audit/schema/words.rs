@@ -3,7 +3,7 @@
 use enforcer_common::{
     abi::{
         endpoint::Role,
-        event::{Call, EndCause, Hook},
+        event::{Call, EndCause, Hook, SocketCall},
         verdict::DropReason,
     },
     decide::{Opener, Origin},
@@ -28,6 +28,10 @@ pub(in super::super) fn calls() -> Vec<&'static str> {
     Call::ALL.map(Call::name).to_vec()
 }
 
+pub(in super::super) fn socket_calls() -> Vec<&'static str> {
+    SocketCall::ALL.map(SocketCall::name).to_vec()
+}
+
 pub(in super::super) fn reasons() -> Vec<&'static str> {
     DropReason::ALL.iter().map(|reason| reason.name()).collect()
 }
@@ -39,7 +43,7 @@ pub(in super::super) fn query_outcomes() -> Vec<&'static str> {
 
 /// What a loss is a loss of: denials, flows, or something that this daemon has no word for.
 pub(in super::super) fn loss_reasons() -> Value {
-    let others = ["flow_opened", "flow_closed", "exec", "connect_refused"];
+    let others = ["flow_opened", "flow_closed", "exec", "connect_refused", "socket_refused"];
     let words = reasons().into_iter().chain(others).map(str::to_owned);
     let queries = Outcome::ALL.map(|outcome| reason_name(query_reason(outcome)));
     let words: Vec<String> = words.chain(queries).collect();
