@@ -6,7 +6,11 @@
 //!
 //! `principal`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or clock.
 
+pub mod body;
 pub mod facts;
+pub mod image;
+pub mod json;
+pub mod names;
 pub mod principal;
 pub mod rules;
 pub mod verdict;
