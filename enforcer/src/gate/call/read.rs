@@ -169,11 +169,15 @@ fn image(op: Op, image: String, query: &mut Query) -> Result<Call, Refusal> {
         },
         Op::ImageHistory => Call::ImageHistory { image, platform: take_platform(query)? },
         Op::ImagePull => pull(query)?,
-        Op::ImageTag => Call::ImageTag {
-            image,
-            repository: query.take("repo").ok_or_else(|| no_name("new image"))?,
-            tag: query.take("tag"),
-        },
+        Op::ImageTag => {
+            // Python's library says what engines have long stopped to ask.
+            query.take_bool("force")?;
+            Call::ImageTag {
+                image,
+                repository: query.take("repo").ok_or_else(|| no_name("new image"))?,
+                tag: query.take("tag"),
+            }
+        }
         Op::ImageRemove => {
             // With force, containers of others lose the image that they were made of.
             query.take_only("force", &["0", "false", "False"])?;

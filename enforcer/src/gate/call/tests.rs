@@ -48,6 +48,7 @@ fn s2_requests_of_docker_and_of_its_library_for_python_are_read() {
         "GET /v1.46/images/json?only_ids=0&all=0",
         "GET /v1.46/images/quay.io/jupyter/base-notebook:latest/json",
         "POST /v1.46/images/alpine:3.19/tag?repo=mine&tag=1",
+        "POST /v1.46/images/alpine:3.19/tag?tag=1&repo=mine&force=0",
         "DELETE /v1.46/images/mine:1?force=False&noprune=False",
         "POST /v1.46/volumes/prune?filters=%7B%22all%22%3A%5B%22true%22%5D%7D",
         "GET /v1.46/networks?filters=%7B%22name%22%3A%7B%22app_default%22%3Atrue%7D%7D",
