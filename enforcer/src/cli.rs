@@ -6,6 +6,7 @@ mod close;
 mod events;
 mod explain;
 mod flows;
+mod gate;
 mod grant;
 mod group;
 mod learn;
@@ -70,6 +71,7 @@ Examples:
   enforcer events --follow              show what happens, as it happens
   enforcer group add docker-privileged alice --hub lab   let a user have a Docker socket
   enforcer grant list                   show which groups have a grant
+  enforcer gate explain POST /containers/create BODY   say whether a Docker socket lets it through
   enforcer pardon jupyter-ann           let a guest go that was cut off for abuse
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -119,6 +121,8 @@ enum Command {
     Group(group::GroupArgs),
     /// Show and change grants: which Docker socket members of groups may have.
     Grant(grant::GrantArgs),
+    /// Say what the gate would decide of a request to its Docker sockets, and show its routes.
+    Gate(gate::GateArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
     /// Let a guest go that was cut off or paused for abuse.
@@ -397,6 +401,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Learn(args) => learn::learn(&args),
         Command::Group(args) => group::group(args).await,
         Command::Grant(args) => grant::grant(args).await,
+        Command::Gate(args) => gate::gate(&args),
         Command::Events(args) => events::events(&args).await,
         Command::Pardon(args) => pardon::pardon(args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,

@@ -6,7 +6,17 @@
 //!
 //! `principal`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or clock.
 
+pub mod body;
+pub mod call;
+pub mod explain;
 pub mod facts;
+pub mod image;
+pub mod json;
+pub mod judge;
+pub mod names;
 pub mod principal;
 pub mod rules;
+pub mod table;
 pub mod verdict;
+pub mod view;
+pub mod words;
