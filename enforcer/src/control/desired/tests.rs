@@ -297,7 +297,7 @@ fn labelled(by_image: bool) -> Inventory {
         labels: if by_image { labels.clone() } else { BTreeMap::new() },
         ..Default::default()
     };
-    let provenance = crate::model::provenance::Provenance::new(None, labels, &[], &image);
+    let provenance = Provenance::new(None, labels, &[], &image);
     inventory.containers.get_mut(B).expect("there").provenance = Arc::new(provenance);
     inventory
 }
