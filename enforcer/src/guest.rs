@@ -8,4 +8,6 @@ pub mod check;
 pub mod cull;
 pub mod left;
 pub mod names;
+pub mod service;
+pub mod sockets;
 pub mod spec;

@@ -34,6 +34,8 @@ pub use pull::Pulled;
 
 /// Longest that the engine may take for a step.
 const LIMIT: Duration = Duration::from_secs(20);
+/// Longest that it may take for an answer to somebody who waits.
+const ANSWER: Duration = Duration::from_secs(6);
 
 /// A guest of enforcer's, as the engine lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +87,9 @@ impl Engine {
         let options =
             ListContainersOptionsBuilder::default().all(true).filters(&label.into()).build();
         let list = self.docker.list_containers(Some(options));
-        let found = within("list guests", list).await?;
+        let doing = "list guests";
+        let found = timeout(ANSWER, within(doing, list)).await;
+        let found = found.map_err(|_elapsed| EngineError::TimedOut { doing })??;
         Ok(found.into_iter().filter_map(convert::entry).collect())
     }
 

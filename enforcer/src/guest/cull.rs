@@ -3,7 +3,7 @@
 //! A guest is idle while nobody talks to it: no packet in a conversation that somebody else began. What it begins
 //! itself does not count, or every guest would stay that says now and then that it lives.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::config::GuestLife;
 
@@ -16,13 +16,11 @@ pub enum Why {
     Old(Duration),
 }
 
-impl Why {
-    /// Its word, as records have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Idle(_) => "idle",
-            Self::Old(_) => "old",
+            Self::Idle(time) => write!(f, "idle for {} s", time.as_secs()),
+            Self::Old(time) => write!(f, "{} s old", time.as_secs()),
         }
     }
 }
@@ -38,9 +36,19 @@ pub struct Running<'a> {
     pub visited_ns: Option<u64>,
 }
 
-/// What is remembered of guests: when each was last seen to be talked to, monotonic ns.
+/// What is remembered of guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Visits(BTreeMap<String, u64>);
+pub struct Visits(BTreeMap<String, Memory>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Memory {
+    /// When it was last seen to be talked to, monotonic ns.
+    visited_ns: u64,
+    /// How old it was at the last look: one that ends and is started again does not become younger.
+    age: Duration,
+    /// When that was, monotonic ns.
+    looked_ns: u64,
+}
 
 impl Visits {
     /// Takes in who runs, and says who has to go, and why. One that is seen for the first time counts as visited now:
@@ -54,10 +62,14 @@ impl Visits {
         self.0.retain(|id, _| running.iter().any(|guest| guest.container == id));
         let mut going = Vec::new();
         for guest in running {
-            let last = self.0.entry(guest.container.to_owned()).or_insert(now_ns);
-            *last = (*last).max(guest.visited_ns.unwrap_or_default());
-            let idle = Duration::from_nanos(now_ns.saturating_sub(*last));
-            let old = guest.age.filter(|age| life.max_age.is_some_and(|most| *age > most));
+            let first = Memory { visited_ns: now_ns, age: Duration::ZERO, looked_ns: now_ns };
+            let memory = self.0.entry(guest.container.to_owned()).or_insert(first);
+            let since = Duration::from_nanos(now_ns.saturating_sub(memory.looked_ns));
+            memory.age = guest.age.unwrap_or_default().max(memory.age + since);
+            memory.looked_ns = now_ns;
+            memory.visited_ns = memory.visited_ns.max(guest.visited_ns.unwrap_or_default());
+            let idle = Duration::from_nanos(now_ns.saturating_sub(memory.visited_ns));
+            let old = Some(memory.age).filter(|age| life.max_age.is_some_and(|most| *age > most));
             let is_idle = life.idle_after.is_some_and(|most| idle > most);
             let why = old.map(Why::Old).or(is_idle.then_some(Why::Idle(idle)));
             going.extend(why.map(|why| (guest.container, why)));
@@ -95,6 +107,10 @@ mod tests {
         let then = [guest("a", 71, None), guest("c", 71, None)];
         let going = visits.judge(&then, &life, 1011 * MINUTE);
         assert_eq!(going, [("a", Why::Idle(Duration::from_mins(11)))]);
+        // One that ends and is started again is no younger for it.
+        let again = [guest("c", 0, Some(1060))];
+        let going = visits.judge(&again, &life, 1061 * MINUTE);
+        assert_eq!(going, [("c", Why::Old(Duration::from_mins(121)))]);
         // One that has gone is forgotten.
         let _ = visits.judge(&[], &life, 1011 * MINUTE);
         assert_eq!(visits, Visits::default());
@@ -107,6 +123,6 @@ mod tests {
         assert_eq!(visits.judge(&one, &GuestLife::default(), u64::MAX), []);
         let life = GuestLife { max_age: Some(Duration::from_mins(1)), ..GuestLife::default() };
         let unknown = [Running { age: None, ..one[0] }];
-        assert_eq!(visits.judge(&unknown, &life, u64::MAX), []);
+        assert_eq!(Visits::default().judge(&unknown, &life, u64::MAX), []);
     }
 }

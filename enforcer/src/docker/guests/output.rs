@@ -62,7 +62,8 @@ impl Engine {
         let doing = "tell what the guest wrote";
         let mut output = Output::default();
         let read = read(self.docker.logs(id, Some(options)), |_, bytes| output.push(bytes));
-        let done = timeout(READING, read).await.map_err(|_| EngineError::TimedOut { doing })?;
+        let done =
+            timeout(READING, read).await.map_err(|_elapsed| EngineError::TimedOut { doing })?;
         done.map_err(EngineError::request(doing))?;
         Ok(output)
     }
@@ -90,7 +91,8 @@ impl Engine {
             let read = read(output, |is_error, bytes| {
                 if is_error { &mut *stderr } else { &mut *stdout }.push(bytes);
             });
-            let done = timeout(LONGEST, read).await.map_err(|_| EngineError::TimedOut { doing })?;
+            let done =
+                timeout(LONGEST, read).await.map_err(|_elapsed| EngineError::TimedOut { doing })?;
             done.map_err(EngineError::request(doing))?;
         }
         ran.exit_code = within(doing, self.docker.inspect_exec(&made.id)).await?.exit_code;
