@@ -10,6 +10,7 @@ mod check;
 pub mod describe;
 mod dns;
 pub mod file;
+mod guests;
 mod limits;
 mod metrics;
 mod mode;
@@ -48,6 +49,7 @@ pub use self::{
     admins::Admin,
     audit::Audit,
     dns::Dns,
+    guests::{Culled, GuestLife, ImagePattern},
     limits::{Limits, stricter},
     metrics::MetricsAt,
     mode::Mode,
@@ -125,6 +127,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// Who may have a Docker socket.
     pub access: Access,
+    /// Guests that enforcer starts and ends itself.
+    pub guests: GuestLife,
     /// Hubs by name.
     pub hubs: BTreeMap<HubName, Hub>,
     /// Policies by name.
@@ -152,6 +156,7 @@ impl Default for Config {
             metrics: None,
             dns: None,
             access: Access::default(),
+            guests: GuestLife::default(),
             hubs: BTreeMap::new(),
             policies: BTreeMap::new(),
             networks: BTreeMap::new(),

@@ -10,6 +10,7 @@ mod doorkeeper;
 mod erase;
 mod explain;
 mod flows;
+mod guests;
 mod leases;
 mod live;
 mod lives;
@@ -38,7 +39,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
+    api::{self, Asked, ControlSocket, Refusals, SocketError, asked::GuestAsked, routes::Api},
     audit::record::Clock,
     config::Config,
     control::{
@@ -46,6 +47,7 @@ use crate::{
         reconcile::{self, Reconciler, State},
     },
     docker,
+    guest::{service::Guests, sockets::NoSockets},
     kernel::{
         self, KernelError,
         features::{self, PreflightError},
@@ -62,6 +64,7 @@ use crate::{
 use abuse::{AbuseWatch, Pardon, Watchman};
 use erase::Eraser;
 use flows::Viewer;
+use guests::Keeper;
 use leases::KernelLeases;
 use outside::Outsiders;
 use records::Records;
@@ -207,6 +210,24 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     );
     loading::tell(&journal, &takeover, path.lock().processes.list(), unproven);
     let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
+    let (ordered, orders) = mpsc::channel(8);
+    let access = tending.access.clone();
+    let sockets = Arc::new(NoSockets);
+    let keeper = Keeper {
+        guests: Guests::new(
+            config_out.clone(),
+            access,
+            state_out.clone(),
+            journal.clone(),
+            sockets,
+        ),
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        owners: owners_out.clone(),
+        engine: watching.engine.clone(),
+        flows: path.lock().maps.flow_table.clone(),
+        orders,
+    };
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
@@ -237,6 +258,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
         () = abuse.run() => ended("the watch for abuse"),
+        () = keeper.run() => ended("the keeper of guests"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
         () = early => ended("the watch for new interfaces"),
@@ -246,7 +268,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons),
+            (&reports, &abuse_out.pardons, &ordered),
             (&mut reloader, &eraser, &viewer),
             questions,
             &mut signals,
@@ -305,7 +327,7 @@ impl Signals {
 
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons): (&Reports, &mpsc::Sender<Pardon>),
+    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, &mpsc::Sender<Box<GuestAsked>>),
     (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -334,6 +356,7 @@ async fn obey(
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
+            Asked::Guest(asked) => drop(orders.send(asked).await),
             Asked::Stop(by, reply) => {
                 let _ = reply.send(());
                 return by;

@@ -25,6 +25,8 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/groups.rs"]
 mod groups;
+#[path = "dockerd/guests.rs"]
+mod guests;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]

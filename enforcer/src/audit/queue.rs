@@ -97,6 +97,7 @@ impl Account {
             | Body::Takeover(_)
             | Body::Guest(_)
             | Body::Docker(_)
+            | Body::Life(_)
             | Body::Policy(_)
             | Body::Group(_)
             | Body::Grant(_)

@@ -14,6 +14,7 @@ mod clock;
 mod control;
 mod cut;
 mod dns;
+mod life;
 mod process;
 mod stream;
 mod traffic;
@@ -26,6 +27,7 @@ pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
 pub use dns::DnsQuery;
+pub use life::{Life, LifeEvent};
 pub use process::{ConnectRefused, Exec, Process, SocketRefused, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};
 pub use traffic::{FlowClosed, Subject, Traffic};
@@ -105,6 +107,7 @@ impl Body {
             Self::Unseen(_) => "unseen",
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
+            Self::Life(_) => "life",
             Self::Policy(_) => "policy",
             Self::Group(_) => "group",
             Self::Grant(_) => "grant",
@@ -156,6 +159,8 @@ pub enum Body {
     Guest(Box<Guest>),
     /// What the engine said of a guest or of a guest network.
     Docker(Box<Docker>),
+    /// What enforcer did to a guest that it started, or did not do.
+    Life(Box<Life>),
     /// A policy that the kernel holds was changed.
     Policy(PolicyChange),
     /// A group or a membership changed, or nobody knows them.

@@ -233,6 +233,12 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
         }
+        Body::Life(l) => {
+            let who = [&*l.hub, l.user.as_deref().unwrap_or_default()].join(" ");
+            let what = [&*l.event, &who, l.grant.as_deref().unwrap_or_default(), &l.why, &l.error];
+            let what: Vec<&str> = what.into_iter().filter(|word| !word.is_empty()).collect();
+            ("life", &l.container, what.join(" "))
+        }
         Body::Policy(p) => {
             let mode = if p.audits { ", audit mode" } else { "" };
             ("policy", "", format!("{} {}: {} rules{mode}", p.policy, p.event, p.rules))

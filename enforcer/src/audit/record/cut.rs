@@ -35,6 +35,13 @@ impl Body {
                 let known = [container_id, image].into_iter().flatten();
                 names([event, network, container].into_iter().chain(known))
             }
+            Self::Life(life) => {
+                let texts = [&mut life.hub, &mut life.container].into_iter();
+                let known = [&mut life.user, &mut life.server, &mut life.container_id];
+                let known = known.into_iter().chain([&mut life.image, &mut life.group]);
+                let words = sentences([&mut life.why, &mut life.error]);
+                names(texts.chain(known.flatten())) | words | caller(&mut life.by)
+            }
             Self::Policy(change) => names([&mut change.policy]),
             Self::Outside(outside) => {
                 let Outside { container_id, container, network, interface, to, error, .. } =

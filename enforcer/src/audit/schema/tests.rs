@@ -25,7 +25,7 @@ use crate::{
         queue::{Account, Draft},
         record::{
             Abuse, AccessChange, Body, Cause, Clock, ConfigChange, Daemon, DnsQuery, Erased, Gap,
-            GrantChange, GroupChange, Guest, Outside, PolicyChange, Repair, Stored, Subject,
+            GrantChange, GroupChange, Guest, Life, Outside, PolicyChange, Repair, Stored, Subject,
             Takeover, Unseen, time_of,
         },
         store::Retention,
@@ -216,6 +216,7 @@ fn samples() -> Vec<Body> {
     bodies.extend(of_lives());
     bodies.extend(of_abuse());
     bodies.extend(of_access());
+    bodies.extend(of_orders());
     bodies.extend(of_the_daemon());
     bodies
 }
@@ -437,6 +438,28 @@ fn of_lives() -> Vec<Body> {
         Body::Policy(policy("changed", Some(digest::of_text("")))),
         Body::Policy(policy("dropped", None)),
     ]
+}
+
+fn of_orders() -> Vec<Body> {
+    let text = str::to_owned;
+    let full = Life {
+        hub: text("lab"),
+        user: Some(text("ann")),
+        server: Some(text("two")),
+        container_id: Some(text("abc")),
+        container: text("guest-lab-ann"),
+        image: Some(text("python:3")),
+        grant: Some(text("filtered")),
+        group: Some(text("docker-privileged")),
+        why: text("idle for 3600 s"),
+        error: text("no space"),
+        by: alice(),
+        ..Life::default()
+    };
+    let events = super::words::life_events().into_iter();
+    let events = events.map(|event| Life { event: text(event), ..Life::default() });
+    let full = [Life { event: text("failed"), ..full }];
+    events.chain(full).map(|life| Body::Life(Box::new(life))).collect()
 }
 
 /// The line of a record, read back.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::{
     enrich::{opener_name, role_name},
     loss::{query_reason, reason_name},
+    record::LifeEvent,
 };
 use crate::{
     abuse::{Answer, Signal},
@@ -81,6 +82,10 @@ pub(in super::super) fn group_events() -> Vec<&'static str> {
 pub(in super::super) fn grant_events() -> Vec<&'static str> {
     let events = Event::ALL.into_iter().filter(|event| event.is_of_a_grant());
     events.map(Event::name).chain(["unavailable"]).collect()
+}
+
+pub(in super::super) fn life_events() -> Vec<&'static str> {
+    LifeEvent::ALL.map(LifeEvent::name).to_vec()
 }
 
 pub(in super::super) fn grants() -> Vec<&'static str> {
