@@ -194,6 +194,7 @@ mod tests {
             gateway6: None,
             gateway_link_local: None,
             mac: [2, 0, 0, 0, 0, 1],
+            owned: false,
         };
         let endpoint = DesiredEndpoint {
             network: 3,
