@@ -16,7 +16,6 @@ mod lives;
 pub mod loading;
 mod metrics;
 mod networks;
-mod notify;
 mod outputs;
 mod outside;
 mod records;
@@ -57,6 +56,7 @@ use crate::{
     model::{caller::Caller, owner::Owners},
     netlink::{self, NetlinkError},
     run_dir::{RunDir, RunDirError},
+    service_manager,
 };
 use abuse::{AbuseWatch, Pardon, Watchman};
 use erase::Eraser;
@@ -247,7 +247,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             &mut signals,
         ) => Ok(by),
     };
-    notify::send("STOPPING=1");
+    service_manager::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
     drop((reloader, eraser, viewer, socket));
     end([watching.task, networks.task, serving.task, resolving.task, tending.task, reporting])
@@ -342,7 +342,7 @@ async fn obey(
 async fn announce(mut state: watch::Receiver<Arc<State>>, path: PacketPath) {
     if state.wait_for(|state| state.runs > 0).await.is_ok() {
         tracing::info!("ready");
-        notify::send("READY=1");
+        service_manager::send("READY=1");
     }
     // It wakes every few seconds, or is at a long plan; the service manager waits longer than that.
     let mut last = (0, 0);
@@ -350,7 +350,7 @@ async fn announce(mut state: watch::Receiver<Arc<State>>, path: PacketPath) {
         tokio::time::sleep(ALIVE).await;
         let now = (state.borrow().runs, path.steps());
         if now != last {
-            notify::send("WATCHDOG=1");
+            service_manager::send("WATCHDOG=1");
         }
         last = now;
     }
