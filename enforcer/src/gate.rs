@@ -1,12 +1,33 @@
 //! The gate: a Docker socket that one can give to a stranger (S2, S3).
 //!
-//! A request's way, a stage each: `identity -> words -> call -> body -> facts -> judge -> upstream -> answer -> record`.
-//! What goes to the engine is made anew from what was judged; no byte of a client's gets there otherwise. What
-//! is unknown, at any stage, is refused.
+//! A request's way, a stage each: `sockets -> identity -> head -> standing -> words -> call -> body -> facts -> judge ->
+//! upstream -> answer -> record`. What goes to the engine is made anew from what was judged; no byte of a client's gets
+//! there otherwise. What is unknown, at any stage, is refused. A raw grant leaves out what is between `standing` and
+//! `upstream`: see [ADR 15](../../docs/adr/0015-the-gate-on-a-runtime-of-its-own.md).
 //!
-//! `principal`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or clock.
+//! `principal`, `head`, `cgroup`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or
+//! clock.
 
+mod answer;
+pub mod cgroup;
 pub mod facts;
+pub mod head;
+pub mod identity;
+mod judged;
 pub mod principal;
+mod raw;
 pub mod rules;
+mod run;
+mod serve;
+mod sockets;
+mod standing;
+mod stream;
+pub mod tell;
+mod upstream;
 pub mod verdict;
+mod wire;
+
+pub use self::{
+    run::{Around, Gate, GateError, GateRuntime, GateStatus, remove_all},
+    sockets::SocketsError,
+};

@@ -17,6 +17,7 @@ use super::super::{
 use crate::{
     abuse::{Answer, Signal},
     access::{grant::Kind, store::Event},
+    gate,
     model::names::Outcome,
 };
 
@@ -77,6 +78,10 @@ pub(in super::super) fn group_events() -> Vec<&'static str> {
 pub(in super::super) fn grant_events() -> Vec<&'static str> {
     let events = Event::ALL.into_iter().filter(|event| event.is_of_a_grant());
     events.map(Event::name).chain(["unavailable"]).collect()
+}
+
+pub(in super::super) fn gate_events() -> Vec<&'static str> {
+    gate::tell::Event::ALL.map(gate::tell::Event::name).to_vec()
 }
 
 pub(in super::super) fn grants() -> Vec<&'static str> {
