@@ -10,6 +10,7 @@ mod check;
 pub mod describe;
 mod dns;
 pub mod file;
+mod gate;
 mod limits;
 mod metrics;
 mod mode;
@@ -47,6 +48,7 @@ pub use self::{
     admins::Admin,
     audit::Audit,
     dns::Dns,
+    gate::Gate,
     limits::{Limits, stricter},
     metrics::MetricsAt,
     mode::Mode,
@@ -123,6 +125,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// Who may have a Docker socket.
     pub access: Access,
+    /// What a filtered Docker socket lets its user do.
+    pub gate: Gate,
     /// Hubs by name.
     pub hubs: BTreeMap<HubName, Hub>,
     /// Policies by name.
@@ -150,6 +154,7 @@ impl Default for Config {
             metrics: None,
             dns: None,
             access: Access::default(),
+            gate: Gate::default(),
             hubs: BTreeMap::new(),
             policies: BTreeMap::new(),
             networks: BTreeMap::new(),

@@ -28,6 +28,6 @@ pub mod verdict;
 mod wire;
 
 pub use self::{
-    run::{Around, Gate, GateError, GateRuntime, GateStatus, remove_all},
+    run::{Around, Gate, GateError, GateRuntime, remove_all},
     sockets::SocketsError,
 };

@@ -10,6 +10,7 @@ mod doorkeeper;
 mod erase;
 mod explain;
 mod flows;
+mod gate;
 mod leases;
 mod live;
 mod lives;
@@ -44,6 +45,7 @@ use crate::{
         reconcile::{self, Reconciler, State},
     },
     docker,
+    gate::Around,
     kernel::{
         self, KernelError,
         features::{self, PreflightError},
@@ -171,6 +173,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
+    let keeping = gate::start(Around {
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        roles: admitted.roles.clone(),
+        engine: watching.engine.clone(),
+        access: tending.access.clone(),
+        journal: journal.clone(),
+    });
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -185,7 +195,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             abuse_out.problems.clone(),
             admitted.problems,
             tending.problems,
+            keeping.problems,
         ],
+        gate: keeping.gate,
         refusals: refusals.clone(),
         abuse: abuse_out.clone(),
         dns: resolving.status,
@@ -250,8 +262,20 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     service_manager::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
     drop((reloader, eraser, viewer, socket));
-    end([watching.task, networks.task, serving.task, resolving.task, tending.task, reporting])
-        .await;
+    end([
+        watching.task,
+        networks.task,
+        serving.task,
+        resolving.task,
+        tending.task,
+        keeping.task,
+        reporting,
+    ])
+    .await;
+    // What it served is told before the stream ends.
+    if let Some(runtime) = keeping.runtime {
+        let _ = blocking("the gate", move || runtime.stop()).await;
+    }
     let (by, outcome) = match outcome {
         Ok(by) => (by, Ok(())),
         Err(error) => (Caller::default(), Err(error)),

@@ -3,7 +3,7 @@
 use super::{Exit, StatusArgs, table::table};
 use crate::{
     api::{ControlError, client},
-    model::status::{ClosureStatus, FlowCounts, HealthState, StatusReport},
+    model::status::{ClosureStatus, FlowCounts, GateStatus, HealthState, StatusReport},
     supervise::alone,
 };
 
@@ -55,6 +55,7 @@ fn render(report: &StatusReport) -> String {
     head.extend(report.unseen.iter().map(|what| format!("not seen: {what}")));
     head.push(format!("docker: {}", report.docker));
     head.extend(dns(report));
+    head.push(gate(&report.gate));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
     let networks = report.networks.iter().map(|network| {
@@ -103,6 +104,19 @@ fn dns(report: &StatusReport) -> Option<String> {
     let counted =
         if counted.is_empty() { "no question yet".to_owned() } else { counted.join(", ") };
     (!report.dns.is_empty()).then(|| format!("dns: {counted}"))
+}
+
+/// Docker sockets in one line.
+fn gate(gate: &GateStatus) -> String {
+    let GateStatus { hubs, users, renewed, connections, allowed, denied } = gate;
+    let renewed = match renewed {
+        0 => String::new(),
+        some => format!("; {some} made anew: containers that ran before need a restart"),
+    };
+    format!(
+        "gate: {hubs} sockets of hubs, {users} of users, {connections} connections, {allowed} requests allowed, \
+         {denied} refused{renewed}"
+    )
 }
 
 fn endpoints(report: &StatusReport) -> String {

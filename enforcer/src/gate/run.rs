@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
 };
 
 use tokio::{
@@ -31,12 +32,14 @@ use crate::{
     audit::record::Body,
     config::Config,
     docker::inventory::EngineState,
-    model::inventory::Inventory,
+    model::{inventory::Inventory, status::GateStatus},
     service_manager,
 };
 
 /// Threads: what they do is wait, and copy.
 const THREADS: usize = 2;
+/// Longest wait for what it serves to end with the daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the gate needs of the daemon.
 #[derive(Debug)]
@@ -53,20 +56,6 @@ pub struct Around {
     pub access: Access,
     /// Where records go.
     pub journal: mpsc::UnboundedSender<Body>,
-}
-
-/// What status tells of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GateStatus {
-    /// Sockets that are open: of hubs, of users.
-    pub sockets: (usize, usize),
-    /// Of these, ones that were there before the daemon and that had to be made anew: containers that ran then have a
-    /// socket at which nobody listens.
-    pub renewed: usize,
-    /// Connections at this moment.
-    pub connections: usize,
-    /// Requests since the daemon started: allowed, refused.
-    pub requests: (u64, u64),
 }
 
 /// The handle. A copy is the same one.
@@ -98,6 +87,15 @@ struct Opened {
 /// The threads; what they serve ends when this is dropped. Its sockets stay.
 #[derive(Debug)]
 pub struct GateRuntime(Option<Runtime>);
+
+impl GateRuntime {
+    /// Ends what it serves, and waits until that is told. It blocks.
+    pub fn stop(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
 
 impl Drop for GateRuntime {
     fn drop(&mut self) {
@@ -201,16 +199,16 @@ impl Gate {
     pub fn status(&self) -> GateStatus {
         let doors = self.doors();
         let is_hub = |principal: &&Principal| matches!(principal, Principal::Hub(_));
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let hubs = doors.open.keys().filter(is_hub).count();
-        let (server, counts) = (&self.0.server, self.0.server.desk.counts());
+        let server = &self.0.server;
         GateStatus {
-            sockets: (hubs, doors.open.len() - hubs),
-            renewed: doors.open.values().filter(|opened| opened.is_renewed).count(),
-            connections: server.users.taken() + server.hubs.taken(),
-            requests: (
-                counts.allowed.load(Ordering::Relaxed),
-                counts.denied.load(Ordering::Relaxed),
-            ),
+            hubs: count(hubs),
+            users: count(doors.open.len() - hubs),
+            renewed: count(doors.open.values().filter(|opened| opened.is_renewed).count()),
+            connections: count(server.users.taken() + server.hubs.taken()),
+            allowed: server.desk.counts().allowed.load(Ordering::Relaxed),
+            denied: server.desk.counts().denied.load(Ordering::Relaxed),
         }
     }
 
