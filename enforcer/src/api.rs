@@ -4,16 +4,15 @@
 //!
 //! Who calls is what the kernel says of the connection, never what a request says.
 
-mod acl;
+pub(crate) mod acl;
 pub mod asked;
 pub mod client;
 pub mod error;
 mod guard;
-mod identity;
+pub(crate) mod identity;
 mod ndjson;
 #[cfg(test)]
 mod openapi;
-mod places;
 mod refusals;
 mod request;
 pub mod roles;

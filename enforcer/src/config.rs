@@ -11,6 +11,7 @@ pub mod describe;
 mod dns;
 pub mod file;
 mod guests;
+mod gate;
 mod limits;
 mod metrics;
 mod mode;
@@ -50,6 +51,7 @@ pub use self::{
     audit::Audit,
     dns::Dns,
     guests::{Culled, GuestLife, ImagePattern},
+    gate::Gate,
     limits::{Limits, stricter},
     metrics::MetricsAt,
     mode::Mode,
@@ -129,6 +131,8 @@ pub struct Config {
     pub access: Access,
     /// Guests that enforcer starts and ends itself.
     pub guests: GuestLife,
+    /// What a filtered Docker socket lets its user do.
+    pub gate: Gate,
     /// Hubs by name.
     pub hubs: BTreeMap<HubName, Hub>,
     /// Policies by name.
@@ -157,6 +161,7 @@ impl Default for Config {
             dns: None,
             access: Access::default(),
             guests: GuestLife::default(),
+            gate: Gate::default(),
             hubs: BTreeMap::new(),
             policies: BTreeMap::new(),
             networks: BTreeMap::new(),

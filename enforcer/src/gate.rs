@@ -1,22 +1,43 @@
 //! The gate: a Docker socket that one can give to a stranger (S2, S3).
 //!
-//! A request's way, a stage each: `identity -> words -> call -> body -> facts -> judge -> upstream -> answer -> record`.
-//! What goes to the engine is made anew from what was judged; no byte of a client's gets there otherwise. What
-//! is unknown, at any stage, is refused.
+//! A request's way, a stage each: `sockets -> identity -> head -> standing -> words -> call -> body -> facts -> judge ->
+//! upstream -> answer -> record`. What goes to the engine is made anew from what was judged; no byte of a client's gets
+//! there otherwise. What is unknown, at any stage, is refused. A raw grant leaves out what is between `standing` and
+//! `upstream`: see [ADR 15](../../docs/adr/0015-the-gate-on-a-runtime-of-its-own.md).
 //!
-//! `principal`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or clock.
+//! `principal`, `head`, `cgroup`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or
+//! clock.
 
+mod answer;
 pub mod body;
 pub mod call;
+pub mod cgroup;
 pub mod explain;
 pub mod facts;
+pub mod head;
+pub mod identity;
 pub mod image;
 pub mod json;
 pub mod judge;
+mod judged;
 pub mod names;
 pub mod principal;
+mod raw;
 pub mod rules;
+mod run;
+mod serve;
+mod sockets;
+mod standing;
+mod stream;
 pub mod table;
+pub mod tell;
+mod upstream;
 pub mod verdict;
 pub mod view;
+mod wire;
 pub mod words;
+
+pub use self::{
+    run::{Around, Gate, GateError, GateRuntime, remove_all},
+    sockets::SocketsError,
+};

@@ -46,6 +46,10 @@ pub fn render(report: &StatusReport, took: Duration) -> String {
     let help = "Calls at the control socket that were refused: from users without a role, or not for theirs.";
     out.family("enforcer_calls_refused_total", Kind::Counter, help)
         .sample(&[], report.calls_refused);
+    let help = "Requests at the Docker sockets that enforcer serves, by what became of them.";
+    let mut family = out.family("enforcer_gate_requests_total", Kind::Counter, help);
+    family.sample(&[("decision", "allow")], report.gate.allowed);
+    family.sample(&[("decision", "deny")], report.gate.denied);
     sinks(report, &mut out);
     dns(report, &mut out);
     let help = "Time that it took to measure what is told here.";

@@ -11,13 +11,13 @@ mod erase;
 mod explain;
 mod flows;
 mod guests;
+mod gate;
 mod leases;
 mod live;
 mod lives;
 pub mod loading;
 mod metrics;
 mod networks;
-mod notify;
 mod outputs;
 mod outside;
 mod proof;
@@ -48,6 +48,7 @@ use crate::{
     },
     docker,
     guest::{service::Guests, sockets::NoSockets},
+    gate::Around,
     kernel::{
         self, KernelError,
         features::{self, PreflightError},
@@ -60,6 +61,7 @@ use crate::{
     model::{caller::Caller, owner::Owners},
     netlink::{self, NetlinkError},
     run_dir::{RunDir, RunDirError},
+    service_manager,
 };
 use abuse::{AbuseWatch, Pardon, Watchman};
 use erase::Eraser;
@@ -179,6 +181,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
     let following = following.serve(admitted.roles.clone(), refusals.clone());
+    let keeping = gate::start(Around {
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        roles: admitted.roles.clone(),
+        engine: watching.engine.clone(),
+        access: tending.access.clone(),
+        journal: journal.clone(),
+    });
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -193,7 +203,9 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             abuse_out.problems.clone(),
             admitted.problems,
             tending.problems,
+            keeping.problems,
         ],
+        gate: keeping.gate,
         refusals: refusals.clone(),
         abuse: abuse_out.clone(),
         dns: resolving.status,
@@ -274,11 +286,23 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             &mut signals,
         ) => Ok(by),
     };
-    notify::send("STOPPING=1");
+    service_manager::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
     drop((reloader, eraser, viewer, socket));
-    end([watching.task, networks.task, serving.task, resolving.task, tending.task, reporting])
-        .await;
+    end([
+        watching.task,
+        networks.task,
+        serving.task,
+        resolving.task,
+        tending.task,
+        keeping.task,
+        reporting,
+    ])
+    .await;
+    // What it served is told before the stream ends.
+    if let Some(runtime) = keeping.runtime {
+        let _ = blocking("the gate", move || runtime.stop()).await;
+    }
     let (by, outcome) = match outcome {
         Ok(by) => (by, Ok(())),
         Err(error) => (Caller::default(), Err(error)),
@@ -370,7 +394,7 @@ async fn obey(
 async fn announce(mut state: watch::Receiver<Arc<State>>, path: PacketPath) {
     if state.wait_for(|state| state.runs > 0).await.is_ok() {
         tracing::info!("ready");
-        notify::send("READY=1");
+        service_manager::send("READY=1");
     }
     // It wakes every few seconds, or is at a long plan; the service manager waits longer than that.
     let mut last = (0, 0);
@@ -378,7 +402,7 @@ async fn announce(mut state: watch::Receiver<Arc<State>>, path: PacketPath) {
         tokio::time::sleep(ALIVE).await;
         let now = (state.borrow().runs, path.steps());
         if now != last {
-            notify::send("WATCHDOG=1");
+            service_manager::send("WATCHDOG=1");
         }
         last = now;
     }

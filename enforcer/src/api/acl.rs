@@ -24,7 +24,7 @@ const NO_ID: u32 = u32::MAX;
 
 /// Gives `users` the rights `theirs` (as in one digit of a mode) to a file, and its group none. Without users
 /// the file has its mode `alone` again.
-pub(super) fn open_to(
+pub(crate) fn open_to(
     path: &Path,
     users: &BTreeSet<u32>,
     theirs: u16,

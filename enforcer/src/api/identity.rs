@@ -23,44 +23,46 @@ const SO_PEERPIDFD: libc::c_int = 77;
 
 /// Somebody who has connected.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// What roles are given by.
-    pub(super) peer: Peer,
+    pub(crate) peer: Peer,
     /// What records have.
-    pub(super) caller: Caller,
+    pub(crate) caller: Caller,
 }
 
 /// The user of a connection: its effective uid when it connected, in the daemon's user namespace.
-pub(super) fn uid(stream: &UnixStream) -> io::Result<u32> {
+pub(crate) fn uid(stream: &UnixStream) -> io::Result<u32> {
     stream.peer_cred().map(|cred| cred.uid())
 }
 
 /// Whether whoever connected is an admin. Who cannot be told is none.
 #[must_use]
 pub fn is_admin(stream: &UnixStream, roles: &Roles) -> bool {
-    connected(stream).is_ok_and(|(uid, _, process)| {
-        let is_of_host = process.as_ref().is_some_and(Process::is_of_host);
-        matches!(roles.role(Peer { uid, is_of_host }), Ok(Role::Admin))
-    })
-}
-
-/// Who connected: user, process id and process, as far as the kernel tells.
-fn connected(stream: &UnixStream) -> io::Result<(u32, Option<u32>, Option<Process>)> {
-    let cred = stream.peer_cred()?;
-    // 0 is a process of a namespace that is not below ours.
-    let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
-    Ok((cred.uid(), pid, Process::of(stream, pid)))
+    attest(stream)
+        .is_ok_and(|(identity, _)| matches!(roles.role(identity.peer), Ok(Role::Admin)))
 }
 
 /// Looks who it is.
 pub(super) async fn identify(stream: &UnixStream) -> io::Result<Identity> {
-    let (uid, pid, process) = connected(stream)?;
+    let (Identity { peer, caller }, _cgroups) = attest(stream)?;
+    let naming = tokio::task::spawn_blocking(move || users::name(peer.uid));
+    let user = timeout(NAMED, naming).await.ok().and_then(Result::ok).flatten();
+    Ok(Identity { peer, caller: Caller { user, ..caller } })
+}
+
+/// The same without the user's name, and asks nobody but the kernel; beside it the text of the process's cgroups,
+/// if it is known to live.
+pub(crate) fn attest(stream: &UnixStream) -> io::Result<(Identity, Option<String>)> {
+    let cred = stream.peer_cred()?;
+    let uid = cred.uid();
+    // 0 is a process of a namespace that is not below ours.
+    let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
+    let process = Process::of(stream, pid);
     let is_of_host = process.as_ref().is_some_and(Process::is_of_host);
     let comm = process.as_ref().and_then(Process::comm);
-    let naming = tokio::task::spawn_blocking(move || users::name(uid));
-    let user = timeout(NAMED, naming).await.ok().and_then(Result::ok).flatten();
-    let caller = Caller { uid: Some(uid), user, pid, comm };
-    Ok(Identity { peer: Peer { uid, is_of_host }, caller })
+    let cgroups = process.as_ref().and_then(Process::cgroups);
+    let caller = Caller { uid: Some(uid), user: None, pid, comm };
+    Ok((Identity { peer: Peer { uid, is_of_host }, caller }, cgroups))
 }
 
 /// Whether a number is still the process's that connected: it may be another's by now.
@@ -101,6 +103,12 @@ impl Process {
         let comm = fs::read(self.directory.join("comm")).ok()?;
         let text = String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned();
         self.lives().then_some(text).filter(|text| !text.is_empty())
+    }
+
+    fn cgroups(&self) -> Option<String> {
+        let cgroups = fs::read_to_string(self.directory.join("cgroup")).ok()?;
+        // Asked last: what was read before was this process's.
+        self.lives().then_some(cgroups)
     }
 
     /// Whether the number is still this process's, as far as the kernel tells.

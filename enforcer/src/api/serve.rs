@@ -1,13 +1,6 @@
 //! Accepts connections, gives them places and time, and hands what they ask to the calls.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{Router, body::Body};
 use hyper::{
@@ -23,7 +16,6 @@ use hyper_util::{
 use tokio::{
     io::AsyncWriteExt as _,
     net::UnixStream,
-    sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
 
@@ -31,11 +23,18 @@ use super::{
     error::{ApiError, Code, Failure},
     identity::{self, Identity},
     ndjson::Patience,
-    places::{Admission, Place, admit},
     routes::{self, Api},
     socket::ControlSocket,
 };
+use crate::{
+    places::Bounds,
+    seats::{Seat, Seats},
+};
 
+/// Connections at once of one user.
+pub(super) const EACH: usize = 16;
+/// Connections at once; root has places besides those of all.
+const PLACES: Bounds = Bounds { each: EACH, all: 64, apart: Some(0) };
 /// Longest wait for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 /// Longest that a connection may last, but for one that takes an answer in lines.
@@ -51,7 +50,7 @@ pub async fn serve(socket: &ControlSocket, api: Api) {
 }
 
 pub(super) async fn accept(socket: &ControlSocket, router: &Router, head: Duration) {
-    let places = Places::default();
+    let places = Seats::new(PLACES);
     loop {
         let accepted = socket.listener.accept().await;
         let found = accepted.and_then(|(stream, _)| Ok((identity::uid(&stream)?, stream)));
@@ -70,67 +69,7 @@ pub(super) async fn accept(socket: &ControlSocket, router: &Router, head: Durati
     }
 }
 
-/// Connections that have places.
-#[derive(Clone, Debug, Default)]
-struct Places(Arc<Mutex<Taken>>);
-
-#[derive(Debug, Default)]
-struct Taken {
-    last: u64,
-    seats: BTreeMap<u64, Sitting>,
-}
-
-#[derive(Clone, Debug)]
-struct Sitting {
-    uid: u32,
-    asked: Arc<AtomicBool>,
-    leave: Arc<Notify>,
-}
-
-/// A place, until dropped.
-#[derive(Debug)]
-struct Seat {
-    id: u64,
-    sitting: Sitting,
-    places: Places,
-}
-
-impl Places {
-    /// A place for a connection of a user, if there is one, or somebody idle gives theirs up.
-    fn take(&self, uid: u32) -> Option<Seat> {
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = |(id, sitting): (&u64, &Sitting)| Place {
-            uid: sitting.uid,
-            id: *id,
-            asked: sitting.asked.load(Ordering::Relaxed),
-        };
-        let there: Vec<Place> = taken.seats.iter().map(place).collect();
-        match admit(&there, uid) {
-            Admission::Admit => {}
-            Admission::Instead(id) => {
-                if let Some(sitting) = taken.seats.remove(&id) {
-                    sitting.leave.notify_one();
-                }
-            }
-            Admission::Refuse => return None,
-        }
-        taken.last += 1;
-        let id = taken.last;
-        let sitting = Sitting { uid, asked: Arc::default(), leave: Arc::default() };
-        taken.seats.insert(id, sitting.clone());
-        Some(Seat { id, sitting, places: self.clone() })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.seats.remove(&self.id);
-    }
-}
-
 async fn attend(stream: UnixStream, router: Router, seat: Seat, head: Duration) {
-    let Sitting { asked, leave, .. } = &seat.sitting;
     let identity = match identity::identify(&stream).await {
         Ok(identity) => identity,
         Err(error) => {
@@ -141,7 +80,7 @@ async fn attend(stream: UnixStream, router: Router, seat: Seat, head: Duration) 
     let (patience, mut until) = Patience::new(LIMIT);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+        seat.asked();
         router.call(known(request, &identity, &patience))
     });
     let mut http = http1::Builder::new();
@@ -158,7 +97,7 @@ async fn attend(stream: UnixStream, router: Router, seat: Seat, head: Duration) 
         let end = *until.borrow_and_update();
         tokio::select! {
             _ended = &mut conversation => return,
-            () = leave.notified() => return,
+            () = seat.given_up() => return,
             () = sleep_until(end) => {}
         }
         if *until.borrow() <= end {

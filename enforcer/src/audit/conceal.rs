@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    record::{AccessChange, Body, Subject},
+    record::{AccessChange, Body, GateCall, Subject},
     store::{Book, Kind},
 };
 
@@ -119,6 +119,7 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
         }
         Body::Group(change) => access(book, &mut change.about, now),
         Body::Grant(change) => access(book, &mut change.about, now),
+        Body::Gate(call) => gate(book, call, now),
         // Nobody is named in these.
         Body::Gap(_)
         | Body::Repair(_)
@@ -169,6 +170,18 @@ fn access(book: &mut Book, about: &mut AccessChange, now: SystemTime) {
         scrub(why, &replaced);
     }
     scrub(&mut about.error, &replaced);
+}
+
+/// The user whose socket it is, also in what was asked: containers and volumes are called as their owner.
+fn gate(book: &mut Book, call: &mut GateCall, now: SystemTime) {
+    let Some(user) = &mut call.user else { return };
+    let pseudonym = book.pseudonym((Kind::User, user), "", None, now).to_owned();
+    let replaced = vec![(std::mem::replace(user, pseudonym.clone()), pseudonym)];
+    for said in [&mut call.path, &mut call.query, &mut call.request, &mut call.why] {
+        if let Some(said) = said {
+            scrub(said, &replaced);
+        }
+    }
 }
 
 /// The name of a container, where no more is known of it.

@@ -101,6 +101,7 @@ impl Account {
             | Body::Policy(_)
             | Body::Group(_)
             | Body::Grant(_)
+            | Body::Gate(_)
             | Body::Config(_)
             | Body::Stored(_)
             | Body::Unseen(_)

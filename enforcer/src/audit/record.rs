@@ -15,6 +15,7 @@ mod control;
 mod cut;
 mod dns;
 mod life;
+mod gate;
 mod process;
 mod stream;
 mod traffic;
@@ -27,6 +28,7 @@ pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
 pub use dns::DnsQuery;
+pub use gate::GateCall;
 pub use life::{Life, LifeEvent};
 pub use process::{ConnectRefused, Exec, Process, SocketRefused, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};
@@ -111,6 +113,7 @@ impl Body {
             Self::Policy(_) => "policy",
             Self::Group(_) => "group",
             Self::Grant(_) => "grant",
+            Self::Gate(_) => "gate",
             Self::Erased(_) => "erased",
             Self::Config(_) => "config",
             Self::Daemon(_) => "daemon",
@@ -167,6 +170,8 @@ pub enum Body {
     Group(Box<GroupChange>),
     /// A grant changed, or nobody knows them.
     Grant(Box<GrantChange>),
+    /// A request at a Docker socket of the gate's.
+    Gate(Box<GateCall>),
     /// A name that was erased: nobody can tell any more whose pseudonym it was.
     Erased(Erased),
     /// The config file was read.

@@ -15,7 +15,7 @@ use tokio::{
 use super::{EventsArgs, Exit};
 use crate::audit::{
     follow::{self, Wish},
-    record::{AccessChange, Body, FlowClosed, Record, shown},
+    record::{AccessChange, Body, FlowClosed, GateCall, Record, shown},
     store::{Reveal, moment},
 };
 
@@ -247,6 +247,7 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         Body::Grant(g) => {
             ("grant", "", access(&g.event, g.kind.as_deref().unwrap_or_default(), &g.about))
         }
+        Body::Gate(g) => ("gate", "", gate(g)),
         Body::Erased(e) => {
             ("erased", "", format!("the name of {}, {} in all", e.pseudonym, e.count))
         }
@@ -257,6 +258,20 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         ),
         Body::Daemon(d) => ("daemon", "", format!("{} {} pid {}", d.event, d.version, d.pid)),
     }
+}
+
+/// A request at the gate, in one line; whose it is, then what.
+fn gate(call: &GateCall) -> String {
+    let whose = call
+        .user
+        .as_deref()
+        .map_or_else(|| format!("hub {}", call.hub), |user| format!("{user} of {}", call.hub));
+    let count = call.count.map(|count| count.to_string());
+    let status = call.status.map(|status| status.to_string());
+    let words = [Some(&*call.event), Some(&*call.verdict), Some(&*whose), call.method.as_deref()];
+    let words = words.into_iter().chain([call.path.as_deref(), status.as_deref()]);
+    let words = words.chain([call.rule.as_deref(), count.as_deref(), call.why.as_deref()]);
+    words.flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// Who may have a socket, in one line; hub and group, then the user.

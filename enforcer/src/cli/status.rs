@@ -3,7 +3,9 @@
 use super::{Exit, StatusArgs, table::table};
 use crate::{
     api::{ControlError, client},
-    model::status::{ClosureStatus, FlowCounts, HealthState, KernelProofStatus, StatusReport},
+    model::status::{
+        ClosureStatus, FlowCounts, GateStatus, HealthState, KernelProofStatus, StatusReport,
+    },
     supervise::alone,
 };
 
@@ -56,6 +58,7 @@ fn render(report: &StatusReport) -> String {
     head.push(format!("docker: {}", report.docker));
     head.extend(dns(report));
     head.push(format!("kernel proof (S4): {}", kernel_proof(&report.kernel_proof)));
+    head.push(gate(&report.gate));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
     let networks = report.networks.iter().map(|network| {
@@ -112,6 +115,19 @@ fn dns(report: &StatusReport) -> Option<String> {
     let counted =
         if counted.is_empty() { "no question yet".to_owned() } else { counted.join(", ") };
     (!report.dns.is_empty()).then(|| format!("dns: {counted}"))
+}
+
+/// Docker sockets in one line.
+fn gate(gate: &GateStatus) -> String {
+    let GateStatus { hubs, users, renewed, connections, allowed, denied } = gate;
+    let renewed = match renewed {
+        0 => String::new(),
+        some => format!("; {some} made anew: containers that ran before need a restart"),
+    };
+    format!(
+        "gate: {hubs} sockets of hubs, {users} of users, {connections} connections, {allowed} requests allowed, \
+         {denied} refused{renewed}"
+    )
 }
 
 fn endpoints(report: &StatusReport) -> String {

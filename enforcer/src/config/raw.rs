@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) dns: Option<Spanned<RawDns>>,
     pub(super) access: RawAccess,
     pub(super) guests: RawGuests,
+    pub(super) gate: RawGate,
     pub(super) hubs: BTreeMap<Spanned<String>, Spanned<RawNamedHub>>,
     pub(super) policies: BTreeMap<Spanned<String>, RawPolicy>,
     pub(super) networks: BTreeMap<Spanned<String>, RawNetwork>,
@@ -169,6 +170,22 @@ pub(super) struct RawNamedHub {
     pub(super) insecure: Option<bool>,
     pub(super) token_file: Option<Spanned<String>>,
     pub(super) timeout: Option<Spanned<String>>,
+    pub(super) gate: Option<RawGate>,
+}
+
+/// `[gate]` and `[hubs.NAME.gate]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGate {
+    pub(super) images: Option<Vec<Spanned<String>>>,
+    pub(super) max_containers: Option<Spanned<i64>>,
+    pub(super) max_volumes: Option<Spanned<i64>>,
+    pub(super) max_networks: Option<Spanned<i64>>,
+    pub(super) memory: Option<Spanned<String>>,
+    /// A number, whole or not.
+    pub(super) cpus: Option<Spanned<toml::Value>>,
+    pub(super) pids: Option<Spanned<i64>>,
+    pub(super) host_ports: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.

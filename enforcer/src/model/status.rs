@@ -63,6 +63,29 @@ pub struct StatusReport {
     /// not for theirs.
     #[serde(default)]
     pub calls_refused: u64,
+    /// Docker sockets that enforcer serves.
+    #[serde(default)]
+    pub gate: GateStatus,
+}
+
+/// Docker sockets that enforcer serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct GateStatus {
+    /// Sockets of hubs.
+    pub hubs: u64,
+    /// Sockets of users.
+    pub users: u64,
+    /// Of these, ones that no service manager kept when the daemon was started anew: containers that ran then need a
+    /// restart to have theirs back.
+    pub renewed: u64,
+    /// Connections at this moment.
+    pub connections: u64,
+    /// Requests that were allowed, since the daemon started.
+    pub allowed: u64,
+    /// Requests that were refused.
+    pub denied: u64,
 }
 
 /// A guest that is slowed, cut off or paused.

@@ -10,6 +10,7 @@ use super::{
     abuse::{self, AbuseHandle},
     dns::DnsStatus,
     proof,
+    gate,
     records::RecordsHandle,
 };
 use crate::{
@@ -26,6 +27,7 @@ use crate::{
         reconcile::State,
     },
     docker::inventory::EngineState,
+    gate::Gate,
     kernel::{canary, processes::ProcessProgram},
     model::{
         closure::By,
@@ -47,8 +49,10 @@ pub(super) struct Reporter {
     pub(super) links: watch::Receiver<Arc<Links>>,
     pub(super) state: watch::Receiver<Arc<State>>,
     pub(super) engine: watch::Receiver<EngineState>,
-    /// What is wrong with networks, guests outside, metrics, the resolver, the watch for abuse, admins and grants.
-    pub(super) problems: [watch::Receiver<Vec<String>>; 7],
+    /// What is wrong with networks, guests outside, metrics, the resolver, the watch for abuse, admins, grants and the
+    /// gate.
+    pub(super) problems: [watch::Receiver<Vec<String>>; 8],
+    pub(super) gate: Option<Gate>,
     pub(super) refusals: Refusals,
     pub(super) abuse: AbuseHandle,
     pub(super) dns: DnsStatus,
@@ -126,6 +130,7 @@ impl Reporter {
             restrained: abuse::status(&self.abuse.restraints.borrow()),
             abuse_missed: self.abuse.missed(),
             calls_refused: self.refusals.count(),
+            gate: gate::status(self.gate.as_ref()),
             health: Health { state: health.state, reasons: health.reasons },
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     audit::record::{Body, Daemon, ECS_VERSION, Record, VERSION},
     closure::{self, ClosureError},
     config::Config,
+    gate,
     kernel::{
         KernelError,
         pins::{PinError, Pins},
@@ -135,6 +136,7 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     let dir = config.run_dir.clone();
     let failed = |source| UninstallError::RunDir { dir, source };
     abuse::remove(&config.run_dir).map_err(failed.clone())?;
+    gate::remove_all(&config.run_dir).map_err(failed.clone())?;
     // A daemon that was killed leaves its socket.
     for file in ["control.sock.new", "control.sock", "lock"] {
         match fs::remove_file(config.run_dir.join(file)) {

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::rig::{HEAD, Server, connect, json, read, talk};
-use crate::api::{client, places::EACH, request::MAX_BODY};
+use crate::api::{client, request::MAX_BODY, serve::EACH};
 
 const STATUS: &[u8] = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n";
 

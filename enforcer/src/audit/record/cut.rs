@@ -1,6 +1,6 @@
 //! Texts from elsewhere: whatever they hold, a record stays short, and says that it was cut.
 
-use super::{AccessChange, Body, Docker, Outside, Subject};
+use super::{AccessChange, Body, Docker, GateCall, Outside, Subject};
 use crate::model::caller::Caller;
 
 /// Longest name taken from elsewhere, characters.
@@ -54,6 +54,7 @@ impl Body {
             }
             Self::Group(change) => change.about.cut(),
             Self::Grant(change) => change.about.cut(),
+            Self::Gate(call) => call.cut(),
             Self::Repair(repair) => names([&mut repair.what, &mut repair.interface]),
             Self::Takeover(takeover) => sentences(&mut takeover.why),
             Self::Stored(stored) => sentences([&mut stored.dir].into_iter().chain(&mut stored.why)),
@@ -88,6 +89,15 @@ impl AccessChange {
         let Self { hub, group, user, by_name, by_via, why, error, .. } = self;
         let named = [hub, by_name, by_via].into_iter().chain(group).chain(user);
         names(named) | sentences([error].into_iter().chain(why))
+    }
+}
+
+impl GateCall {
+    fn cut(&mut self) -> bool {
+        let Self { hub, user, method, path, query, request, why, container_id, by, .. } = self;
+        let named = [method, container_id].into_iter().chain([user]).flatten();
+        let said = [path, query, request, why].into_iter().flatten();
+        names(named.chain([hub])) | sentences(said) | caller(by)
     }
 }
 

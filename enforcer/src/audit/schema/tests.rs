@@ -25,8 +25,8 @@ use crate::{
         queue::{Account, Draft},
         record::{
             Abuse, AccessChange, Body, Cause, Clock, ConfigChange, Daemon, DnsQuery, Erased, Gap,
-            GrantChange, GroupChange, Guest, Life, Outside, PolicyChange, Repair, Stored, Subject,
-            Takeover, Unseen, time_of,
+            GateCall, GrantChange, GroupChange, Guest, Life, Outside, PolicyChange, Repair, Stored,
+            Subject, Takeover, Unseen, time_of,
         },
         store::Retention,
         stream,
@@ -66,6 +66,10 @@ const ECS: &[(&str, &[&str])] = &[
     ("event.start", &["string"]),
     ("file.hash.sha256", &["string"]),
     ("file.path", &["string"]),
+    ("http.request.bytes", &["integer"]),
+    ("http.request.method", &["string"]),
+    ("http.response.bytes", &["integer"]),
+    ("http.response.status_code", &["integer"]),
     ("network.iana_number", &["integer", "string"]),
     ("network.name", &["string"]),
     ("process.exit_code", &["integer"]),
@@ -83,6 +87,8 @@ const ECS: &[(&str, &[&str])] = &[
     ("source.mac", &["string"]),
     ("source.packets", &["integer"]),
     ("source.port", &["integer"]),
+    ("url.path", &["string"]),
+    ("url.query", &["string"]),
     ("user.group.name", &["string"]),
     ("user.name", &["string"]),
 ];
@@ -399,7 +405,37 @@ fn of_access() -> Vec<Body> {
     });
     let added = GroupChange { event: text("added"), about: full.clone() };
     let added = [Body::Group(Box::new(added))];
-    groups.chain(grants).chain(kinds).chain(added).collect()
+    groups.chain(grants).chain(kinds).chain(added).chain(of_gate()).collect()
+}
+
+fn of_gate() -> Vec<Body> {
+    let text = |text: &str| Some(text.to_owned());
+    let full = GateCall {
+        hub: "lab".to_owned(),
+        user: text("ann"),
+        grant: text("raw"),
+        verdict: "allow".to_owned(),
+        rule: text("grant.raw"),
+        method: text("POST"),
+        path: text("/v1.43/containers/create"),
+        query: text("name=x"),
+        request: text("{}"),
+        status: Some(201),
+        sent: Some(300),
+        received: Some(200),
+        duration: Some(7_000),
+        container_id: text("abc"),
+        why: text("over"),
+        count: Some(1),
+        by: Caller { uid: Some(0), user: None, pid: Some(7), comm: text("docker") },
+        ..GateCall::default()
+    };
+    let least = GateCall { verdict: "deny".to_owned(), ..GateCall::default() };
+    let each = super::words::gate_events().into_iter().flat_map(|event| {
+        let of = |call: &GateCall| GateCall { event: event.to_owned(), ..call.clone() };
+        [of(&full), of(&least)]
+    });
+    each.map(|call| Body::Gate(Box::new(call))).collect()
 }
 
 fn of_lives() -> Vec<Body> {

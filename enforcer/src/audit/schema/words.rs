@@ -18,6 +18,7 @@ use super::super::{
 use crate::{
     abuse::{Answer, Signal},
     access::{grant::Kind, store::Event},
+    gate,
     model::names::Outcome,
 };
 
@@ -86,6 +87,10 @@ pub(in super::super) fn grant_events() -> Vec<&'static str> {
 
 pub(in super::super) fn life_events() -> Vec<&'static str> {
     LifeEvent::ALL.map(LifeEvent::name).to_vec()
+}
+
+pub(in super::super) fn gate_events() -> Vec<&'static str> {
+    gate::tell::Event::ALL.map(gate::tell::Event::name).to_vec()
 }
 
 pub(in super::super) fn grants() -> Vec<&'static str> {

@@ -292,7 +292,7 @@ fn take_detach_keys(query: &mut Query) -> Result<Option<String>, Refusal> {
 }
 
 fn take_size(query: &mut Query) -> Result<Size, Refusal> {
-    let mut take = |key: &str| Ok(query.take_number(key, &(0..=10_000))?.unwrap_or(0));
+    let mut take = |key: &str| query.take_number(key, &(0..=10_000)).map(Option::unwrap_or_default);
     Ok(Size { height: take("h")?, width: take("w")? })
 }
 

@@ -1,25 +1,31 @@
-//! Who of those who connect gets a place: pure. Idle connections of a user give way to a new one of the
-//! same user, so nobody locks out anybody, not even themselves.
+//! Who of those who connect to a socket of ours gets a place: pure. Idle connections of somebody give way to a new
+//! one of the same, so nobody locks out anybody, not even themselves.
 
-/// Connections at once of one user.
-pub(super) const EACH: usize = 16;
-/// Connections at once of all users but root, who has places besides.
-pub(super) const ALL: usize = 64;
+/// How many places there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once of one.
+    pub each: usize,
+    /// Connections at once of all but who is apart.
+    pub all: usize,
+    /// Who has places besides those of all.
+    pub apart: Option<u32>,
+}
 
 /// A connection that has a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Whose.
-    pub(super) uid: u32,
+pub struct Place {
+    /// Whose: a number of a user, or of whatever else has places.
+    pub whose: u32,
     /// Its number; later ones have higher ones.
-    pub(super) id: u64,
+    pub id: u64,
     /// Whether a request has come over it: then it is not idle.
-    pub(super) asked: bool,
+    pub asked: bool,
 }
 
 /// What becomes of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// There is a place.
     Admit,
     /// There is one when this connection is ended.
@@ -28,21 +34,22 @@ pub(super) enum Admission {
     Refuse,
 }
 
-/// Decides about a new connection of `uid`.
-pub(super) fn admit(places: &[Place], uid: u32) -> Admission {
-    let own = places.iter().filter(|place| place.uid == uid);
-    if own.clone().count() >= EACH {
+/// Decides about a new connection of `whose`.
+#[must_use]
+pub fn admit(bounds: &Bounds, places: &[Place], whose: u32) -> Admission {
+    let own = places.iter().filter(|place| place.whose == whose);
+    if own.clone().count() >= bounds.each {
         return instead(own);
     }
-    let others = places.iter().filter(|place| place.uid != 0);
-    if uid == 0 || others.clone().count() < ALL {
+    let others = places.iter().filter(|place| Some(place.whose) != bounds.apart);
+    if bounds.apart == Some(whose) || others.clone().count() < bounds.all {
         return Admission::Admit;
     }
     // Whoever has most gives way.
-    let many = |uid: u32| places.iter().filter(|place| place.uid == uid).count();
+    let many = |whose: u32| places.iter().filter(|place| place.whose == whose).count();
     let idle = others.filter(|place| !place.asked);
-    match idle.map(|place| place.uid).max_by_key(|uid| many(*uid)) {
-        Some(most) => instead(places.iter().filter(|place| place.uid == most)),
+    match idle.map(|place| place.whose).max_by_key(|whose| many(*whose)) {
+        Some(most) => instead(places.iter().filter(|place| place.whose == most)),
         None => Admission::Refuse,
     }
 }
@@ -57,9 +64,12 @@ fn instead<'a>(places: impl Iterator<Item = &'a Place>) -> Admission {
 mod tests {
     use super::*;
 
+    const EACH: usize = 16;
+    const BOUNDS: Bounds = Bounds { each: EACH, all: 64, apart: Some(0) };
+
     fn places(of: &[(u32, usize, bool)]) -> Vec<Place> {
         let each = of.iter().flat_map(|(uid, count, asked)| vec![(*uid, *asked); *count]);
-        (0u64..).zip(each).map(|(id, (uid, asked))| Place { uid, id, asked }).collect()
+        (0u64..).zip(each).map(|(id, (uid, asked))| Place { whose: uid, id, asked }).collect()
     }
 
     #[test]
@@ -84,9 +94,9 @@ mod tests {
             // 7 and 8 have idle ones; 8 has more.
             (full, 5, Instead(1)),
         ] {
-            assert_eq!(admit(&places(&there), uid), expected, "{there:?} {uid}");
+            assert_eq!(admit(&BOUNDS, &places(&there), uid), expected, "{there:?} {uid}");
         }
         // Of users who have equally many somebody gives way.
-        assert!(matches!(admit(&places(&crowd), 5), Instead(_)));
+        assert!(matches!(admit(&BOUNDS, &places(&crowd), 5), Instead(_)));
     }
 }

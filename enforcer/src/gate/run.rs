@@ -1,0 +1,269 @@
+//! The gate as the daemon has it: sockets that are open, and the runtime that serves them. It has threads of its own,
+//! so that nothing that a stranger does at a socket holds up the control loop (ADR 15).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    net::UnixListener,
+    runtime::{Builder, Handle, Runtime},
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
+
+use super::{
+    identity::Doorman,
+    principal::Principal,
+    serve::{self, Door, Server},
+    sockets::{Sockets, SocketsError},
+    tell::Desk,
+};
+use crate::{
+    access::{
+        name::{HubName, User},
+        service::Access,
+    },
+    api::roles::Roles,
+    audit::record::Body,
+    config::Config,
+    docker::inventory::EngineState,
+    model::{inventory::Inventory, status::GateStatus},
+    service_manager,
+};
+
+/// Threads: what they do is wait, and copy.
+const THREADS: usize = 2;
+/// Longest wait for what it serves to end with the daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the gate needs of the daemon.
+#[derive(Debug)]
+pub struct Around {
+    /// The config.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Containers, and whose they are.
+    pub inventory: watch::Receiver<Arc<Inventory>>,
+    /// Users of this host that are hubs.
+    pub roles: watch::Receiver<Roles>,
+    /// Whether the engine answers, and in which version.
+    pub engine: watch::Receiver<EngineState>,
+    /// Groups and grants.
+    pub access: Access,
+    /// Where records go.
+    pub journal: mpsc::UnboundedSender<Body>,
+}
+
+/// The handle. A copy is the same one.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    server: Arc<Server>,
+    runtime: Handle,
+    doors: Mutex<Doors>,
+}
+
+#[derive(Debug)]
+struct Doors {
+    sockets: Sockets,
+    open: BTreeMap<Principal, Opened>,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    is_renewed: bool,
+    /// Ends its listener and connections when dropped.
+    _close: watch::Sender<()>,
+}
+
+/// The threads; what they serve ends when this is dropped. Its sockets stay.
+#[derive(Debug)]
+pub struct GateRuntime(Option<Runtime>);
+
+impl GateRuntime {
+    /// Ends what it serves, and waits until that is told. It blocks.
+    pub fn stop(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for GateRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Gate {
+    /// Makes it, with the sockets that containers have from before.
+    pub fn start(around: Around) -> Result<(Self, GateRuntime), GateError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("gate")
+            .enable_all()
+            .build()
+            .map_err(GateError::Threads)?;
+        let (run_dir, engine_socket) = {
+            let config = around.config.borrow();
+            (config.run_dir.clone(), config.docker_socket.clone())
+        };
+        let sockets = Sockets::new(&run_dir, service_manager::handed_over())?;
+        let left = sockets.left()?;
+        let Around { config, inventory, roles, engine, access, journal } = around;
+        let server = Server::new(
+            Doorman { inventory, config, roles },
+            access,
+            (engine, engine_socket),
+            Desk::new(journal),
+        );
+        let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
+        let gate = Self(Arc::new(Inner {
+            server: Arc::new(server),
+            runtime: runtime.handle().clone(),
+            doors: Mutex::new(doors),
+        }));
+        for user in left {
+            gate.open(&Principal::User(user), true)?;
+        }
+        let renewed = gate.status().renewed;
+        if renewed > 0 {
+            tracing::warn!(
+                renewed,
+                "gate: no service manager kept the sockets of users; restart their running containers"
+            );
+        }
+        Ok((gate, GateRuntime(Some(runtime))))
+    }
+
+    /// The socket of a user, which listens from here on: to be mounted into containers of that user, labelled with
+    /// [`super::identity::USER_LABEL`] and [`super::identity::HUB_LABEL`]. What it serves is what the grants say at each
+    /// request.
+    pub async fn open_for(&self, user: &User) -> Result<PathBuf, GateError> {
+        let (gate, principal) = (self.clone(), Principal::User(user.clone()));
+        let opening = spawn_blocking(move || gate.open(&principal, false)).await;
+        Ok(opening.map_err(|_panicked| GateError::NoAnswer)??)
+    }
+
+    /// Removes the socket of a user, when no container has it mounted any more; ends what goes over it.
+    pub async fn close_for(&self, user: &User) -> Result<(), GateError> {
+        let (gate, principal) = (self.clone(), Principal::User(user.clone()));
+        let closing = spawn_blocking(move || gate.close(&principal)).await;
+        Ok(closing.map_err(|_panicked| GateError::NoAnswer)??)
+    }
+
+    /// Opens the sockets of these hubs and of no other, for these users of this host beside root. What went wrong.
+    #[must_use]
+    pub fn keep_hubs(&self, hubs: &BTreeSet<HubName>, roles: &Roles) -> Vec<String> {
+        let open: BTreeSet<HubName> = {
+            let doors = self.doors();
+            let hubs = doors.open.keys().filter_map(|principal| match principal {
+                Principal::Hub(hub) => Some(hub.clone()),
+                Principal::User(_) => None,
+            });
+            hubs.collect()
+        };
+        let mut problems = Vec::new();
+        let mut note = |outcome: Result<(), SocketsError>| {
+            problems.extend(outcome.err().map(|error| error.to_string()));
+        };
+        for gone in open.difference(hubs) {
+            note(self.close(&Principal::Hub(gone.clone())));
+        }
+        for hub in hubs {
+            note(self.open(&Principal::Hub(hub.clone()), false).map(drop));
+            let is_hub_s = |(uid, name): (&u32, &String)| (name == hub.as_str()).then_some(*uid);
+            let users = roles.hubs.iter().filter_map(is_hub_s).collect();
+            note(self.doors().sockets.open_to(hub, &users));
+        }
+        problems
+    }
+
+    /// Tells what was not told of refusals. To be called now and then.
+    pub fn settle(&self) {
+        self.0.server.desk.settle();
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> GateStatus {
+        let doors = self.doors();
+        let is_hub = |principal: &&Principal| matches!(principal, Principal::Hub(_));
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let hubs = doors.open.keys().filter(is_hub).count();
+        let server = &self.0.server;
+        GateStatus {
+            hubs: count(hubs),
+            users: count(doors.open.len() - hubs),
+            renewed: count(doors.open.values().filter(|opened| opened.is_renewed).count()),
+            connections: count(server.users.taken() + server.hubs.taken()),
+            allowed: server.desk.counts().allowed.load(Ordering::Relaxed),
+            denied: server.desk.counts().denied.load(Ordering::Relaxed),
+        }
+    }
+
+    fn open(&self, principal: &Principal, was_there: bool) -> Result<PathBuf, SocketsError> {
+        let mut doors = self.doors();
+        if let Some(opened) = doors.open.get(principal)
+            && opened.path.exists()
+        {
+            return Ok(opened.path.clone());
+        }
+        let bound = doors.sockets.open(principal)?;
+        let listener = {
+            let _within = self.0.runtime.enter();
+            UnixListener::from_std(bound.listener)
+        };
+        let listener = listener.map_err(|source| SocketsError::listening(&bound.path, source))?;
+        doors.last = doors.last.wrapping_add(1);
+        let (close, closed) = watch::channel(());
+        let door = Door { principal: principal.clone(), number: doors.last, closed };
+        self.0.runtime.spawn(serve::accept(listener, Arc::new(door), Arc::clone(&self.0.server)));
+        let is_renewed = was_there && !bound.is_same;
+        let opened = Opened { path: bound.path.clone(), is_renewed, _close: close };
+        doors.open.insert(principal.clone(), opened);
+        Ok(bound.path)
+    }
+
+    fn close(&self, principal: &Principal) -> Result<(), SocketsError> {
+        let mut doors = self.doors();
+        doors.open.remove(principal);
+        doors.sockets.remove(principal)
+    }
+
+    fn doors(&self) -> std::sync::MutexGuard<'_, Doors> {
+        self.0.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why there is no gate, or no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// No threads.
+    #[error("gate: cannot start its threads")]
+    Threads(#[source] io::Error),
+    /// No file.
+    #[error(transparent)]
+    Socket(#[from] SocketsError),
+    /// It did not get to an end.
+    #[error("gate: whoever makes the socket does not get to the end")]
+    NoAnswer,
+}
+
+/// Removes all sockets and directories of the gate, once no daemon runs.
+pub fn remove_all(run_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(run_dir.join("gate")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

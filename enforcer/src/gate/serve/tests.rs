@@ -1,0 +1,296 @@
+//! Sockets with an engine of the test's own behind them, byte by byte.
+
+mod engine;
+mod rig;
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use self::{
+    engine::{BIG, pattern},
+    rig::{Rig, text},
+};
+use super::*;
+use crate::access::grant::Kind;
+
+const HOST: &str = "Host: docker\r\n";
+
+#[tokio::test]
+async fn s06_s09_s10_what_is_ambiguous_is_refused_and_the_engine_hears_nothing() {
+    let rig = Rig::start(Kind::Raw).await;
+    let create = "POST /v1.43/containers/create HTTP/1.1\r\n";
+    let body = "{\"HostConfig\":{\"Privileged\":true}}";
+    for bytes in [
+        format!("{create}{HOST}Content-Length: 0\r\n\r\n{body}"),
+        format!("{create}{HOST}\r\n{body}"),
+        format!("{create}{HOST}Content-Length: 2\r\nContent-Length: 2\r\n\r\n{{}}"),
+        format!("{create}{HOST}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{create}{HOST}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+        format!("{create}{HOST}Expect: 100-continue\r\nContent-Length: 34\r\n\r\n"),
+        format!("{create}{HOST}A: b\r\n c: d\r\n\r\n"),
+        format!("{create}{HOST}A: b\n\r\n"),
+        format!("GET /_ping HTTP/1.1\r\n{HOST}\r\n{create}{HOST}\r\n"),
+        format!("GET http://x/_ping HTTP/1.1\r\n{HOST}\r\n"),
+        format!("GET /_ping HTTP/1.0\r\n{HOST}\r\n"),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0".to_owned(),
+        format!("POST /session HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        format!("GET /grpc HTTP/1.1\r\n{HOST}Upgrade: h2c\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\n{HOST}A: {}\r\n\r\n", "a".repeat(1 << 20)),
+    ] {
+        let answer = rig.ask(bytes.as_bytes()).await;
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        assert!(status.starts_with('4') || status == "505", "{bytes:.200}: {answer}");
+        assert!(answer.contains("{\"message\":\"enforcer: "), "{answer}");
+    }
+    assert_eq!(rig.engine.connections(), 0);
+    let records = rig.records(15).await;
+    assert!(records.iter().all(|record| record.verdict == "deny" && record.rule.is_some()));
+}
+
+#[tokio::test]
+async fn s10_a_raw_request_goes_on_whole_over_a_connection_of_its_own_and_alone() {
+    let rig = Rig::start(Kind::Raw).await;
+    let request = "POST /v1.43/containers/create?name=x HTTP/1.1\r\nHost: evil\r\nX-Registry-Auth: abc\r\n\
+                   Keep-Alive: 5\r\nConnection: keep-alive\r\nContent-Length: 14\r\n\r\n{\"Image\":\"a\"} ";
+    for _ in 0..2 {
+        let answer = rig.ask(request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+        assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+    }
+    assert_eq!(rig.engine.connections(), 2);
+    let heard = text(&rig.engine.heard(0));
+    assert!(heard.starts_with("POST /v1.43/containers/create?name=x HTTP/1.1\r\n"), "{heard}");
+    assert!(heard.ends_with("\r\n\r\n{\"Image\":\"a\"} "), "{heard}");
+    assert!(heard.contains("x-registry-auth: abc\r\n") && heard.contains("host: docker\r\n"));
+    assert!(!heard.contains("evil") && !heard.to_lowercase().contains("keep-alive"), "{heard}");
+    let records = rig.records(2).await;
+    let record = &records[0];
+    assert_eq!(record.path.as_deref(), Some("/v1.43/containers/create"));
+    assert_eq!((record.query.as_deref(), record.status), (Some("name=x"), Some(201)));
+    assert_eq!((&*record.verdict, record.rule.as_deref()), ("allow", Some("grant.raw")));
+    assert_eq!(record.sent, Some(u64::try_from(request.len()).expect("short")));
+    assert_eq!((record.user.as_deref(), &*record.hub), (Some("ann"), "local"));
+}
+
+#[tokio::test]
+async fn s06_what_stands_after_a_chunked_body_does_not_reach_the_engine() {
+    let rig = Rig::start(Kind::Raw).await;
+    let head = format!(
+        "POST /v1.43/containers/create HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n"
+    );
+    let answer = rig.ask(format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let answer = rig.ask(format!("{head}2\r\n{{}}\r\n0\r\nX-Evil: 1\r\n\r\n").as_bytes()).await;
+    assert!(!answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let heard = text(&rig.engine.heard(1));
+    assert!(!heard.contains("Evil") && !heard.contains("evil"), "{heard}");
+    assert!(!heard.ends_with("0\r\n\r\n"), "the body did not end: {heard}");
+}
+
+#[tokio::test]
+async fn s02_s13_a_filtered_socket_answers_ping_and_says_that_it_judges_nothing_more_yet() {
+    let rig = Rig::start(Kind::Filtered).await;
+    let answer =
+        rig.ask(format!("GET /_ping HTTP/1.1\r\n{HOST}X-Evil: 1\r\n\r\n").as_bytes()).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nOK"),
+        "{answer}"
+    );
+    let lower = answer.to_lowercase();
+    assert!(lower.contains("api-version: 1.43") && lower.contains("ostype: linux"), "{answer}");
+    assert!(!lower.contains("server:") && !lower.contains("builder-version"), "{answer}");
+    let heard = text(&rig.engine.heard(0));
+    assert!(
+        heard.starts_with("GET /v1.43/_ping HTTP/1.1\r\n") && !heard.contains("vil"),
+        "{heard}"
+    );
+    let long =
+        format!("POST /containers/create HTTP/1.1\r\n{HOST}Content-Length: 67108864\r\n\r\n");
+    for (request, status) in [
+        (format!("GET /containers/json HTTP/1.1\r\n{HOST}\r\n"), "403"),
+        (format!("POST /containers/create HTTP/1.1\r\n{HOST}Content-Length: 2\r\n\r\n{{}}"), "403"),
+        (
+            format!(
+                "POST /build HTTP/1.1\r\n{HOST}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}"
+            ),
+            "415",
+        ),
+        (long, "413"),
+    ] {
+        let answer = rig.ask(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
+    assert_eq!(rig.engine.connections(), 1);
+}
+
+#[tokio::test]
+async fn s27_a_stream_is_byte_exact_both_ways_and_no_second_request_is_read_in_it() {
+    let rig = Rig::start(Kind::Raw).await;
+    let mut client = rig.connect();
+    let attach = "POST /v1.43/containers/x/attach?stream=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\n\
+                  Upgrade: tcp\r\n\r\n";
+    client.write_all(attach.as_bytes()).await.expect("written");
+    let head = rig::head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let within: Vec<u8> =
+        b"GET /containers/json HTTP/1.1\r\nHost: x\r\n\r\n\0\xff\r\n".repeat(5000);
+    let (mut from, mut to) = client.into_split();
+    let sent = within.clone();
+    let sending = tokio::spawn(async move {
+        to.write_all(&sent).await.expect("written");
+        to.shutdown().await.expect("shut");
+    });
+    let mut echoed = Vec::new();
+    from.read_to_end(&mut echoed).await.expect("read");
+    sending.await.expect("sent");
+    // The engine says this only once it has seen the end.
+    assert!(echoed.strip_suffix(b"bye").is_some_and(|echo| echo == within), "{}", echoed.len());
+    assert_eq!(rig.engine.connections(), 1);
+    let records = rig.records(1).await;
+    assert_eq!((records.len(), records[0].status), (1, Some(101)));
+    let length = u64::try_from(within.len() + attach.len()).expect("short");
+    assert_eq!(records[0].sent, Some(length));
+}
+
+#[tokio::test]
+async fn s27_what_is_large_is_not_kept() {
+    let rig = Rig::start(Kind::Raw).await;
+    let mut client = rig.connect();
+    let start = format!(
+        "POST /v1.43/exec/big/start HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+    );
+    client.write_all(start.as_bytes()).await.expect("written");
+    rig::head(&mut client).await;
+    // As long as nobody reads, the engine cannot write more than buffers hold.
+    sleep(Duration::from_millis(300)).await;
+    let early = rig.engine.written();
+    assert!(early < 4 << 20, "{early} bytes are under way");
+    let (mut read, mut buffer) = (0_u64, vec![0; 1 << 20]);
+    loop {
+        match client.read(&mut buffer).await.expect("read") {
+            0 => break,
+            more => {
+                let expected = pattern(read);
+                assert_eq!(buffer[0], expected);
+                read += u64::try_from(more).expect("short");
+            }
+        }
+    }
+    assert_eq!(read, BIG);
+}
+
+#[tokio::test]
+async fn s19_an_open_stream_ends_within_a_second_when_its_grant_does() {
+    for weaker in [false, true] {
+        let rig = Rig::start(Kind::Raw).await;
+        let mut events = rig.connect();
+        let request = format!("GET /v1.43/events HTTP/1.1\r\n{HOST}\r\n");
+        events.write_all(request.as_bytes()).await.expect("written");
+        rig::head(&mut events).await;
+        let mut attached = rig.connect();
+        let request = format!(
+            "POST /v1.43/containers/x/attach HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+        );
+        attached.write_all(request.as_bytes()).await.expect("written");
+        rig::head(&mut attached).await;
+        if weaker {
+            rig.grant(Kind::Filtered).await;
+        } else {
+            rig.leave().await;
+        }
+        for stream in [&mut events, &mut attached] {
+            let mut rest = Vec::new();
+            let ended = timeout(Duration::from_secs(1), stream.read_to_end(&mut rest)).await;
+            assert!(ended.is_ok(), "it is still open");
+        }
+        rig.engine.all_closed().await;
+        let answer = rig.ask(format!("GET /v1.43/events HTTP/1.1\r\n{HOST}\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+        let records = rig.records(3).await;
+        let cut: Vec<_> = records.iter().filter(|record| record.event == "cut").collect();
+        assert_eq!(cut.len(), 2, "{records:?}");
+        assert!(cut.iter().all(|record| record.why.is_some() && record.verdict == "allow"));
+        let rule = if weaker { "call.not-yet" } else { "grant.none" };
+        assert!(records.iter().any(|record| record.rule.as_deref() == Some(rule)), "{records:?}");
+    }
+}
+
+#[tokio::test]
+async fn s17_who_is_not_served_is_told_and_recorded_and_the_engine_hears_nothing() {
+    let rig = Rig::start(Kind::Raw).await;
+    let mut client = rig.connect_as(Err(Stranger::Others));
+    let request = format!("GET /v1.43/events HTTP/1.1\r\n{HOST}\r\n");
+    client.write_all(request.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.expect("read");
+    assert!(
+        answer.starts_with("HTTP/1.1 403 ") && answer.contains("not for this container"),
+        "{answer}"
+    );
+    let records = rig.records(1).await;
+    assert_eq!(records[0].rule.as_deref(), Some("identity.stranger"));
+    assert_eq!(records[0].path.as_deref(), Some("/v1.43/events"));
+    assert_eq!(rig.engine.connections(), 0);
+}
+
+#[tokio::test]
+async fn s26_a_head_that_does_not_come_and_a_client_that_leaves_end_their_connection() {
+    let rig = Rig::start(Kind::Raw).await;
+    let mut slow = rig.connect();
+    slow.write_all(b"GET /_ping HT").await.expect("written");
+    let mut nothing = Vec::new();
+    let ended = timeout(Duration::from_secs(5), slow.read_to_end(&mut nothing)).await;
+    assert!(ended.is_ok() && nothing.is_empty(), "{nothing:?}");
+    let mut events = rig.connect();
+    let request = format!("GET /v1.43/events HTTP/1.1\r\n{HOST}\r\n");
+    events.write_all(request.as_bytes()).await.expect("written");
+    rig::head(&mut events).await;
+    drop(events);
+    rig.engine.all_closed().await;
+    assert_eq!(rig.records(1).await.len(), 1);
+}
+
+/// Needs root, as whom a hub's socket serves it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s26_idle_slow_and_greedy_clients_of_one_socket_keep_nobody_out_of_another() {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: not root");
+        return;
+    }
+    let rig = Rig::start(Kind::Raw).await;
+    let (lab, two) = (rig.listen("lab", 1), rig.listen("two", 2));
+    let mut idle = Vec::new();
+    for _ in 0..350 {
+        idle.push(UnixStream::connect(&lab.path).await.expect("connected"));
+    }
+    for slow in idle.iter_mut().take(50) {
+        // Those that had to give way have gone.
+        let _ = slow.write_all(b"GET /_pi").await;
+    }
+    let ping = format!("GET /_ping HTTP/1.1\r\n{HOST}\r\n");
+    for path in [&two.path, &lab.path] {
+        let begun = std::time::Instant::now();
+        let mut client = UnixStream::connect(path).await.expect("connected");
+        client.write_all(ping.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        let read = timeout(Duration::from_secs(1), client.read_to_string(&mut answer)).await;
+        assert!(
+            read.is_ok() && answer.starts_with("HTTP/1.1 200"),
+            "{:?} {answer}",
+            begun.elapsed()
+        );
+    }
+    assert!(rig.server.hubs.taken() <= HUBS.each + 1);
+    // A socket that is closed ends what goes over it.
+    drop(lab);
+    let ended = timeout(Duration::from_secs(1), async {
+        let mut byte = [0];
+        idle.last_mut().expect("one").read(&mut byte).await
+    });
+    assert_eq!(ended.await.expect("ended").unwrap_or_default(), 0);
+}

@@ -1,0 +1,163 @@
+//! An engine that writes down what it hears, and answers a few requests.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    time::{sleep, timeout},
+};
+
+use super::rig::text;
+
+/// Length of the long answer.
+pub(super) const BIG: u64 = 64 << 20;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Engine(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    heard: Mutex<Vec<Vec<u8>>>,
+    open: AtomicUsize,
+    written: AtomicU64,
+}
+
+/// A byte of the long answer.
+pub(super) fn pattern(at: u64) -> u8 {
+    at.wrapping_mul(2_654_435_761).to_be_bytes()[4]
+}
+
+impl Engine {
+    pub(super) fn start(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(path).expect("bound");
+        let engine = Self::default();
+        let this = engine.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let this = this.clone();
+                this.0.open.fetch_add(1, Ordering::SeqCst);
+                let number = {
+                    let mut heard = this.0.heard.lock().expect("not poisoned");
+                    heard.push(Vec::new());
+                    heard.len() - 1
+                };
+                tokio::spawn(async move {
+                    this.answer(stream, number).await;
+                    this.0.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        engine
+    }
+
+    /// Connections so far.
+    pub(super) fn connections(&self) -> usize {
+        self.0.heard.lock().expect("not poisoned").len()
+    }
+
+    /// All that came over one.
+    pub(super) fn heard(&self, number: usize) -> Vec<u8> {
+        self.0.heard.lock().expect("not poisoned")[number].clone()
+    }
+
+    /// Bytes of the long answer that somebody took.
+    pub(super) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::SeqCst)
+    }
+
+    /// Waits until nobody is connected.
+    pub(super) async fn all_closed(&self) {
+        let closed = async {
+            while self.0.open.load(Ordering::SeqCst) > 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(2), closed).await.expect("still connected");
+    }
+
+    /// Reads on until what was heard is as wanted; `false`: it ended before.
+    async fn hear(
+        &self,
+        stream: &mut UnixStream,
+        number: usize,
+        is_all: impl Fn(&str) -> bool,
+    ) -> bool {
+        loop {
+            if is_all(&text(&self.heard(number))) {
+                return true;
+            }
+            let mut bytes = vec![0; 64 << 10];
+            match stream.read(&mut bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(more) => {
+                    let mut heard = self.0.heard.lock().expect("not poisoned");
+                    heard[number].extend_from_slice(&bytes[..more]);
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, mut stream: UnixStream, number: usize) {
+        if !self.hear(&mut stream, number, |heard| heard.contains("\r\n\r\n")).await {
+            return;
+        }
+        let heard = text(&self.heard(number));
+        let target = heard.split(' ').nth(1).unwrap_or_default();
+        let upgraded = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+        match target.split('?').next().unwrap_or_default() {
+            "/v1.43/_ping" => {
+                let answer = "HTTP/1.1 200 OK\r\nApi-Version: 1.43\r\nOstype: linux\r\n\
+                              Builder-Version: 2\r\nServer: Docker\r\nContent-Length: 2\r\n\r\nOK";
+                let _gone = stream.write_all(answer.as_bytes()).await;
+            }
+            "/v1.43/events" => {
+                let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n";
+                let _gone = stream.write_all(answer.as_bytes()).await;
+                self.hear(&mut stream, number, |_| false).await;
+            }
+            "/v1.43/containers/x/attach" => {
+                let _gone = stream.write_all(upgraded.as_bytes()).await;
+                let (mut from, mut to) = stream.split();
+                let _gone = tokio::io::copy(&mut from, &mut to).await;
+                let _gone = to.write_all(b"bye").await;
+            }
+            "/v1.43/exec/big/start" => {
+                let _gone = stream.write_all(upgraded.as_bytes()).await;
+                self.write_big(&mut stream).await;
+            }
+            _ => {
+                let is_chunked = heard.to_lowercase().contains("chunked");
+                let is_all = |heard: &str| {
+                    let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                    if is_chunked { body.ends_with("0\r\n\r\n") } else { body.len() >= 14 }
+                };
+                if self.hear(&mut stream, number, is_all).await {
+                    let answer = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+                    let _gone = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        }
+    }
+
+    async fn write_big(&self, stream: &mut UnixStream) {
+        let mut at = 0;
+        while at < BIG {
+            let length = (BIG - at).min(64 << 10);
+            let bytes: Vec<u8> = (at..at + length).map(pattern).collect();
+            if stream.write_all(&bytes).await.is_err() {
+                return;
+            }
+            at += length;
+            self.0.written.store(at, Ordering::SeqCst);
+        }
+    }
+}

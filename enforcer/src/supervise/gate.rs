@@ -1,0 +1,93 @@
+//! The gate beside the daemon's other tasks: hubs' sockets are as the config has them, and refusals are accounted for.
+//! Without a gate the daemon goes on: nobody has a Docker socket then.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
+
+use crate::{
+    api::roles::Roles,
+    causes::causes,
+    config::Config,
+    gate::{Around, Gate, GateRuntime},
+    model::status::GateStatus,
+};
+
+/// How often it is looked at.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// The gate, as long as this is held.
+pub(super) struct Keeping {
+    /// The handle; `None`: there is none, and [`Self::problems`] says why.
+    pub(super) gate: Option<Gate>,
+    /// What is wrong, for status.
+    pub(super) problems: watch::Receiver<Vec<String>>,
+    /// The task.
+    pub(super) task: JoinHandle<()>,
+    /// Its threads.
+    pub(super) runtime: Option<GateRuntime>,
+}
+
+/// Starts it, with the sockets that running containers have.
+pub(super) fn start(around: Around) -> Keeping {
+    let (config, roles) = (around.config.clone(), around.roles.clone());
+    let (problems, problems_out) = watch::channel(Vec::new());
+    match Gate::start(around) {
+        Ok((gate, runtime)) => {
+            let tending = tend(gate.clone(), (config, roles), problems);
+            Keeping {
+                gate: Some(gate),
+                problems: problems_out,
+                task: tokio::spawn(tending),
+                runtime: Some(runtime),
+            }
+        }
+        Err(error) => {
+            let why = format!("nobody has a Docker socket: {}", causes(&error));
+            tracing::error!("{why}");
+            problems.send_replace(vec![why]);
+            // Kept by the task, or status would not see them.
+            let task = tokio::spawn(async move { problems.closed().await });
+            Keeping { gate: None, problems: problems_out, task, runtime: None }
+        }
+    }
+}
+
+/// What status tells of it.
+pub(super) fn status(gate: Option<&Gate>) -> GateStatus {
+    gate.map(Gate::status).unwrap_or_default()
+}
+
+async fn tend(
+    gate: Gate,
+    (mut config, mut roles): (watch::Receiver<Arc<Config>>, watch::Receiver<Roles>),
+    problems: watch::Sender<Vec<String>>,
+) {
+    loop {
+        let hubs: BTreeSet<_> = config.borrow_and_update().hubs.keys().cloned().collect();
+        let now = roles.borrow_and_update().clone();
+        let this = gate.clone();
+        let keeping = spawn_blocking(move || this.keep_hubs(&hubs, &now)).await;
+        let found = keeping.unwrap_or_else(|_panicked| vec!["gate: hubs' sockets".to_owned()]);
+        problems.send_if_modified(|known| {
+            let has_changed = *known != found;
+            if has_changed {
+                for problem in &found {
+                    tracing::error!("{problem}");
+                }
+                *known = found;
+            }
+            has_changed
+        });
+        gate.settle();
+        tokio::select! {
+            changed = config.changed() => if changed.is_err() { return },
+            changed = roles.changed() => if changed.is_err() { return },
+            () = sleep(PERIOD) => {}
+        }
+    }
+}
