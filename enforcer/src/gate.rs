@@ -29,5 +29,5 @@ mod wire;
 
 pub use self::{
     run::{Around, Gate, GateError, GateRuntime, remove_all},
-    sockets::SocketsError,
+    sockets::{SocketsError, socket_path},
 };
