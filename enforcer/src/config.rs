@@ -10,8 +10,8 @@ mod check;
 pub mod describe;
 mod dns;
 pub mod file;
-mod guests;
 mod gate;
+mod guests;
 mod limits;
 mod metrics;
 mod mode;
@@ -50,8 +50,8 @@ pub use self::{
     admins::Admin,
     audit::Audit,
     dns::Dns,
-    guests::{Culled, GuestLife, ImagePattern},
     gate::Gate,
+    guests::{Culled, GuestLife, ImagePattern},
     limits::{Limits, stricter},
     metrics::MetricsAt,
     mode::Mode,

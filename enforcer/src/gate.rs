@@ -39,5 +39,5 @@ pub mod words;
 
 pub use self::{
     run::{Around, Gate, GateError, GateRuntime, remove_all},
-    sockets::SocketsError,
+    sockets::{SocketsError, socket_path},
 };

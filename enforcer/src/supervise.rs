@@ -10,8 +10,8 @@ mod doorkeeper;
 mod erase;
 mod explain;
 mod flows;
-mod guests;
 mod gate;
+mod guests;
 mod leases;
 mod live;
 mod lives;
@@ -47,8 +47,8 @@ use crate::{
         reconcile::{self, Reconciler, State},
     },
     docker,
-    guest::{service::Guests, sockets::NoSockets},
     gate::Around,
+    guest::service::Guests,
     kernel::{
         self, KernelError,
         features::{self, PreflightError},
@@ -205,7 +205,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             tending.problems,
             keeping.problems,
         ],
-        gate: keeping.gate,
+        gate: keeping.gate.clone(),
         refusals: refusals.clone(),
         abuse: abuse_out.clone(),
         dns: resolving.status,
@@ -224,7 +224,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
     let (ordered, orders) = mpsc::channel(8);
     let access = tending.access.clone();
-    let sockets = Arc::new(NoSockets);
+    let sockets = Arc::new(gate::GuestSockets(keeping.gate.clone()));
     let keeper = Keeper {
         guests: Guests::new(
             config_out.clone(),

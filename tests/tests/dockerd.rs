@@ -23,6 +23,8 @@ mod engine;
 mod engine_resolver;
 #[path = "dockerd/flood.rs"]
 mod flood;
+#[path = "dockerd/gate.rs"]
+mod gate;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]

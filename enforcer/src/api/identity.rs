@@ -38,8 +38,7 @@ pub(crate) fn uid(stream: &UnixStream) -> io::Result<u32> {
 /// Whether whoever connected is an admin. Who cannot be told is none.
 #[must_use]
 pub fn is_admin(stream: &UnixStream, roles: &Roles) -> bool {
-    attest(stream)
-        .is_ok_and(|(identity, _)| matches!(roles.role(identity.peer), Ok(Role::Admin)))
+    attest(stream).is_ok_and(|(identity, _)| matches!(roles.role(identity.peer), Ok(Role::Admin)))
 }
 
 /// Looks who it is.

@@ -175,8 +175,19 @@ impl Sockets {
 
     /// The directory of a user's socket.
     fn home(&self, user: &User) -> PathBuf {
-        self.dir.join("u").join(user.hub.as_str()).join(hash(user))
+        home(&self.dir, user)
     }
+}
+
+/// Where a user's socket is, below a daemon's run directory.
+#[must_use]
+pub fn socket_path(run_dir: &Path, user: &User) -> PathBuf {
+    home(&run_dir.join("gate"), user).join(SOCKET)
+}
+
+/// The directory of a user's socket.
+fn home(dir: &Path, user: &User) -> PathBuf {
+    dir.join("u").join(user.hub.as_str()).join(hash(user))
 }
 
 /// What a socket is called by the service manager.

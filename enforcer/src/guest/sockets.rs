@@ -15,17 +15,3 @@ pub trait Sockets: Debug + Send + Sync {
     /// none.
     fn open_for<'a>(&'a self, user: &'a User, socket: Socket) -> BoxFuture<'a, Option<PathBuf>>;
 }
-
-/// Nobody opens any: guests have none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSockets;
-
-impl Sockets for NoSockets {
-    fn serves(&self) -> bool {
-        false
-    }
-
-    fn open_for<'a>(&'a self, _user: &'a User, _socket: Socket) -> BoxFuture<'a, Option<PathBuf>> {
-        Box::pin(std::future::ready(None))
-    }
-}

@@ -9,8 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     abuse::{self, AbuseHandle},
     dns::DnsStatus,
-    proof,
-    gate,
+    gate, proof,
     records::RecordsHandle,
 };
 use crate::{

@@ -12,6 +12,7 @@ pub mod beacon;
 pub mod frames;
 pub mod hex;
 pub mod protocol;
+pub mod speak;
 pub mod volley;
 
 mod capture;

@@ -11,12 +11,19 @@ fn main() -> Result<()> {
     {
         return enforcer_actor::beacon::run(name, home.parse()?);
     }
+    if let [verb, path] = &arguments[..]
+        && verb == "speak"
+    {
+        return enforcer_actor::speak::run(path.as_ref());
+    }
     if let Some((verb, rest)) = arguments.split_first()
         && verb == "volley"
     {
         return enforcer_actor::volley::run(rest);
     }
-    let [socket] = &arguments[..] else { bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT") };
+    let [socket] = &arguments[..] else {
+        bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT | speak SOCKET")
+    };
     let socket = PathBuf::from(socket);
     enforcer_actor::serve(&socket)
 }
