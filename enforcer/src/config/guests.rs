@@ -25,7 +25,7 @@ const PID_RANGE: RangeInclusive<i64> = 8..=1 << 22;
 /// Space of a guest's own layer, MiB.
 const DISKS: RangeInclusive<i64> = 16..=1 << 30;
 /// When guests end.
-const AGES: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24 * 365);
+const AGES: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24 * 365);
 
 /// `[guests]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

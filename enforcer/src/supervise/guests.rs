@@ -36,7 +36,7 @@ const SOON: Duration = Duration::from_secs(5);
 /// How often it is looked whether something else is.
 const SELDOM: Duration = Duration::from_secs(30);
 /// How often guests are looked at.
-const CULL: Duration = Duration::from_secs(20);
+const CULL: Duration = Duration::from_secs(10);
 
 /// What the keeper works on.
 pub(super) struct Keeper {

@@ -136,8 +136,10 @@ impl Dockerd {
 
     /// Starts a daemon that has ended again, with the same state.
     pub fn resume(&mut self, host: &Namespace) -> Result<()> {
+        self.await_containerd();
         self.child = spawn(&self.dir, &self.cgroup, host, self.options)?;
-        self.client = connect(&self.dir, &self.runtime)?;
+        let log = || fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        self.client = connect(&self.dir, &self.runtime).with_context(log)?;
         Ok(())
     }
 
@@ -220,6 +222,20 @@ impl Dockerd {
             remove_cgroup(&group);
         }
         ended
+    }
+
+    /// Waits until the containerd of a daemon that was killed has followed it: the next one would take it for its own.
+    fn await_containerd(&self) {
+        let file = self.dir.join("exec/containerd/containerd.pid");
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let Ok(pid) = text.trim().parse() else { return };
+        // One that stays is used as it is.
+        let _ =
+            wait_for(
+                "containerd's end",
+                Duration::from_secs(5),
+                || Ok((!alive(pid)).then_some(())),
+            );
     }
 
     fn cgroup_dirs(&self) -> Vec<PathBuf> {

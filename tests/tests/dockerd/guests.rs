@@ -1,10 +1,15 @@
 //! Guests that enforcer starts itself, on a real dockerd: policed, limited, their user's, and gone without a trace.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use bollard::{
-    models::ContainerInspectResponse,
+    models::{ContainerInspectResponse, ContainerStateStatusEnum},
     query_parameters::{
         InspectContainerOptions, ListContainersOptionsBuilder, ListVolumesOptions,
         StopContainerOptions,
@@ -214,7 +219,16 @@ fn s3_an_engine_that_is_killed_in_a_start_leaves_no_half_of_a_guest() -> Result<
         ensure!(code == 0 || !said.is_empty(), "after {after} ms: nothing said");
         rig.docker.resume(&rig.host)?;
         let cli = Cli { daemon: &daemon, rig: &rig };
-        // It is known to be there again, and what is left is cleared away or undone.
+        // What is left goes by itself: a container that never ran, and a volume that nobody has.
+        wait_for("that nothing is left of it", Duration::from_secs(45), || {
+            let there = ours(&rig.docker)?.into_iter().next();
+            let Some(name) = there else {
+                return Ok(volumes(&rig.docker)?.is_empty().then_some(()));
+            };
+            let state = inspect(&rig.docker, &name)?.state.and_then(|state| state.status);
+            Ok((state != Some(ContainerStateStatusEnum::CREATED)).then_some(()))
+        })
+        .with_context(|| format!("after {after} ms; the first said {said}"))?;
         wait_for("a start that works", Duration::from_secs(30), || {
             let (code, said) = cli.try_start("ann", &arguments)?;
             Ok((code == 0 || said.contains("runs already")).then_some(()))
@@ -228,6 +242,49 @@ fn s3_an_engine_that_is_killed_in_a_start_leaves_no_half_of_a_guest() -> Result<
         ensure!(volumes(&rig.docker)?.is_empty(), "after {after} ms: {:?}", volumes(&rig.docker)?);
     }
     // The rig's own guests died with the engine; nobody needs them any more.
+    finish(rig, daemon, &residue)
+}
+
+/// A guest that nobody talks to is ended, and its volume stays; one that somebody talks to stays, as do those that enforcer
+/// did not start.
+#[test]
+fn an_idle_guest_is_ended_and_one_with_visitors_is_not() -> Result<()> {
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let (rig, daemon) = start_with("[guests]\nidle_after = \"15s\"\n")?;
+    let cli = Cli { daemon: &daemon, rig: &rig };
+    let volume = ["--volume", "home:/home/x"];
+    cli.start("ann", &STAYS)?;
+    cli.start("bob", &[&volume[..], &STAYS].concat())?;
+    let detail: Value = serde_json::from_str(&cli.ok(&["inspect", "ann", "--json"])?)?;
+    let ann: IpAddr = detail["address"].as_str().context("no address")?.parse()?;
+    let culled = |user: &str| {
+        daemon.records().into_iter().find(|r| {
+            r["event.action"] == "life" && r["enforcer.event"] == "culled" && r["user.name"] == user
+        })
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while culled("bob").is_none() {
+        ensure!(Instant::now() < until, "bob is still there: {}", daemon.log_text());
+        // Nobody listens there; that somebody asks is enough.
+        rig.host.actor.connect((ann, 22), 1000)?;
+        thread::sleep(Duration::from_secs(1));
+    }
+    let record = culled("bob").context("no record")?;
+    ensure!(
+        record["enforcer.why"].as_str().is_some_and(|why| why.starts_with("idle for")),
+        "{record}"
+    );
+    ensure!(culled("ann").is_none() && ours(&rig.docker)?.len() == 1, "ann was visited");
+    ensure!(volumes(&rig.docker)?.len() == 1, "{:?}", volumes(&rig.docker)?);
+    for guest in [&rig.a, &rig.b] {
+        let state = inspect(&rig.docker, &guest.name)?.state.and_then(|state| state.running);
+        ensure!(state == Some(true), "{} is none of enforcer's", guest.name);
+    }
+    wait_for("that ann is idle, too", Duration::from_secs(60), || Ok(culled("ann")))?;
+    cli.ok(&["reset-volumes", "bob"])?;
     finish(rig, daemon, &residue)
 }
 
@@ -316,8 +373,12 @@ fn order<'a>(user: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 fn start_all() -> Result<(Rig, Enforcer)> {
+    start_with(LAB)
+}
+
+fn start_with(more: &str) -> Result<(Rig, Enforcer)> {
     let rig = Base::start(Options::default())?.with_guests()?;
-    let settings = Settings { more: LAB.into(), ..Settings::default() };
+    let settings = Settings { more: more.to_owned(), ..Settings::default() };
     let daemon = Enforcer::start_beside(&rig, &settings)?;
     Ok((rig, daemon))
 }
