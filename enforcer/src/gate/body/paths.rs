@@ -51,8 +51,7 @@ pub(super) fn source(text: &str, roots: &[PathBuf]) -> Option<String> {
     };
     let touches =
         |place: &&str| Path::new(path).starts_with(place) || Path::new(place).starts_with(path);
-    (roots.iter().any(is_allowed) && !HOST.iter().any(touches))
-        .then(|| path.to_owned())
+    (roots.iter().any(is_allowed) && !HOST.iter().any(touches)).then(|| path.to_owned())
 }
 
 /// The path without a slash at its end, if there is no other way to write it.
