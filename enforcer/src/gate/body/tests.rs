@@ -1,6 +1,7 @@
 mod checker;
 mod clients;
 mod hub;
+mod identity;
 mod models;
 mod mounts;
 mod others;

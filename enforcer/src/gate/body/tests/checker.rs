@@ -96,171 +96,115 @@ fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().map(|item| item.as_str().expect("a text")).collect()
 }
 
+/// Fields of a create that may go on; no other.
+const KNOWN: &str = "Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts Tty OpenStdin \
+    StdinOnce Env Cmd Healthcheck Image Volumes WorkingDir Entrypoint Labels StopSignal StopTimeout \
+    HostConfig NetworkingConfig";
+/// The same of `HostConfig`.
+const KNOWN_OF_HOST: &str = "Memory MemorySwap MemoryReservation NanoCpus PidsLimit CpuShares Ulimits NetworkMode \
+    CgroupnsMode LogConfig CapAdd CapDrop SecurityOpt IpcMode PidMode AutoRemove Init ReadonlyRootfs \
+    RestartPolicy PortBindings Dns DnsOptions DnsSearch ExtraHosts ConsoleSize ShmSize Tmpfs VolumesFrom Mounts";
+/// Capabilities that do a container's own root no harm to others.
+const HARMLESS: &str =
+    "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETGID SETPCAP SETUID SYS_CHROOT";
+
+fn has(words: &str, word: &str) -> bool {
+    words.split_whitespace().any(|known| known == word)
+}
+
 /// `None`: nothing of the host is in it, and it is bounded.
 fn danger(body: &Value, socket: Option<&str>) -> Option<String> {
-    let known = [
-        "Hostname",
-        "Domainname",
-        "User",
-        "AttachStdin",
-        "AttachStdout",
-        "AttachStderr",
-        "ExposedPorts",
-        "Tty",
-        "OpenStdin",
-        "StdinOnce",
-        "Env",
-        "Cmd",
-        "Healthcheck",
-        "Image",
-        "Volumes",
-        "WorkingDir",
-        "Entrypoint",
-        "Labels",
-        "StopSignal",
-        "StopTimeout",
-        "HostConfig",
-        "NetworkingConfig",
-    ];
-    let known_of_host = [
-        "Memory",
-        "MemorySwap",
-        "MemoryReservation",
-        "NanoCpus",
-        "PidsLimit",
-        "CpuShares",
-        "Ulimits",
-        "NetworkMode",
-        "CgroupnsMode",
-        "LogConfig",
-        "CapAdd",
-        "CapDrop",
-        "SecurityOpt",
-        "IpcMode",
-        "PidMode",
-        "AutoRemove",
-        "Init",
-        "ReadonlyRootfs",
-        "RestartPolicy",
-        "PortBindings",
-        "Dns",
-        "DnsOptions",
-        "DnsSearch",
-        "ExtraHosts",
-        "ConsoleSize",
-        "ShmSize",
-        "Tmpfs",
-        "VolumesFrom",
-        "Mounts",
-    ];
     let host = &body["HostConfig"];
-    let unknown = |value: &Value, known: &[&str]| {
-        value
-            .as_object()
-            .and_then(|map| map.keys().find(|key| !known.contains(&key.as_str())).cloned())
+    let unknown = |value: &Value, known: &str| {
+        value.as_object().and_then(|map| map.keys().find(|key| !has(known, key)).cloned())
     };
-    if let Some(key) = unknown(body, &known).or_else(|| unknown(host, &known_of_host)) {
-        return Some(format!("{key} goes on"));
-    }
-    let networks = ["guests", MINE];
+    unknown(body, KNOWN)
+        .or_else(|| unknown(host, KNOWN_OF_HOST))
+        .or_else(|| of_body(body))
+        .or_else(|| of_privileges(host))
+        .or_else(|| of_resources(host))
+        .or_else(|| of_mounts(host, socket))
+}
+
+/// The first check that fails.
+fn failed(checks: &[(&str, bool)]) -> Option<String> {
+    checks.iter().find(|(_, is_fine)| !is_fine).map(|(name, _)| (*name).to_owned())
+}
+
+fn of_body(body: &Value) -> Option<String> {
+    let networks = |name: &str| name == "guests" || name == MINE;
+    let mode = body["HostConfig"]["NetworkMode"].as_str().unwrap_or("?");
+    let endpoints = body["NetworkingConfig"]["EndpointsConfig"].as_object();
+    let labels = &body["Labels"];
+    failed(&[
+        ("network", networks(mode) || mode == "none" || mode == format!("container:{OWN}")),
+        ("endpoints", endpoints.is_some_and(|map| map.keys().all(|name| networks(name)))),
+        ("user", labels["enforcer.user"] == "ada" && labels["enforcer.hub"] == "lab"),
+        ("image", matches!(body["Image"].as_str(), Some("alpine:3" | "alpine:latest"))),
+    ])
+}
+
+fn of_privileges(host: &Value) -> Option<String> {
     let shared = format!("container:{OWN}");
-    let mode = host["NetworkMode"].as_str().unwrap_or("?");
-    let checks = [
-        ("network", networks.contains(&mode) || mode == "none" || mode == shared),
-        (
-            "endpoints",
-            body["NetworkingConfig"]["EndpointsConfig"]
-                .as_object()
-                .is_some_and(|map| map.keys().all(|key| networks.contains(&key.as_str()))),
-        ),
-        (
-            "namespaces",
-            ["IpcMode", "PidMode"].iter().all(|name| match host[*name].as_str() {
-                None => host.get(*name).is_none(),
-                Some(mode) => {
-                    mode == shared
-                        || (*name == "IpcMode" && matches!(mode, "private" | "none" | "shareable"))
-                }
-            }),
-        ),
+    let namespace = |name: &str, own: &str| match host[name].as_str() {
+        None => host.get(name).is_none(),
+        Some(mode) => mode == shared || has(own, mode),
+    };
+    let dropped = texts(&host["CapDrop"]);
+    failed(&[
+        ("ipc", namespace("IpcMode", "private none shareable")),
+        ("pid", namespace("PidMode", "")),
         ("cgroup namespace", host["CgroupnsMode"] == "private"),
         ("security", host["SecurityOpt"] == json!(["no-new-privileges"])),
-        (
-            "added",
-            texts(&host["CapAdd"]).iter().all(|name| {
-                [
-                    "CHOWN",
-                    "DAC_OVERRIDE",
-                    "FOWNER",
-                    "FSETID",
-                    "KILL",
-                    "NET_BIND_SERVICE",
-                    "SETGID",
-                    "SETPCAP",
-                    "SETUID",
-                    "SYS_CHROOT",
-                ]
-                .contains(name)
-            }),
-        ),
+        ("added", texts(&host["CapAdd"]).iter().all(|name| has(HARMLESS, name))),
         (
             "dropped",
-            texts(&host["CapDrop"]) == ["ALL"]
-                || ["MKNOD", "NET_RAW"].iter().all(|name| texts(&host["CapDrop"]).contains(name)),
+            dropped == ["ALL"] || ["MKNOD", "NET_RAW"].iter().all(|name| dropped.contains(name)),
         ),
-        (
-            "memory",
-            host["Memory"].as_i64().is_some_and(|most| most > 0 && most <= 2 << 30)
-                && host["MemorySwap"] == host["Memory"],
-        ),
-        ("processes", host["PidsLimit"].as_i64().is_some_and(|most| most > 0 && most <= 512)),
-        ("cpu", host["NanoCpus"].as_i64().is_some_and(|most| most > 0 && most <= 1_000_000_000)),
+        ("lent", texts(&host["VolumesFrom"]).iter().all(|from| from.starts_with(OWN))),
+    ])
+}
+
+fn of_resources(host: &Value) -> Option<String> {
+    let within =
+        |name: &str, most: i64| host[name].as_i64().is_some_and(|value| value > 0 && value <= most);
+    let published = host["PortBindings"].as_object().into_iter().flat_map(|map| map.values());
+    let in_range = |binding: &Value| {
+        let port = binding["HostPort"].as_str().and_then(|port| port.parse::<u16>().ok());
+        port.is_some_and(|port| (8000..9000).contains(&port))
+    };
+    failed(&[
+        ("memory", within("Memory", 2 << 30) && host["MemorySwap"] == host["Memory"]),
+        ("processes", within("PidsLimit", 512)),
+        ("cpu", within("NanoCpus", 1_000_000_000)),
         ("log", matches!(host["LogConfig"]["Type"].as_str(), Some("json-file" | "none"))),
         (
             "restart",
             matches!(host["RestartPolicy"]["Name"].as_str(), None | Some("no" | "on-failure")),
         ),
-        ("lent", texts(&host["VolumesFrom"]).iter().all(|from| from.starts_with(OWN))),
-        (
-            "user",
-            body["Labels"]["enforcer.user"] == "ada" && body["Labels"]["enforcer.hub"] == "lab",
-        ),
-        ("image", matches!(body["Image"].as_str(), Some("alpine:3" | "alpine:latest"))),
-        (
-            "ports",
-            host["PortBindings"]
-                .as_object()
-                .into_iter()
-                .flat_map(|map| map.values())
-                .flat_map(|all| all.as_array().expect("a list"))
-                .all(|one| {
-                    one["HostPort"]
-                        .as_str()
-                        .and_then(|port| port.parse::<u16>().ok())
-                        .is_some_and(|port| (8000..9000).contains(&port))
-                }),
-        ),
-    ];
-    let failed = checks.iter().find(|(_, is_fine)| !is_fine).map(|(name, _)| (*name).to_owned());
-    let mount = host["Mounts"].as_array().into_iter().flatten().find(|mount| {
-        match mount["Type"].as_str() {
-            Some("volume") => {
-                let is_ours = mount["Source"].as_str().is_none_or(|name| {
-                    name.starts_with("enforcer-") && !name.contains('/') && !name.ends_with("-odd")
-                });
-                !is_ours || mount["VolumeOptions"]["DriverConfig"] != json!({"Name": "local"})
-            }
-            Some("tmpfs") => {
-                mount.get("Source").is_some()
-                    || mount["TmpfsOptions"]["SizeBytes"].as_i64().is_none_or(|size| size <= 0)
-            }
-            Some("bind") => socket.is_none_or(|socket| {
-                mount["Source"] != socket || mount["Target"] != "/var/run/docker.sock"
-            }),
-            _ => true,
+        ("ports", published.flat_map(|all| all.as_array().expect("a list")).all(in_range)),
+    ])
+}
+
+fn of_mounts(host: &Value, socket: Option<&str>) -> Option<String> {
+    let is_bad = |mount: &&Value| match mount["Type"].as_str() {
+        Some("volume") => {
+            let is_ours = |name: &str| {
+                name.starts_with("enforcer-") && !name.contains('/') && !name.ends_with("-odd")
+            };
+            !mount["Source"].as_str().is_none_or(is_ours)
+                || mount["VolumeOptions"]["DriverConfig"] != json!({"Name": "local"})
         }
-    });
-    failed.or_else(|| mount.map(Value::to_string))
+        Some("tmpfs") => {
+            let size = mount["TmpfsOptions"]["SizeBytes"].as_i64();
+            mount.get("Source").is_some() || size.is_none_or(|size| size <= 0)
+        }
+        Some("bind") => socket.is_none_or(|socket| {
+            mount["Source"] != socket || mount["Target"] != "/var/run/docker.sock"
+        }),
+        _ => true,
+    };
+    host["Mounts"].as_array().into_iter().flatten().find(is_bad).map(Value::to_string)
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn s1_a_spawner_s_create_is_put_right() {
     let judged = setting.create(&spawn(&binds)).expect("a spawn");
     let config = &judged.body["HostConfig"];
     let volume = names::engine_name(&setting.principal, "jupyterhub-user-ben");
-    assert_eq!(judged.volumes, [volume.clone()]);
+    assert_eq!(judged.volumes, std::slice::from_ref(&volume));
     assert_eq!(config["Mounts"][0]["Source"], volume);
     assert_eq!(
         config["Mounts"][1],
