@@ -25,7 +25,8 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     quota(context)?;
     let mut notes = Notes::default();
     let variables = who::variables(&create.list("Env")?, context.principal)?;
-    if context.facts.socket.is_some() && variables.user.is_none() {
+    let is_hub = matches!(context.principal, Principal::Hub(_));
+    if is_hub && context.facts.socket.is_some() && variables.user.is_none() {
         return Err(create
             .absent("Env", "JUPYTERHUB_USER is missing: nobody knows whose socket it would be"));
     }

@@ -240,6 +240,7 @@ pub static UPDATE: Model = Model {
         unset("MemorySwappiness", "update.memory-swappiness"),
         allowed("RestartPolicy", "update.restart-policy"),
         empty("CgroupParent", "update.cgroup-parent"),
+        empty("Init", "update.init"),
     ],
 };
 
