@@ -22,8 +22,8 @@ mod process;
 mod skb;
 
 use aya_ebpf::{
-    macros::{btf_tracepoint, cgroup_sock_addr, classifier},
-    programs::{BtfTracePointContext, SockAddrContext, TcContext},
+    macros::{btf_tracepoint, cgroup_sock_addr, classifier, lsm},
+    programs::{BtfTracePointContext, LsmContext, SockAddrContext, TcContext},
 };
 use enforcer_common::abi::{ABI_VERSION, event::Hook, verdict::Verdict};
 
@@ -153,6 +153,44 @@ pub fn guest_sendmsg4(ctx: SockAddrContext) -> i32 {
 pub fn guest_sendmsg6(ctx: SockAddrContext) -> i32 {
     Asked::new(&ctx).sendmsg6()
 }
+
+/// connect(2) of a unix stream or packet socket, of any process: others than guests' pass.
+///
+/// Fails: closed for guests; what cannot be read is not theirs. Where it cannot be loaded, `status` says so.
+/// Kernel: 6.1, with `bpf` among its security modules.
+/// Cost: see docs/verifier-instructions.toml.
+#[lsm(hook = "unix_stream_connect")]
+pub fn guard_socket(ctx: LsmContext) -> i32 {
+    refuse_unless(process::may_connect(&ctx))
+}
+
+/// A datagram to a unix socket, or connect(2) to one that takes them, of any process.
+///
+/// Fails: as `guard_socket`.
+/// Kernel: 6.1, with `bpf` among its security modules.
+/// Cost: see docs/verifier-instructions.toml.
+#[lsm(hook = "unix_may_send")]
+pub fn guard_datagram(ctx: LsmContext) -> i32 {
+    refuse_unless(process::may_send(&ctx))
+}
+
+/// A process is given a file by another one (`SCM_RIGHTS`, pidfd_getfd(2)): any process, any file.
+///
+/// Fails: as `guard_socket`; files that are no unix sockets pass.
+/// Kernel: 6.1, with `bpf` among its security modules.
+/// Cost: see docs/verifier-instructions.toml.
+#[lsm(hook = "file_receive")]
+pub fn guard_receive(ctx: LsmContext) -> i32 {
+    refuse_unless(process::may_receive(&ctx))
+}
+
+#[inline(always)]
+fn refuse_unless(allowed: bool) -> i32 {
+    if allowed || cfg!(feature = "pass") { 0 } else { EPERM }
+}
+
+/// What the call fails with.
+const EPERM: i32 = -1;
 
 /// `TCX_REDIRECT` (`TC_ACT_REDIRECT`): the frame goes where `bpf_redirect` was told.
 const REDIRECT: i32 = 7;

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     abi::{
-        cgroup::CgroupOwner,
+        cgroup::{CgroupOwner, Gate},
         counter::{Counter, CounterKey, Told, Usage},
         endpoint::{Endpoint, Hub, HubKey, Network},
         event::Event,
@@ -87,6 +87,11 @@ pub static ENDPOINTS: HashMap<u32, Endpoint, 8192, ON_DEMAND> = HashMap::new();
 /// Guests' cgroups by id. Written by the daemon, read by the programs that know the process.
 #[btf_map]
 pub static CGROUPS: HashMap<u64, CgroupOwner, 8192, ON_DEMAND> = HashMap::new();
+
+/// Sockets that guests may reach though they are not theirs. Written by the daemon, and its own: they
+/// end with it.
+#[btf_map]
+pub static GATES: HashMap<Gate, u32, 8192, ON_DEMAND> = HashMap::new();
 
 /// Which load of program `process_exec` records: while one daemon takes over from another both sit on
 /// their tracepoint. Written by the daemon.

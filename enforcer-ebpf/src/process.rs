@@ -3,7 +3,9 @@
 
 mod connect;
 mod exec;
+mod socket;
 mod who;
 
 pub use connect::{Destination, Socket, judge};
 pub use exec::exec;
+pub use socket::{may_connect, may_receive, may_send};

@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 pub use self::{
     asked::{Asked, Progress},
     client::ControlError,
+    identity::is_admin,
     refusals::Refusals,
     serve::serve,
     socket::{ControlSocket, SocketError},

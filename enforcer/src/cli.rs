@@ -6,8 +6,10 @@ mod close;
 mod events;
 mod explain;
 mod flows;
+mod gate;
 mod grant;
 mod group;
+mod guest;
 mod learn;
 mod lifecycle;
 mod pardon;
@@ -69,7 +71,10 @@ Examples:
   enforcer learn --from R               make a policy to review of what guests did
   enforcer events --follow              show what happens, as it happens
   enforcer group add docker-privileged alice --hub lab   let a user have a Docker socket
+  enforcer guest start alice --image I  start a guest, policed, for a user
+  enforcer guest list                   show guests, and which need a restart
   enforcer grant list                   show which groups have a grant
+  enforcer gate explain POST /containers/create BODY   say whether a Docker socket lets it through
   enforcer pardon jupyter-ann           let a guest go that was cut off for abuse
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -119,6 +124,10 @@ enum Command {
     Group(group::GroupArgs),
     /// Show and change grants: which Docker socket members of groups may have.
     Grant(grant::GrantArgs),
+    /// Say what the gate would decide of a request to its Docker sockets, and show its routes.
+    Gate(gate::GateArgs),
+    /// Start, end and show guests that enforcer starts itself.
+    Guest(guest::GuestArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
     /// Let a guest go that was cut off or paused for abuse.
@@ -396,7 +405,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Policy(args) => policy::policy(&args),
         Command::Learn(args) => learn::learn(&args),
         Command::Group(args) => group::group(args).await,
+        Command::Guest(args) => guest::guest(args).await,
         Command::Grant(args) => grant::grant(args).await,
+        Command::Gate(args) => gate::gate(&args),
         Command::Events(args) => events::events(&args).await,
         Command::Pardon(args) => pardon::pardon(args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,

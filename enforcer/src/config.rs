@@ -11,6 +11,7 @@ pub mod describe;
 mod dns;
 pub mod file;
 mod gate;
+mod guests;
 mod limits;
 mod metrics;
 mod mode;
@@ -18,6 +19,7 @@ mod network;
 mod otlp;
 mod outside;
 mod overrides;
+mod owned;
 mod parse;
 mod policy;
 pub(crate) mod presets;
@@ -44,16 +46,18 @@ use crate::{
 
 pub use self::{
     abuse::Abuse,
-    access::{Access, GroupsFrom, Hub},
+    access::{Access, GroupsFrom, Hub, KernelProof},
     admins::Admin,
     audit::Audit,
     dns::Dns,
     gate::Gate,
+    guests::{Culled, GuestLife, ImagePattern},
     limits::{Limits, stricter},
     metrics::MetricsAt,
     mode::Mode,
     outside::{GuestLabel, Outside, OutsideAction},
     overrides::{Guests, PolicyOverride},
+    owned::{OWNED_SLOTS, Owned},
     parse::parse,
     presets::{Reach, is_public, reach},
     problem::{ConfigError, Problem},
@@ -73,8 +77,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/enforcer";
 pub const DEFAULT_MARK_MASK: u32 = 0x3000_0000;
 /// Size of the flow table when the config names none: 44 MB at once, 50 MB more when full.
 pub const DEFAULT_MAX_FLOWS: u32 = 1 << 18;
-/// Most policies, of all networks together: slot 0 stays empty.
-pub const MAX_POLICIES: usize = POLICY_SLOTS as usize - 1;
+/// Most policies, of all networks of a file together: slot 0 stays empty, and own networks have the last ones.
+pub const MAX_POLICIES: usize = (POLICY_SLOTS - OWNED_SLOTS) as usize - 1;
 /// Most guest networks: each has a policy for guests and one for hubs.
 pub const MAX_NETWORKS: usize = MAX_POLICIES / 2;
 
@@ -125,6 +129,8 @@ pub struct Config {
     pub dns: Option<Dns>,
     /// Who may have a Docker socket.
     pub access: Access,
+    /// Guests that enforcer starts and ends itself.
+    pub guests: GuestLife,
     /// What a filtered Docker socket lets its user do.
     pub gate: Gate,
     /// Hubs by name.
@@ -154,6 +160,7 @@ impl Default for Config {
             metrics: None,
             dns: None,
             access: Access::default(),
+            guests: GuestLife::default(),
             gate: Gate::default(),
             hubs: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -214,6 +221,8 @@ pub struct GuestNetwork {
     pub quotas: Quotas,
     /// How much each guest may send and be sent, where its policy says nothing.
     pub limits: Limits,
+    /// Whose own network it is; `None`: it is one of the file's.
+    pub owned: Option<Owned>,
 }
 
 impl GuestNetwork {

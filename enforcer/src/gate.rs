@@ -9,11 +9,18 @@
 //! clock.
 
 mod answer;
+pub mod body;
+pub mod call;
 pub mod cgroup;
+pub mod explain;
 pub mod facts;
 pub mod head;
 pub mod identity;
+pub mod image;
+pub mod json;
+pub mod judge;
 mod judged;
+pub mod names;
 pub mod principal;
 mod raw;
 pub mod rules;
@@ -22,10 +29,13 @@ mod serve;
 mod sockets;
 mod standing;
 mod stream;
+pub mod table;
 pub mod tell;
 mod upstream;
 pub mod verdict;
+pub mod view;
 mod wire;
+pub mod words;
 
 pub use self::{
     run::{Around, Gate, GateError, GateRuntime, remove_all},

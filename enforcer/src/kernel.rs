@@ -15,6 +15,7 @@ pub mod import;
 pub mod layout;
 pub mod links;
 pub mod load;
+mod machine;
 pub mod maps;
 pub mod migrate;
 pub mod object;
@@ -23,6 +24,7 @@ pub mod pins;
 pub mod processes;
 mod raw;
 pub mod ring;
+pub mod sockets;
 pub mod sweep;
 mod sys;
 pub mod takeover;
@@ -94,6 +96,9 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
+    /// A socket has no number by which a guest could be let to it.
+    #[error("cannot read the cookie of a listening socket")]
+    Cookie(#[source] io::Error),
     /// Something could not be pinned.
     #[error(transparent)]
     Pins(#[from] pins::PinError),

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod dns;
 pub mod docker;
 pub mod gate;
+pub mod guest;
 pub mod kernel;
 pub mod learn;
 pub mod metrics;

@@ -26,6 +26,9 @@ const FLOW_OPENED: &str = "flow_opened";
 const FLOW_CLOSED: &str = "flow_closed";
 const EXEC: &str = "exec";
 const CONNECT_REFUSED: &str = "connect_refused";
+const SOCKET_REFUSED: &str = "socket_refused";
+/// Reasons of what is no frame denied.
+const NO_FRAMES: [&str; 5] = [FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED, SOCKET_REFUSED];
 
 /// A report as text; `took` is the time that it took to measure it.
 #[must_use]
@@ -218,8 +221,7 @@ fn counters(report: &StatusReport, out: &mut Exposition) {
             }
         }
     };
-    let denied =
-        |reason: &str| ![FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED].contains(&reason);
+    let denied = |reason: &str| !NO_FRAMES.contains(&reason);
     write("enforcer_denied_events_total", "Frames denied.", denied, |count| count.events);
     let help = "Packets denied, as on the wire: a super-packet is many.";
     write("enforcer_denied_packets_total", help, denied, |count| count.packets);
@@ -237,6 +239,9 @@ fn counters(report: &StatusReport, out: &mut Exposition) {
     let help = "Calls of guests' processes that were refused before there was a packet.";
     let refused = |reason: &str| reason == CONNECT_REFUSED;
     write("enforcer_refused_calls_total", help, refused, |count| count.events);
+    let help = "Unix sockets that guests' processes were refused.";
+    let refused = |reason: &str| reason == SOCKET_REFUSED;
+    write("enforcer_refused_sockets_total", help, refused, |count| count.events);
     let help = "Records that the kernel wrote for the daemon.";
     write("enforcer_records_written_total", help, |_| true, |count| count.recorded);
     let help = "Records left out because of the rate for each guest and reason.";

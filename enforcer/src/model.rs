@@ -6,6 +6,7 @@ pub mod connection;
 pub mod declined;
 pub mod desired;
 pub mod flows;
+pub mod guest;
 pub mod heard;
 pub mod inventory;
 pub mod limits;

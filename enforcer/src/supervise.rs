@@ -11,6 +11,7 @@ mod erase;
 mod explain;
 mod flows;
 mod gate;
+mod guests;
 mod leases;
 mod live;
 mod lives;
@@ -19,6 +20,7 @@ mod metrics;
 mod networks;
 mod outputs;
 mod outside;
+mod proof;
 mod records;
 mod reload;
 mod report;
@@ -37,7 +39,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
+    api::{self, Asked, ControlSocket, Refusals, SocketError, asked::GuestAsked, routes::Api},
     audit::record::Clock,
     config::Config,
     control::{
@@ -46,6 +48,7 @@ use crate::{
     },
     docker,
     gate::Around,
+    guest::service::Guests,
     kernel::{
         self, KernelError,
         features::{self, PreflightError},
@@ -63,6 +66,7 @@ use crate::{
 use abuse::{AbuseWatch, Pardon, Watchman};
 use erase::Eraser;
 use flows::Viewer;
+use guests::Keeper;
 use leases::KernelLeases;
 use outside::Outsiders;
 use records::Records;
@@ -126,6 +130,8 @@ fn start(what: &'static str) -> impl FnOnce(std::io::Error) -> SuperviseError {
 #[expect(clippy::too_many_lines, reason = "a list of tasks, in the order in which they start")]
 pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseError> {
     let features = features::preflight()?;
+    let kernel_proof = config.access.kernel_proof;
+    proof::preflight(&features, kernel_proof)?;
     kernel::raise_open_files();
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
@@ -148,6 +154,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let requests = netlink::connect()?;
     let path =
         PacketPath::new(loaded.hooks, loaded.maps, loaded.processes, requests.clone(), closing);
+    let unproven = proof::prove(&path, kernel_proof)?;
     let links = netlink::links::follow().await?;
     let filters = netlink::filters::follow()?;
     let poke = Arc::new(Notify::new());
@@ -173,6 +180,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
+    let following = following.serve(admitted.roles.clone(), refusals.clone());
     let keeping = gate::start(Around {
         config: config_out.clone(),
         inventory: watching.inventory.clone(),
@@ -197,7 +205,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             tending.problems,
             keeping.problems,
         ],
-        gate: keeping.gate,
+        gate: keeping.gate.clone(),
         refusals: refusals.clone(),
         abuse: abuse_out.clone(),
         dns: resolving.status,
@@ -212,8 +220,26 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links.links.clone(),
         links.new_veths,
     );
-    loading::tell(&journal, &takeover, path.lock().processes.list());
+    loading::tell(&journal, &takeover, path.lock().processes.list(), unproven);
     let viewer = Viewer::new(&path, owners_out.clone(), state_out.clone());
+    let (ordered, orders) = mpsc::channel(8);
+    let access = tending.access.clone();
+    let sockets = Arc::new(gate::GuestSockets(keeping.gate.clone()));
+    let keeper = Keeper {
+        guests: Guests::new(
+            config_out.clone(),
+            access,
+            state_out.clone(),
+            journal.clone(),
+            sockets,
+        ),
+        config: config_out.clone(),
+        inventory: watching.inventory.clone(),
+        owners: owners_out.clone(),
+        engine: watching.engine.clone(),
+        flows: path.lock().maps.flow_table.clone(),
+        orders,
+    };
     let lives = lives::tell(config_out.clone(), owners_out, watching.heard, journal.clone());
     let importing = live::Importing {
         wanted: takeover == Takeover::Fresh,
@@ -244,6 +270,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
         () = abuse.run() => ended("the watch for abuse"),
+        () = keeper.run() => ended("the keeper of guests"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
         () = early => ended("the watch for new interfaces"),
@@ -253,7 +280,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons),
+            (&reports, &abuse_out.pardons, &ordered),
             (&mut reloader, &eraser, &viewer),
             questions,
             &mut signals,
@@ -324,7 +351,7 @@ impl Signals {
 
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons): (&Reports, &mpsc::Sender<Pardon>),
+    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, &mpsc::Sender<Box<GuestAsked>>),
     (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -353,6 +380,7 @@ async fn obey(
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
+            Asked::Guest(asked) => drop(orders.send(asked).await),
             Asked::Stop(by, reply) => {
                 let _ = reply.send(());
                 return by;

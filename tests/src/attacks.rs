@@ -205,6 +205,24 @@ impl Attack {
         Filter { marker: hex::encode(&self.marker), ..Filter::default() }
     }
 
+    /// The same, without answers: an error that a host sends about a frame, or about an answer to it, has the marker,
+    /// too, and is longer. For a count of what arrived; where nothing is to arrive, they count as well.
+    #[must_use]
+    pub fn filter_of_its_own(&self) -> Filter {
+        let lengths = match &self.step {
+            Step::Frames { frames, by: SendBy::Plain, .. } => {
+                // A capture shows a frame without its outer VLAN tag.
+                let is_tagged =
+                    |frame: &[u8]| matches!(frame.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+                let untagged =
+                    frames.iter().filter(|frame| is_tagged(frame)).map(|frame| frame.len() - 4);
+                frames.iter().map(Vec::len).chain(untagged).collect()
+            }
+            _ => Vec::new(),
+        };
+        Filter { lengths, ..self.filter() }
+    }
+
     /// Sends the frames this many times.
     fn times(&mut self, count: u32) -> &mut Self {
         if let Step::Frames { repeat, .. } = &mut self.step {

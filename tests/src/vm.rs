@@ -12,11 +12,11 @@ mod guest;
 mod live;
 mod probe;
 mod processes;
+mod sockets;
 mod survival;
 mod world;
 
 pub use live::live_flows;
-pub use processes::child;
 
 use std::time::Instant;
 
@@ -30,6 +30,15 @@ use crate::harness::closing;
 pub fn own_pins() -> Result<()> {
     guest::own_mounts().context("a mount namespace")?;
     Ok(guest::mount_bpffs()?)
+}
+
+/// Set to `sockets`: only the tests of the kernel's proof.
+const ONLY: &str = "ENFORCER_TEST_ONLY";
+
+/// What this process was asked to do, if it is a guest's child.
+#[must_use]
+pub fn child() -> Option<Result<()>> {
+    processes::child().or_else(sockets::child)
 }
 
 /// Runs everything, prints a line for each test and a closing one; whether all passed.
@@ -90,6 +99,9 @@ fn run_all(tally: &mut Tally) -> Result<()> {
     // Its own: a test may hold the packet path's lock, and so a worker of the daemon's, while it asks.
     let requests = tokio::runtime::Runtime::new()?;
     let world = World::create(&requests)?;
+    if std::env::var_os(ONLY).is_some_and(|only| only == "sockets") {
+        return sockets::run_all(tally, &runtime, &world);
+    }
     tally.note("the bridge and three guests stand", started, Ok(()));
     tally.test("unprotected, every attack arrives", || checks::open(&world));
 

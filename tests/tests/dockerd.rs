@@ -27,6 +27,8 @@ mod flood;
 mod gate;
 #[path = "dockerd/groups.rs"]
 mod groups;
+#[path = "dockerd/guests.rs"]
+mod guests;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]

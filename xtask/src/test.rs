@@ -4,6 +4,8 @@ use std::{
     env, fs,
     path::PathBuf,
     process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -50,6 +52,31 @@ const STAGES: [Stage; 6] = [
 /// those that any selected package asks for, and where they differ it is compiled again, with all above it.
 const HOST: [&str; 3] = ["--workspace", "--exclude", "enforcer-ebpf"];
 
+/// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
+/// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
+/// the other one has all that are not named here.
+const FIRST: [&str; 15] = [
+    "engine::",
+    "kept::",
+    "lives::",
+    "outside::",
+    "passing::",
+    "ports::",
+    "promises::",
+    "races::",
+    "records::",
+    "report::",
+    "rotation::",
+    "rows::",
+    "side_by_side::",
+    "traffic::",
+    "wide::",
+];
+/// Alone, after both: what they hold against the clock is how fast something is.
+const TIMED: [&str; 3] = ["limits::c1_", "survival::f01_", "unrelated::"];
+/// In each process, last: it ends the rig, and fails where something is left behind.
+const END: &str = "zz_end::";
+
 /// Only with `--long`, or by name.
 const LONG_STAGES: [Stage; 1] = [Stage { name: "reboot", minutes: 60, run: reboot }];
 /// Containers that restart by themselves in the machine that is reset.
@@ -68,13 +95,35 @@ impl Closing {
         if self.long {
             command.env("ENFORCER_TEST_LONG", "1");
         }
-        succeed_watched(command, |line| {
-            if line.starts_with("test result: ") && !line.contains(" 0 passed; 0 failed; 0 ignored")
-            {
-                self.lines.push(line.to_owned());
-            }
-        })
+        succeed_watched(command, |line| self.lines.extend(closing_line(line)))
     }
+
+    /// Runs them at the same time, each to its end.
+    fn run_beside<const N: usize>(&mut self, mut commands: [Command; N]) -> Result<()> {
+        let lines = Mutex::new(Vec::new());
+        let seen = |line: &str| {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).extend(closing_line(line));
+        };
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let started = commands.each_mut().map(|command| {
+                if self.long {
+                    command.env("ENFORCER_TEST_LONG", "1");
+                }
+                scope.spawn(|| succeed_watched(command, seen))
+            });
+            let panicked = |_panic| Err(anyhow::anyhow!("whoever watches a test runner panicked"));
+            started.map(|one| one.join().unwrap_or_else(panicked)).into()
+        });
+        self.lines.extend(lines.into_inner().unwrap_or_else(PoisonError::into_inner));
+        outcomes.into_iter().collect()
+    }
+}
+
+/// A line with which a test runner closes, unless it ran nothing.
+fn closing_line(line: &str) -> Option<String> {
+    let closes =
+        line.starts_with("test result: ") && !line.contains(" 0 passed; 0 failed; 0 ignored");
+    closes.then(|| line.to_owned())
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -155,7 +204,7 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let mut doc = workspace.cargo(["doc", "--no-deps", "--lib"]);
     succeed(doc.args(HOST).env("RUSTDOCFLAGS", "-Dwarnings"))?;
     closing.run(workspace.cargo(["test", "--lib", "--bins"]).args(HOST))?;
-    closing.run(&mut workspace.cargo(["test", "--doc"]))?;
+    closing.run(workspace.cargo(["test", "--doc"]).args(HOST))?;
     verifier::check(workspace)?;
     prog(workspace, closing)?;
     // Another build of the daemon and of its object, so only here and only for this.
@@ -178,13 +227,28 @@ fn hub(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let other = other_release(workspace)?;
     everything(workspace)?;
-    let mut cargo = workspace.cargo(["test"]);
-    cargo
-        .args(HOST)
-        .env("ENFORCER_BIN", workspace.target.join("debug/enforcer"))
-        .env("ENFORCER_OTHER_BIN", other)
-        .env("ENFORCER_PASSING_OBJECT", passing_object(workspace)?);
-    closing.run(cargo.args(["--test", "dockerd", "--", "--test-threads=1"]))
+    let object = passing_object(workspace)?;
+    let part = |choice: Vec<&str>| {
+        let mut cargo = workspace.cargo(["test"]);
+        cargo
+            .args(HOST)
+            .env("ENFORCER_BIN", workspace.target.join("debug/enforcer"))
+            .env("ENFORCER_OTHER_BIN", &other)
+            .env("ENFORCER_PASSING_OBJECT", &object)
+            .args(["--test", "dockerd", "--", "--test-threads=1"])
+            .args(choice);
+        cargo
+    };
+    let without = |names: &[&'static str]| -> Vec<&'static str> {
+        names.iter().flat_map(|name| ["--skip", name]).collect()
+    };
+    let beside = [
+        part([&FIRST[..], &[END], &without(&TIMED)].concat()),
+        part(without(&[&FIRST[..], &TIMED].concat())),
+    ];
+    let outcome = closing.run_beside(beside);
+    // Also after a failure: whoever mends something wants to know of all of it.
+    outcome.and(closing.run(&mut part([&TIMED[..], &[END]].concat())))
 }
 
 /// The daemon of another release: its maps have another layout.
@@ -210,7 +274,12 @@ fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     everything(workspace)?;
     let (test, kernels) = (vmtest(workspace), vm::KERNELS.map(str::to_owned));
-    closing.lines.extend(vm::under_each_kernel(workspace, &test, &kernels, vm::Verified::Compare)?);
+    closing.lines.extend(vm::under_each_kernel(
+        workspace,
+        &test,
+        (&kernels, &vm::Boot::ALL),
+        vm::Verified::Compare,
+    )?);
     Ok(())
 }
 
@@ -229,7 +298,7 @@ fn reboot(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 /// alone, one at a time, are those that hold what passes against the clock.
 fn prog(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     const TIMED: &str = "limits::c1_";
-    let threads = std::thread::available_parallelism()?;
+    let threads = thread::available_parallelism()?;
     let side_by_side = format!("--test-threads={threads}");
     for choice in [&["--skip", TIMED, &side_by_side][..], &[TIMED, "--test-threads=1"]] {
         let mut cargo = workspace.cargo(["test"]);

@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// A kernel series; may be repeated
     #[arg(long = "kernel", default_values_t = KERNELS.map(str::to_owned))]
     kernels: Vec<String>,
+    /// Only the tests of one of the boots; compares no instructions
+    #[arg(long)]
+    only: Option<Boot>,
     /// Write these kernels' columns of the table of verified instructions instead of comparing
     #[arg(long)]
     write: bool,
@@ -48,6 +51,31 @@ pub(crate) struct Arguments {
 enum Other {
     /// Boot systemd, dockerd and guests that call home; reset it; see what left (root)
     Systemd(systemd::Arguments),
+}
+
+/// One start of a kernel, and what is tested under it.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Boot {
+    /// The packet path, and what goes with it.
+    Packets,
+    /// Unix sockets, which BPF programs guard.
+    Sockets,
+    /// The same where the kernel runs no BPF program as a security module.
+    NoBpfLsm,
+}
+
+impl Boot {
+    pub(crate) const ALL: [Self; 3] = [Self::Packets, Self::Sockets, Self::NoBpfLsm];
+
+    /// What it adds to the kernel's command line. A word that the kernel does not know becomes a variable
+    /// of the first process.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Packets => "lsm=lockdown,capability,landlock,bpf",
+            Self::Sockets => "lsm=lockdown,capability,landlock,bpf ENFORCER_TEST_ONLY=sockets",
+            Self::NoBpfLsm => "lsm=lockdown,capability,landlock ENFORCER_TEST_ONLY=sockets",
+        }
+    }
 }
 
 /// What to do with the instructions that a kernel's verifier counted.
@@ -68,7 +96,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         None => build_test_binary(workspace)?,
     };
     let verified = if arguments.write { Verified::Write } else { Verified::Compare };
-    for line in under_each_kernel(workspace, &binary, &arguments.kernels, verified)? {
+    let boots = arguments.only.as_ref().map_or(&Boot::ALL[..], std::slice::from_ref);
+    for line in under_each_kernel(workspace, &binary, (&arguments.kernels, boots), verified)? {
         println!("{line}");
     }
     Ok(())
@@ -97,7 +126,7 @@ pub(crate) fn build_actor(workspace: &Workspace) -> Result<PathBuf> {
 pub(crate) fn under_each_kernel(
     workspace: &Workspace,
     binary: &Path,
-    series: &[String],
+    (series, boots): (&[String], &[Boot]),
     verified: Verified,
 ) -> Result<Vec<String>> {
     let directory = workspace.target.join("vm");
@@ -107,13 +136,17 @@ pub(crate) fn under_each_kernel(
         let kernel = Kernel::fetch(series, &directory)?;
         let image = directory.join(format!("initramfs-{series}.gz"));
         initramfs::write(&image, &kernel, binary)?;
-        let (tests, counted) =
-            boot(&kernel, &image).with_context(|| format!("under {}", kernel.package))?;
-        match verified {
-            Verified::Compare => verifier::compare(workspace, series, &counted)?,
-            Verified::Write => verifier::write(workspace, series, &counted)?,
+        for kind in boots {
+            let (tests, counted) = boot(&kernel, &image, kind.words())
+                .with_context(|| format!("under {}", kernel.package))?;
+            lines.push(format!("kernel {series}: {tests}"));
+            match verified {
+                // The others load some of the programs.
+                _ if *kind != Boot::Packets => {}
+                Verified::Compare => verifier::compare(workspace, series, &counted)?,
+                Verified::Write => verifier::write(workspace, series, &counted)?,
+            }
         }
-        lines.push(format!("kernel {series}: {tests}"));
     }
     Ok(lines)
 }
@@ -124,7 +157,7 @@ pub(crate) fn under_each_kernel(
 const EMULATION: [&str; 4] = ["-accel", "tcg,thread=multi", "-cpu", "Nehalem"];
 
 /// Boots once; the last line of the binary's test runner, and what the verifier counted.
-fn boot(kernel: &Kernel, image: &Path) -> Result<(String, Counts)> {
+fn boot(kernel: &Kernel, image: &Path, words: &str) -> Result<(String, Counts)> {
     let mut qemu = Command::new("timeout");
     qemu.args([SECONDS, "qemu-system-x86_64", "-nographic", "-no-reboot"])
         .args(EMULATION)
@@ -133,10 +166,8 @@ fn boot(kernel: &Kernel, image: &Path) -> Result<(String, Counts)> {
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(image)
-        .args([
-            "-append",
-            "console=ttyS0 quiet panic=-1 mitigations=off lsm=lockdown,capability,landlock,bpf",
-        ])
+        .arg("-append")
+        .arg(format!("console=ttyS0 quiet panic=-1 mitigations=off {words}"))
         .stdin(std::process::Stdio::null());
     let mut passed = false;
     let mut tests = "RESULT ok".to_owned();

@@ -70,11 +70,10 @@ pub(crate) fn succeed_watched(command: &mut Command, mut seen: impl FnMut(&str))
         .spawn()
         .with_context(|| format!("cannot run {}", line(command)))?;
     if let Some(stdout) = child.stdout.take() {
-        let mut ours = std::io::stdout().lock();
         for bytes in BufReader::new(stdout).split(b'\n') {
             let bytes = bytes?;
-            ours.write_all(&bytes)?;
-            ours.write_all(b"\n")?;
+            // Line by line: others may run beside it.
+            std::io::stdout().write_all(&[&bytes[..], b"\n"].concat())?;
             seen(String::from_utf8_lossy(&bytes).trim_end());
         }
     }

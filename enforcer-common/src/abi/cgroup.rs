@@ -17,6 +17,16 @@ pub struct CgroupOwner {
 /// Depth of the deepest cgroup that may be a guest's; the root of the hierarchy has depth 0.
 pub const MAX_DEPTH: u32 = 8;
 
-const _: () = assert!(size_of::<CgroupOwner>() == 8);
+/// Key of map `GATES`: a unix socket outside a guest's cgroup that its processes may reach nevertheless.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Id of the guest's cgroup, as in map `CGROUPS`.
+    pub cgroup: u64,
+    /// Cookie of the listening socket (`SO_COOKIE`), which no other socket ever has.
+    pub cookie: u64,
+}
+
+const _: () = assert!(size_of::<CgroupOwner>() == 8 && size_of::<Gate>() == 16);
 layout!(CgroupOwner { owner, ifindex });
-pod!(CgroupOwner);
+pod!(CgroupOwner, Gate);

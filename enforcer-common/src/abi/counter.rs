@@ -8,10 +8,10 @@ use super::{layout::layout, pod};
 pub struct CounterKey {
     /// [`super::endpoint::Endpoint::id`] or [`super::endpoint::Network::id`].
     pub owner: u32,
-    /// A [`super::verdict::DropReason`], [`FLOW_OPENED`], [`FLOW_CLOSED`], [`EXEC`] or
-    /// [`CONNECT_REFUSED`].
+    /// A [`super::verdict::DropReason`], [`FLOW_OPENED`], [`FLOW_CLOSED`], [`EXEC`],
+    /// [`CONNECT_REFUSED`] or [`SOCKET_REFUSED`].
     pub reason: u16,
-    /// A [`super::event::Hook`]; 0 for the last three, which no frame is behind.
+    /// A [`super::event::Hook`]; 0 for the last four, which no frame is behind.
     pub hook: u8,
     /// Padding, 0.
     pub reserved: u8,
@@ -26,6 +26,8 @@ pub const EXEC: u16 = u16::MAX - 1;
 /// [`CounterKey::reason`] of calls that were refused before there was a packet. Why is in the records:
 /// what is refused here is never added to the frames that are denied.
 pub const CONNECT_REFUSED: u16 = u16::MAX - 2;
+/// [`CounterKey::reason`] of unix sockets that were refused to a process of the owner.
+pub const SOCKET_REFUSED: u16 = u16::MAX - 3;
 
 /// Value of map `COUNTERS`, one for each CPU.
 ///

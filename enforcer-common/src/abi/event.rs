@@ -21,6 +21,8 @@ pub enum EventKind {
     Exec = 4,
     /// A process of a guest was refused a call: a [`ConnectRefused`].
     ConnectRefused = 5,
+    /// A process of a guest was refused a unix socket: a [`SocketRefused`].
+    SocketRefused = 6,
 }
 
 impl EventKind {
@@ -33,6 +35,7 @@ impl EventKind {
             3 => Some(Self::FlowClosed),
             4 => Some(Self::Exec),
             5 => Some(Self::ConnectRefused),
+            6 => Some(Self::SocketRefused),
             _ => None,
         }
     }
@@ -353,7 +356,76 @@ pub struct ConnectRefused {
     pub padding: u32,
 }
 
+/// What a process wanted with a unix socket. Value of [`SocketRefused::call`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketCall {
+    /// To connect to it.
+    Connect = 1,
+    /// To send it a datagram.
+    Send = 2,
+    /// To receive, from another process, a socket that is connected to it.
+    Receive = 3,
+}
+
+impl SocketCall {
+    /// Every one, in order of value.
+    pub const ALL: [Self; 3] = [Self::Connect, Self::Send, Self::Receive];
+
+    /// The word for it in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Receive => "receive",
+        }
+    }
+
+    /// The one with this ABI value, if there is one.
+    #[must_use]
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Connect),
+            2 => Some(Self::Send),
+            3 => Some(Self::Receive),
+            _ => None,
+        }
+    }
+}
+
+/// Longest address of a unix socket, bytes (`sun_path`).
+pub const SOCKET_NAME_BYTES: usize = 108;
+/// Room for it: the verifier knows a length by a mask of its bits.
+pub const SOCKET_NAME_ROOM: usize = 128;
+
+/// A process was refused a unix socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRefused {
+    /// [`EVENT_ABI`].
+    pub abi: u16,
+    /// [`EventKind::SocketRefused`].
+    pub kind: u16,
+    /// Endpoint of the guest: an id, not an ifindex.
+    pub owner: u32,
+    /// When, monotonic ns.
+    pub time_ns: u64,
+    /// Who.
+    pub process: Process,
+    /// Id of the cgroup in which the other socket was made; 0: not readable.
+    pub maker: u64,
+    /// Bytes of `name` in use.
+    pub name_len: u32,
+    /// A [`SocketCall`].
+    pub call: u8,
+    /// Padding, 0.
+    pub reserved: [u8; 3],
+    /// Address of the other socket as it was bound: a path, or a NUL and a name; none: it has none.
+    pub name: [u8; SOCKET_NAME_ROOM],
+}
+
 const _: () = assert!(size_of::<Event>() == 88 && size_of::<FlowEnd>() == 112);
 const _: () = assert!(size_of::<Process>() == 40 && size_of::<Exec>() == 320);
-const _: () = assert!(size_of::<ConnectRefused>() == 88);
-pod!(Event, FlowEnd, Process, Exec, ConnectRefused);
+const _: () = assert!(size_of::<ConnectRefused>() == 88 && size_of::<SocketRefused>() == 200);
+pod!(Event, FlowEnd, Process, Exec, ConnectRefused, SocketRefused);

@@ -148,6 +148,8 @@ pub struct Decision(u32);
 impl Decision {
     /// No rule is about it.
     pub const NONE: Self = Self(0);
+    /// Nobody can tell what the rules say: denied, by no rule, and neither a name nor audit mode opens it.
+    pub const UNKNOWN: Self = Self(Self::DENIES);
     /// Set in the word of what a rule denies.
     pub const DENIES: u32 = 1 << 30;
 

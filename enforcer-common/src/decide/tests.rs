@@ -181,3 +181,16 @@ fn n2_a_service_opens_what_a_rule_opens_and_nothing_by_design() {
         assert_eq!(verdict.and_then(by_rule), expected, "{to:?} by {decision:?}");
     }
 }
+
+#[test]
+fn n6_where_nobody_can_tell_what_the_rules_say_nothing_opens_it() {
+    let unknown = Decision::from_word(Decision::UNKNOWN.word());
+    assert!(!unknown.is_left_to_names(), "no name opens it");
+    assert_eq!((unknown.opened_by(), unknown.denied_by()), (None, 0));
+    let to = widen([8, 8, 8, 8]);
+    let guest = endpoint(Role::Guest);
+    let denied = |reason: DropReason| Err(reason.into());
+    assert_eq!(outbound(&guest, &network(), IPV4, &to, unknown), denied(DropReason::Policy));
+    let within = inbound(&guest, Origin::Beyond, true, Some(unknown));
+    assert_eq!(within, denied(DropReason::Source));
+}

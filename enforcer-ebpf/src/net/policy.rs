@@ -155,6 +155,9 @@ fn outbound(request: &Request<'_>) -> (Decision, u32) {
 fn by_address(policy: &Policy, key: &FlowKey, direction: Direction) -> Decision {
     // SAFETY: a key.
     let class = unsafe { class_of(policy.epoch, key, direction as u8) };
+    if class == NOT_KNOWN {
+        return Decision::UNKNOWN;
+    }
     if class == 0 {
         // No rule is about it, and no port needs to be looked at.
         return Decision::NONE;
@@ -167,6 +170,9 @@ fn by_address(policy: &Policy, key: &FlowKey, direction: Direction) -> Decision 
 
 // The three searches call nothing, and each has a stack of its own: 6.1 adds up those of a chain of calls.
 
+/// [`class_of`]: there is no key. It is no class: those of addresses are counted from 1.
+const NOT_KNOWN: u32 = u32::MAX;
+
 /// The class of the flow's remote address; 0: none. The number of lookups does not depend on how many rules
 /// there are. A global function: see [`word`].
 ///
@@ -176,7 +182,7 @@ fn by_address(policy: &Policy, key: &FlowKey, direction: Direction) -> Decision 
 #[inline(never)]
 pub unsafe extern "C" fn class_of(epoch: u32, key: *const FlowKey, direction: u8) -> u32 {
     // SAFETY: as promised by the caller.
-    let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
+    let Some(key) = (unsafe { key.as_ref() }) else { return NOT_KNOWN };
     let words = words(&key.remote);
     let prefix = |length: u8| {
         let bits = first_bits(words, length);
@@ -196,7 +202,7 @@ pub unsafe extern "C" fn class_of(epoch: u32, key: *const FlowKey, direction: u8
 #[inline(never)]
 pub unsafe extern "C" fn port_of(epoch: u32, key: *const FlowKey, class: u32, port: u16) -> u32 {
     // SAFETY: as promised by the caller.
-    let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
+    let Some(key) = (unsafe { key.as_ref() }) else { return Decision::UNKNOWN.word() };
     let at = |length: u8| {
         let port = if length == 0 { 0 } else { port & (u16::MAX << ((16 - length) & 15)) };
         let key = PortKey { epoch, class, port, length, protocol: key.protocol };
@@ -221,7 +227,8 @@ const NOT_LEASED: u32 = u32::MAX;
 #[inline(never)]
 pub unsafe extern "C" fn leased_name(key: *const FlowKey, now: u64, place: u64) -> u32 {
     // SAFETY: as promised by the caller.
-    let Some(key) = (unsafe { key.as_ref() }) else { return NOT_LEASED };
+    // Nothing holds here, and whoever asks what the rules say of that is denied.
+    let Some(key) = (unsafe { key.as_ref() }) else { return 0 };
     let Ok(place) = usize::try_from(place) else { return NOT_LEASED };
     let lease = LeaseKey {
         endpoint: key.endpoint,

@@ -18,9 +18,17 @@ use crate::maps::CGROUPS;
 /// that may make cgroups makes them within its own.
 #[inline(always)]
 pub fn guest() -> Option<&'static CgroupOwner> {
-    // SAFETY: the helper takes nothing; entries are replaced as a whole by the daemon.
-    if let Some(owner) = unsafe { CGROUPS.get(bpf_get_current_cgroup_id()) } {
-        return Some(owner);
+    home().map(|(_, owner)| owner)
+}
+
+/// The same, and the id of the guest's cgroup.
+#[inline(always)]
+pub fn home() -> Option<(u64, &'static CgroupOwner)> {
+    // SAFETY: the helper takes nothing.
+    let current = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: entries are replaced as a whole by the daemon.
+    if let Some(owner) = unsafe { CGROUPS.get(current) } {
+        return Some((current, owner));
     }
     for depth in 1..=MAX_DEPTH {
         // SAFETY: the helper takes any depth.
@@ -30,7 +38,7 @@ pub fn guest() -> Option<&'static CgroupOwner> {
         }
         // SAFETY: as above.
         if let Some(owner) = unsafe { CGROUPS.get(ancestor) } {
-            return Some(owner);
+            return Some((ancestor, owner));
         }
     }
     None

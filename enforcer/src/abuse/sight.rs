@@ -65,7 +65,7 @@ pub fn sight(decoded: &Decoded) -> Option<Sight> {
             port: has_ports(event.protocol).then_some(event.destination_port),
         },
         Decoded::Ended(ended) if is_failure(ended) => What::Failed,
-        Decoded::Ended(_) | Decoded::Began(_) => return None,
+        Decoded::Ended(_) | Decoded::Began(_) | Decoded::SocketDenied(_) => return None,
     };
     Some(Sight { owner: decoded.counter().owner, time_ns: decoded.time_ns(), what })
 }

@@ -5,11 +5,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::path::PathBuf;
 
-use crate::model::{
-    caller::Caller,
-    declined::Declined,
-    flows::{FlowsQuestion, FlowsReport},
-    status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
+use crate::{
+    access::name::{HubName, User, UserName},
+    guest::{
+        names::{Seat, Use},
+        service::Asker,
+    },
+    model::{
+        caller::Caller,
+        declined::Declined,
+        flows::{FlowsQuestion, FlowsReport},
+        guest::{Executed, GuestDetail, GuestLogs, GuestOrder, GuestStatus},
+        status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
+    },
 };
 
 /// Where an answer goes.
@@ -39,6 +47,8 @@ pub enum Asked {
         /// Takes what was ended, for people.
         reply: Reply<Vec<String>>,
     },
+    /// Do something with guests, or tell of them.
+    Guest(Box<GuestAsked>),
     /// End; policy stays.
     Stop(Caller, oneshot::Sender<()>),
 }
@@ -57,11 +67,56 @@ pub struct Erase {
 }
 
 /// How far something is that takes its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Progress {
-    /// Steps that are done.
+    /// Steps, or bytes, that are done.
     pub done: u64,
-    /// Steps that there are.
+    /// Steps, or bytes, that there are; 0: nobody knows.
     pub of: u64,
+    /// What is being done, where there is more than one thing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Step>,
+}
+
+/// Steps of a start of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The image is there, or is pulled: bytes.
+    Pull,
+    /// The container is made.
+    Create,
+    /// Its first process is started.
+    Start,
+    /// The kernel is to hold its policy.
+    Police,
+    /// A step of another version.
+    #[serde(other)]
+    #[cfg_attr(test, schemars(skip))]
+    Unknown,
+}
+
+/// Something about guests.
+#[derive(Debug)]
+pub enum GuestAsked {
+    /// Start one.
+    Start(Box<GuestOrder>, Asker, mpsc::Sender<Progress>, Reply<GuestStatus>),
+    /// Start one anew.
+    Restart(Seat, Asker, mpsc::Sender<Progress>, Reply<GuestStatus>),
+    /// End one.
+    Stop(Seat, Asker, Reply<()>),
+    /// Remove one.
+    Remove(Seat, Asker, Reply<()>),
+    /// Run a command in one, as a user inside.
+    Exec(Seat, (Vec<String>, Option<String>), Asker, Reply<Executed>),
+    /// Remove a user's volumes; takes their names.
+    Reset(User, Vec<Use>, Asker, Reply<Vec<String>>),
+    /// Tell of those of a hub, or of all; of a user, or of all.
+    List(Option<HubName>, Option<UserName>, Reply<Vec<GuestStatus>>),
+    /// Tell all of one.
+    Inspect(Seat, Reply<GuestDetail>),
+    /// Show the last lines that one wrote.
+    Logs(Seat, Option<u32>, Reply<GuestLogs>),
 }

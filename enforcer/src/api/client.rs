@@ -27,6 +27,7 @@ use super::{
         daemon::{self, Done},
         grants::{self, GrantOrder, Grants},
         groups::{self, Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
+        guests,
         names::{self, Gone, Names},
         restraints::{self, Pardon, Pardoned},
         traffic,
@@ -34,13 +35,17 @@ use super::{
 };
 use crate::model::{
     flows::{FlowsQuestion, FlowsReport},
+    guest::{
+        ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
+        GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
+    },
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
 /// Longest answer that is read, bytes.
 const MAX_ANSWER: usize = 64 << 20;
 /// Longest line of an answer in lines, bytes.
-const MAX_LINE: usize = 64 << 10;
+const MAX_LINE: usize = 4 << 20;
 /// Longest wait for an answer. The daemon gives up earlier, and says so.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Longest wait for the next line of an answer in lines.
@@ -178,6 +183,66 @@ pub async fn grants(run_dir: &Path, asked: &OfHub) -> Result<Grants, ControlErro
 /// Has the daemon of `run_dir` set a grant.
 pub async fn set_grant(run_dir: &Path, order: &GrantOrder) -> Result<Changed, ControlError> {
     post(run_dir, &grants::SET, Some(order)).await
+}
+
+/// Asks the daemon of `run_dir` for guests that it started.
+pub async fn guests(run_dir: &Path, asked: &GuestsQuestion) -> Result<GuestList, ControlError> {
+    get(run_dir, &guests::LIST, asked).await
+}
+
+/// Asks the daemon of `run_dir` for all about a guest.
+pub async fn inspect_guest(
+    run_dir: &Path,
+    asked: &WhichGuest,
+) -> Result<GuestDetail, ControlError> {
+    get(run_dir, &guests::INSPECT, asked).await
+}
+
+/// Asks the daemon of `run_dir` what a guest wrote.
+pub async fn guest_logs(run_dir: &Path, asked: &LogsQuestion) -> Result<GuestLogs, ControlError> {
+    get(run_dir, &guests::LOGS, asked).await
+}
+
+/// Has the daemon of `run_dir` start a guest. `heard` hears how far it is.
+pub async fn start_guest(
+    run_dir: &Path,
+    order: &GuestOrder,
+    heard: impl FnMut(Progress),
+) -> Result<GuestStatus, ControlError> {
+    follow(run_dir, &guests::START, Some(order), heard).await
+}
+
+/// Has the daemon of `run_dir` start a guest anew. `heard` hears how far it is.
+pub async fn restart_guest(
+    run_dir: &Path,
+    which: &WhichGuest,
+    heard: impl FnMut(Progress),
+) -> Result<GuestStatus, ControlError> {
+    follow(run_dir, &guests::RESTART, Some(which), heard).await
+}
+
+/// Has the daemon of `run_dir` end a guest.
+pub async fn stop_guest(run_dir: &Path, which: &WhichGuest) -> Result<(), ControlError> {
+    follow(run_dir, &guests::STOP, Some(which), |_| {}).await.map(|guests::Done { .. }| ())
+}
+
+/// Has the daemon of `run_dir` remove a guest.
+pub async fn remove_guest(run_dir: &Path, which: &WhichGuest) -> Result<(), ControlError> {
+    follow(run_dir, &guests::REMOVE, Some(which), |_| {}).await.map(|guests::Done { .. }| ())
+}
+
+/// Has the daemon of `run_dir` run a command in a guest.
+pub async fn exec_in_guest(run_dir: &Path, order: &ExecOrder) -> Result<Executed, ControlError> {
+    follow(run_dir, &guests::EXEC, Some(order), |_| {}).await
+}
+
+/// Has the daemon of `run_dir` remove a user's volumes; their names.
+pub async fn reset_volumes(
+    run_dir: &Path,
+    order: &ResetOrder,
+) -> Result<Vec<String>, ControlError> {
+    let ResetDone { removed } = follow(run_dir, &guests::RESET, Some(order), |_| {}).await?;
+    Ok(removed)
 }
 
 async fn get<T: DeserializeOwned>(

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     error::{ApiError, Code},
     identity::Identity,
-    roles::{Judgement, judge},
+    roles::{Judgement, Role, judge},
     routes::{Api, TABLE, Verb},
 };
 
@@ -29,8 +29,9 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let response = match admit(&api, &identity, &request) {
-        Ok(()) => {
+        Ok(role) => {
             request.extensions_mut().insert(identity.caller);
+            request.extensions_mut().insert(role);
             let answer = timeout(ANSWER, next.run(request)).await;
             answer.unwrap_or_else(|_late| ApiError::timed_out().into_response())
         }
@@ -39,7 +40,7 @@ pub(super) async fn guard(
     named(response)
 }
 
-fn admit(api: &Api, identity: &Identity, request: &Request) -> Result<(), ApiError> {
+fn admit(api: &Api, identity: &Identity, request: &Request) -> Result<Role, ApiError> {
     let role = api.roles.borrow().role(identity.peer);
     let role = role.map_err(|stranger| {
         note(api, identity, &stranger.to_string());
@@ -48,7 +49,7 @@ fn admit(api: &Api, identity: &Identity, request: &Request) -> Result<(), ApiErr
     })?;
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     match judge(TABLE, &role, (Verb::of(request.method()), path)) {
-        Judgement::Serve(_) => Ok(()),
+        Judgement::Serve(_) => Ok(role),
         Judgement::Deny => {
             note(api, identity, "the call is not for this role");
             Err(ApiError::new(Code::Forbidden, "this call is not for you"))

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{roles::Peer, users};
+use super::{
+    roles::{Peer, Role, Roles},
+    users,
+};
 use crate::model::caller::Caller;
 
 /// Longest wait for a user's name, which may come from a directory service.
@@ -30,6 +33,12 @@ pub(crate) struct Identity {
 /// The user of a connection: its effective uid when it connected, in the daemon's user namespace.
 pub(crate) fn uid(stream: &UnixStream) -> io::Result<u32> {
     stream.peer_cred().map(|cred| cred.uid())
+}
+
+/// Whether whoever connected is an admin. Who cannot be told is none.
+#[must_use]
+pub fn is_admin(stream: &UnixStream, roles: &Roles) -> bool {
+    attest(stream).is_ok_and(|(identity, _)| matches!(roles.role(identity.peer), Ok(Role::Admin)))
 }
 
 /// Looks who it is.
@@ -175,10 +184,16 @@ mod tests {
         let stream = UnixStream::from_std(accepted).expect("a stream");
         let before = identify(&stream).await.expect("identified");
         assert!(before.peer.is_of_host, "it lives");
+        // What the events socket asks.
+        let uid = before.peer.uid;
+        let admins = Roles { admins: [uid].into(), ..Roles::default() };
+        assert!(is_admin(&stream, &admins), "an admin, and of this host");
+        assert_eq!(is_admin(&stream, &Roles::default()), uid == 0, "root alone without a config");
         drop(child.stdin.take());
         child.wait().expect("ended");
         let after = identify(&stream).await.expect("identified");
         assert!(!after.peer.is_of_host, "it is gone");
+        assert!(!is_admin(&stream, &admins), "it is gone");
         // Its number may be another's by now; the kernel still knows who it was.
         let own = Process { directory: "/proc/self".into(), alive: alive(&stream) };
         assert!(!own.is_of_host() || matches!(own.alive, Alive::Unknown));

@@ -92,7 +92,7 @@ async fn tell<T: Serialize>(
                 Line::Progress(word)
             }
             ended = &mut outcome => ended.map_or_else(Line::Error, Line::Done),
-            _ = again.tick() => Line::Progress(latest.unwrap_or(Progress { done: 0, of: 0 })),
+            _ = again.tick() => Line::Progress(latest.unwrap_or(Progress::default())),
         };
         let is_last = !matches!(line, Line::Progress(_));
         // A client that has gone, or takes nothing until its time is over, is told nothing.

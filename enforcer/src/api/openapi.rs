@@ -15,12 +15,17 @@ use super::{
         daemon::{Done, Version},
         grants::{GrantOrder, Grants},
         groups::{Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
+        guests::Done as GuestDone,
         names::{Gone, Names},
         restraints::{Pardon, Pardoned},
     },
 };
 use crate::model::{
     flows::{FlowsQuestion, FlowsReport},
+    guest::{
+        ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
+        GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
+    },
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -68,6 +73,10 @@ impl Generators {
         (JSON, self.written.subschema_for::<T>())
     }
 
+    fn lines<T: JsonSchema>(&mut self) -> (&'static str, Schema) {
+        (ndjson::KIND, self.written.subschema_for::<Line<T>>())
+    }
+
     /// The types of a call. One that is not here does not compile into the document.
     fn shape(&mut self, id: &str) -> Shape {
         let nothing = |answer| Shape { query: None, body: None, answer };
@@ -92,8 +101,40 @@ impl Generators {
                 Shape { body: Some(self.asked::<Pardon>()), ..nothing(self.told::<Pardoned>()) }
             }
             "erase" => {
-                let line = (ndjson::KIND, self.written.subschema_for::<Line<Gone>>());
+                let line = self.lines::<Gone>();
                 Shape { body: Some(self.asked::<Names>()), ..nothing(line) }
+            }
+            "guests" => Shape {
+                query: Some(self.read.root_schema_for::<GuestsQuestion>()),
+                ..nothing(self.told::<GuestList>())
+            },
+            "guest_inspect" => Shape {
+                query: Some(self.read.root_schema_for::<WhichGuest>()),
+                ..nothing(self.told::<GuestDetail>())
+            },
+            "guest_logs" => Shape {
+                query: Some(self.read.root_schema_for::<LogsQuestion>()),
+                ..nothing(self.told::<GuestLogs>())
+            },
+            "guest_start" => {
+                let line = self.lines::<GuestStatus>();
+                Shape { body: Some(self.asked::<GuestOrder>()), ..nothing(line) }
+            }
+            "guest_restart" => {
+                let line = self.lines::<GuestStatus>();
+                Shape { body: Some(self.asked::<WhichGuest>()), ..nothing(line) }
+            }
+            "guest_stop" | "guest_remove" => {
+                let line = self.lines::<GuestDone>();
+                Shape { body: Some(self.asked::<WhichGuest>()), ..nothing(line) }
+            }
+            "guest_exec" => {
+                let line = self.lines::<Executed>();
+                Shape { body: Some(self.asked::<ExecOrder>()), ..nothing(line) }
+            }
+            "guest_reset" => {
+                let line = self.lines::<ResetDone>();
+                Shape { body: Some(self.asked::<ResetOrder>()), ..nothing(line) }
             }
             "groups" => Shape {
                 query: Some(self.read.root_schema_for::<OfHub>()),

@@ -36,7 +36,7 @@ impl Refusals {
     }
 
     /// Counts one; whether it is to be logged, and then how many there were since the last that was.
-    pub(super) fn note(&self, now: Instant) -> Option<u64> {
+    pub fn note(&self, now: Instant) -> Option<u64> {
         let all = self.0.all.fetch_add(1, Ordering::Relaxed) + 1;
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.at.is_some_and(|at| now.saturating_duration_since(at) < EVERY) {

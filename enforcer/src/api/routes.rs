@@ -4,6 +4,7 @@
 pub mod daemon;
 pub mod grants;
 pub mod groups;
+pub mod guests;
 pub mod names;
 pub mod restraints;
 pub mod traffic;
@@ -94,6 +95,15 @@ pub static TABLE: &[Route] = &[
     grants::LIST,
     groups::REMOVE,
     groups::DELETE,
+    guests::LIST,
+    guests::INSPECT,
+    guests::LOGS,
+    guests::START,
+    guests::RESTART,
+    guests::STOP,
+    guests::REMOVE,
+    guests::EXEC,
+    guests::RESET,
 ];
 
 /// What answers calls.
@@ -131,7 +141,8 @@ pub(super) fn router(api: Api) -> Router {
             .merge(restraints::router())
             .merge(names::router())
             .merge(groups::router())
-            .merge(grants::router()),
+            .merge(grants::router())
+            .merge(guests::router()),
         api,
     )
 }

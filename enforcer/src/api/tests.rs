@@ -1,6 +1,7 @@
 //! The API over a real socket, with a supervisor that answers by rote.
 
 mod document;
+mod guests;
 mod limits;
 mod rig;
 mod who;

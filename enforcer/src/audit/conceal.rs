@@ -59,6 +59,14 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
             let replaced = subject(book, &mut refused.subject, now);
             scrub(&mut refused.process.name, &replaced);
         }
+        Body::SocketRefused(refused) => {
+            let replaced = subject(book, &mut refused.subject, now);
+            scrub(&mut refused.process.name, &replaced);
+            // A guest may have bound it, elsewhere, under any name.
+            if let Some(socket) = &mut refused.socket {
+                scrub(socket, &replaced);
+            }
+        }
         Body::DnsQuery(query) => {
             let replaced = subject(book, &mut query.subject, now);
             // A guest may put anything in a name.
@@ -93,6 +101,21 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
                 outside.to = told;
             }
             scrub(&mut outside.error, &replaced);
+        }
+        Body::Life(life) => {
+            let (id, of) = (life.container_id.clone(), life.user.clone());
+            let mut replaced =
+                container(book, &mut life.container, id.as_deref(), of.as_deref(), now);
+            let mut put = |kind, name: &mut Option<String>, scope: &str, of: Option<&str>| {
+                let Some(name) = name else { return };
+                let pseudonym = book.pseudonym((kind, name), scope, of, now).to_owned();
+                replaced.push((std::mem::replace(name, pseudonym.clone()), pseudonym));
+            };
+            put(Kind::User, &mut life.user, "", None);
+            let scope = of.as_deref().unwrap_or_default();
+            put(Kind::Server, &mut life.server, scope, of.as_deref());
+            scrub(&mut life.why, &replaced);
+            scrub(&mut life.error, &replaced);
         }
         Body::Group(change) => access(book, &mut change.about, now),
         Body::Grant(change) => access(book, &mut change.about, now),
@@ -208,7 +231,7 @@ fn with<'a>(text: &'a str, name: &str, pseudonym: &str) -> Cow<'a, str> {
 mod tests {
     use super::*;
     use crate::audit::{
-        record::{Exec, GroupChange, Outside, Process, Traffic},
+        record::{Exec, GroupChange, Life, Outside, Process, Traffic},
         store::PREFIX,
     };
 
@@ -294,6 +317,18 @@ mod tests {
             error: "no user alice".to_owned(),
             ..AccessChange::default()
         };
+        let life = Life {
+            user: Some("alice".to_owned()),
+            server: Some("thesis".to_owned()),
+            container: "guest-lab-alice-0".to_owned(),
+            error: "volume of alice is in use".to_owned(),
+            ..Life::default()
+        };
+        let mut body = Body::Life(Box::new(life));
+        conceal(&mut book, &mut body, SystemTime::UNIX_EPOCH);
+        let told = serde_json::to_string(&body).expect("JSON");
+        assert!(!told.contains("alice") && !told.contains("thesis"), "{told}");
+
         let mut body = Body::Group(Box::new(GroupChange { event: "added".to_owned(), about }));
         conceal(&mut book, &mut body, SystemTime::now());
         let Body::Group(change) = &body else { panic!("{body:?}") };

@@ -2,6 +2,7 @@
 //! is counted, never a guess.
 
 mod process;
+mod socket;
 
 use enforcer_common::abi::{
     counter::{CounterKey, FLOW_CLOSED},
@@ -10,6 +11,7 @@ use enforcer_common::abi::{
 };
 
 pub use process::{Began, Refused};
+pub use socket::SocketDenied;
 
 /// An event, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Decoded {
     Began(Box<Began>),
     /// A process was refused a call.
     Refused(Refused),
+    /// A process was refused a unix socket.
+    SocketDenied(Box<SocketDenied>),
 }
 
 /// A frame and its verdict.
@@ -60,6 +64,7 @@ impl Decoded {
             }
             Self::Began(began) => began.counter(),
             Self::Refused(refused) => refused.counter(),
+            Self::SocketDenied(denied) => denied.counter(),
         }
     }
 
@@ -71,6 +76,7 @@ impl Decoded {
             Self::Ended(Ended { end, .. }) => end.time_ns,
             Self::Began(began) => began.time_ns,
             Self::Refused(refused) => refused.event.time_ns,
+            Self::SocketDenied(denied) => denied.time_ns,
         }
     }
 }
@@ -122,6 +128,9 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
             process::began(bytes).map(|began| Decoded::Began(Box::new(began))).ok_or(length)
         }
         EventKind::ConnectRefused => process::refused(bytes).map(Decoded::Refused),
+        EventKind::SocketRefused => {
+            socket::denied(bytes).map(|denied| Decoded::SocketDenied(Box::new(denied)))
+        }
     }
 }
 

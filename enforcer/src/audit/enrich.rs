@@ -125,6 +125,9 @@ impl Names {
             Decoded::Ended(ended) => Body::FlowClosed(Box::new(self.ended(ended, clock))),
             Decoded::Began(began) => Body::Exec(Box::new(self.began(began))),
             Decoded::Refused(refused) => Body::ConnectRefused(Box::new(self.refused(refused))),
+            Decoded::SocketDenied(denied) => {
+                Body::SocketRefused(Box::new(self.socket_denied(denied)))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Followers: whoever connects to the daemon's events socket gets the stream from the number it asks
-//! for, out of memory as far back as that reaches, and then as it goes on. Root only.
+//! for, out of memory as far back as that reaches, and then as it goes on. Admins only: the file's mode lets in
+//! root alone, and whoever connects is judged again.
 //!
 //! A follower that reads too slowly misses lines, and a `gap` says which. Nobody waits for it.
 
@@ -39,6 +40,8 @@ const AT_ONCE: usize = 16;
 const MAX_QUESTION: u64 = 1024;
 /// Longest wait for a question.
 const ASKED_WITHIN: Duration = Duration::from_secs(10);
+/// Longest wait for the question of somebody who gets no record.
+const PARTING: Duration = Duration::from_millis(100);
 /// A follower that takes nothing for this long is let go.
 const STUCK: Duration = Duration::from_mins(1);
 
@@ -125,18 +128,21 @@ impl Followers {
         (past, self.live.subscribe())
     }
 
-    /// Serves followers until dropped.
-    pub async fn serve(self, listener: UnixListener) {
+    /// Serves followers whom `admits` lets in, until dropped.
+    pub async fn serve(self, listener: UnixListener, admits: impl Fn(&UnixStream) -> bool) {
         let slots = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             // The semaphore is never closed.
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let followers = self.clone();
+                    let followers = admits(&stream).then(|| self.clone());
                     tokio::spawn(async move {
                         // One that goes away is its own business.
-                        let _ended = followers.attend(stream).await;
+                        let _ended = match followers {
+                            Some(followers) => followers.attend(stream).await,
+                            None => refuse(stream).await,
+                        };
                         drop(slot);
                     });
                 }
@@ -175,6 +181,18 @@ impl Followers {
             Ok(())
         }
     }
+}
+
+/// Says so to somebody who may not follow.
+async fn refuse(stream: UnixStream) -> io::Result<()> {
+    let (mut reader, writer) = stream.into_split();
+    // With its question unread the answer would be lost with the connection.
+    let mut question = Vec::new();
+    let asked = (&mut reader).take(MAX_QUESTION);
+    let _asked = timeout(PARTING, BufReader::new(asked).read_until(b'\n', &mut question)).await;
+    let why = "you are no admin, or your process is not known to be outside of containers";
+    let answer = serde_json::json!({ "error": why });
+    Follower { writer, expected: None }.write(&answer.to_string()).await
 }
 
 /// Ends when the other end of the connection has.
@@ -281,6 +299,32 @@ mod tests {
         let mut line = String::new();
         reader.read_line(&mut line).await.expect("read");
         assert!(line.contains("error"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn s17_whoever_is_not_admitted_gets_no_record() {
+        let path = std::env::temp_dir().join(format!("enforcer-follow-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).expect("bound");
+        let followers = Followers::default();
+        Feed(followers.clone()).take(&lines(1..=3)).expect("taken");
+        // Every other one.
+        let strangers = std::sync::atomic::AtomicU32::new(0);
+        let admits = move |_: &UnixStream| {
+            strangers.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 1
+        };
+        let serving = tokio::spawn(followers.serve(listener, admits));
+        let connect = async || {
+            let mut stream = UnixStream::connect(&path).await.expect("connected");
+            stream.write_all(b"{}\n").await.expect("asked");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.expect("read");
+            text
+        };
+        let refused = connect().await;
+        assert!(refused.contains("no admin") && !refused.contains("event.sequence"), "{refused}");
+        assert_eq!(connect().await.lines().count(), 3);
+        serving.abort();
+        fs::remove_file(&path).expect("removed");
     }
 
     #[tokio::test]

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use enforcer_common::abi::{
-    counter::{CONNECT_REFUSED, Counter, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED, Told},
+    counter::{
+        CONNECT_REFUSED, Counter, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED, SOCKET_REFUSED, Told,
+    },
     event::Hook,
     verdict::DropReason,
 };
@@ -151,11 +153,12 @@ const QUERIES: u16 = 0x4000;
 const QUERY_WORD: &str = "dns_";
 
 /// Counters of what is no frame denied.
-const OTHERS: [(u16, &str); 4] = [
+const OTHERS: [(u16, &str); 5] = [
     (FLOW_OPENED, "flow_opened"),
     (FLOW_CLOSED, "flow_closed"),
     (EXEC, "exec"),
     (CONNECT_REFUSED, "connect_refused"),
+    (SOCKET_REFUSED, "socket_refused"),
 ];
 
 /// The value of a counter's reason by its word.
@@ -222,7 +225,9 @@ mod tests {
         assert_eq!(reason_name(FLOW_CLOSED), "flow_closed");
         assert_eq!(reason_name(999), "reason_999");
         let known = DropReason::ALL.iter().map(|reason| *reason as u16);
-        for value in known.chain([FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED, 999]) {
+        for value in
+            known.chain([FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED, SOCKET_REFUSED, 999])
+        {
             assert_eq!(reason_value(&reason_name(value)), Some(value));
         }
         assert_eq!(reason_value("nonsense"), None);
@@ -232,6 +237,7 @@ mod tests {
             assert_eq!(reason_value(&reason_name(value)), Some(value));
             assert!(is_daemons_own(value));
         }
-        assert!(![0, 22, FLOW_CLOSED, EXEC, CONNECT_REFUSED].into_iter().any(is_daemons_own));
+        let kernels = [0, 22, FLOW_CLOSED, EXEC, CONNECT_REFUSED, SOCKET_REFUSED];
+        assert!(!kernels.into_iter().any(is_daemons_own));
     }
 }

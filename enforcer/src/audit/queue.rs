@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use enforcer_common::abi::{
-    counter::{CONNECT_REFUSED, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED},
+    counter::{CONNECT_REFUSED, CounterKey, EXEC, FLOW_CLOSED, FLOW_OPENED, SOCKET_REFUSED},
     event::Hook,
 };
 
@@ -75,6 +75,9 @@ impl Account {
             Body::ConnectRefused(refused) => {
                 Self::Event(key(refused.subject.endpoint, CONNECT_REFUSED, ""))
             }
+            Body::SocketRefused(refused) => {
+                Self::Event(key(refused.subject.endpoint, SOCKET_REFUSED, ""))
+            }
             Body::DnsQuery(query) => {
                 let known = Outcome::ALL.into_iter().find(|known| known.name() == query.outcome);
                 known.map_or(Self::Nothing, |outcome| {
@@ -94,6 +97,7 @@ impl Account {
             | Body::Takeover(_)
             | Body::Guest(_)
             | Body::Docker(_)
+            | Body::Life(_)
             | Body::Policy(_)
             | Body::Group(_)
             | Body::Grant(_)

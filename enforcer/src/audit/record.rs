@@ -15,6 +15,7 @@ mod control;
 mod cut;
 mod dns;
 mod gate;
+mod life;
 mod process;
 mod stream;
 mod traffic;
@@ -28,7 +29,8 @@ pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Re
 pub use cut::{CUT, sentence, shown, text};
 pub use dns::DnsQuery;
 pub use gate::GateCall;
-pub use process::{ConnectRefused, Exec, Process, Unseen};
+pub use life::{Life, LifeEvent};
+pub use process::{ConnectRefused, Exec, Process, SocketRefused, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};
 pub use traffic::{FlowClosed, Subject, Traffic};
 
@@ -78,6 +80,7 @@ impl Body {
             Self::Guest(guest) => Some(&guest.subject),
             Self::Exec(exec) => Some(&exec.subject),
             Self::ConnectRefused(refused) => Some(&refused.subject),
+            Self::SocketRefused(refused) => Some(&refused.subject),
             Self::DnsQuery(query) => Some(&query.subject),
             Self::Abuse(abuse) => Some(&abuse.subject),
             _ => None,
@@ -101,10 +104,12 @@ impl Body {
             Self::Retention(_) => "retention",
             Self::Exec(_) => "exec",
             Self::ConnectRefused(_) => "connect_refused",
+            Self::SocketRefused(_) => "socket_refused",
             Self::DnsQuery(_) => "dns_query",
             Self::Unseen(_) => "unseen",
             Self::Guest(_) => "guest",
             Self::Docker(_) => "docker",
+            Self::Life(_) => "life",
             Self::Policy(_) => "policy",
             Self::Group(_) => "group",
             Self::Grant(_) => "grant",
@@ -131,6 +136,8 @@ pub enum Body {
     Exec(Box<Exec>),
     /// A process of a guest was refused a call, before there was a packet.
     ConnectRefused(Box<ConnectRefused>),
+    /// A process of a guest was refused a unix socket.
+    SocketRefused(Box<SocketRefused>),
     /// A guest asked the resolver for a name.
     DnsQuery(Box<DnsQuery>),
     /// What guests' processes do is not seen.
@@ -155,6 +162,8 @@ pub enum Body {
     Guest(Box<Guest>),
     /// What the engine said of a guest or of a guest network.
     Docker(Box<Docker>),
+    /// What enforcer did to a guest that it started, or did not do.
+    Life(Box<Life>),
     /// A policy that the kernel holds was changed.
     Policy(PolicyChange),
     /// A group or a membership changed, or nobody knows them.

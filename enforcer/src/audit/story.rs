@@ -248,8 +248,10 @@ impl Teller {
         let reason = text(record, "event.reason");
         let cause = text(record, "enforcer.cause").to_owned();
         let count = number(record, "enforcer.count");
-        if matches!(reason, "flow_opened" | "flow_closed" | "exec" | "connect_refused")
-            || reason.starts_with("dns_")
+        if matches!(
+            reason,
+            "flow_opened" | "flow_closed" | "exec" | "connect_refused" | "socket_refused"
+        ) || reason.starts_with("dns_")
         {
             *self.lost.entry((reason.to_owned(), cause)).or_default() += count;
         } else {

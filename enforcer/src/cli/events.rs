@@ -180,6 +180,12 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             let what = format!("{to} protocol {}: {} ({by})", r.protocol, r.reason);
             ("refused", &r.subject.container, what)
         }
+        Body::SocketRefused(r) => {
+            let socket = r.socket.as_deref().unwrap_or("an unnamed socket");
+            let by = format!("pid {}, {}", r.process.pid, r.process.name);
+            let what = format!("{} {socket}: {} ({by})", r.call, r.reason);
+            ("refused", &r.subject.container, what)
+        }
         Body::DnsQuery(q) => {
             let what = [&q.kind, &q.name, &q.outcome].map(String::as_str).join(" ");
             let addresses = q.addresses.iter().map(|address| format!(" {address}"));
@@ -226,6 +232,12 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         Body::Docker(d) => {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
+        }
+        Body::Life(l) => {
+            let who = [&*l.hub, l.user.as_deref().unwrap_or_default()].join(" ");
+            let what = [&*l.event, &who, l.grant.as_deref().unwrap_or_default(), &l.why, &l.error];
+            let what: Vec<&str> = what.into_iter().filter(|word| !word.is_empty()).collect();
+            ("life", &l.container, what.join(" "))
         }
         Body::Policy(p) => {
             let mode = if p.audits { ", audit mode" } else { "" };

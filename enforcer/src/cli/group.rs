@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{DaemonAt, Exit, parse_end, table::table, told};
+use super::{DaemonAt, Exit, guest::restarts, parse_end, table::table, told};
 use crate::api::{
     client,
     routes::groups::{Given, GroupOrder, GroupStatus, MemberOrder, MemberStatus, OfGroup, OfHub},
@@ -174,8 +174,11 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             told(
                 &whose.at,
                 false,
-                |_: &_| done,
-                async |run_dir| client::add_member(&run_dir, &order).await,
+                |needing: &String| done + needing,
+                async |run_dir| {
+                    client::add_member(&run_dir, &order).await?;
+                    Ok(restarts(&run_dir, order.hub.as_deref(), &order.user).await)
+                },
             )
             .await
         }
@@ -185,8 +188,11 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             told(
                 &whose.at,
                 false,
-                |_: &_| done,
-                async |run_dir| client::remove_member(&run_dir, &order).await,
+                |needing: &String| done + needing,
+                async |run_dir| {
+                    client::remove_member(&run_dir, &order).await?;
+                    Ok(restarts(&run_dir, order.hub.as_deref(), &order.user).await)
+                },
             )
             .await
         }

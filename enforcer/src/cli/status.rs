@@ -3,7 +3,9 @@
 use super::{Exit, StatusArgs, table::table};
 use crate::{
     api::{ControlError, client},
-    model::status::{ClosureStatus, FlowCounts, GateStatus, HealthState, StatusReport},
+    model::status::{
+        ClosureStatus, FlowCounts, GateStatus, HealthState, KernelProofStatus, StatusReport,
+    },
     supervise::alone,
 };
 
@@ -55,6 +57,7 @@ fn render(report: &StatusReport) -> String {
     head.extend(report.unseen.iter().map(|what| format!("not seen: {what}")));
     head.push(format!("docker: {}", report.docker));
     head.extend(dns(report));
+    head.push(format!("kernel proof (S4): {}", kernel_proof(&report.kernel_proof)));
     head.push(gate(&report.gate));
     head.push(format!("before programs: {}\n", closure(&report.closure)));
     let mut text = head.join("\n");
@@ -82,6 +85,14 @@ fn render(report: &StatusReport) -> String {
     });
     text += &table("Programs", ["program", "interface", "id", "hook", "attached"], programs);
     text + &counters(report)
+}
+
+fn kernel_proof(proof: &KernelProofStatus) -> String {
+    match (proof.active, proof.why.as_str()) {
+        (true, _) => "active: guests connect to unix sockets of their own only".to_owned(),
+        (false, "") => "not known".to_owned(),
+        (false, why) => format!("not active: {why}"),
+    }
 }
 
 fn closure(closure: &ClosureStatus) -> String {

@@ -231,7 +231,7 @@ fn number(
     })
 }
 
-fn duration(
+pub(super) fn duration(
     key: &str,
     raw: Option<&Spanned<String>>,
     (otherwise, range): (Duration, RangeInclusive<Duration>),

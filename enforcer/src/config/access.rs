@@ -35,12 +35,24 @@ pub struct Access {
     pub builtin_groups: Vec<GroupName>,
     /// Whether anybody may have a Docker socket.
     pub docker_socket: bool,
+    /// What to do where the kernel cannot refuse guests unix sockets that are not theirs.
+    pub kernel_proof: KernelProof,
+}
+
+/// `[access] kernel_proof`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KernelProof {
+    /// Do without, and say so.
+    #[default]
+    Auto,
+    /// Do not start.
+    Required,
 }
 
 impl Default for Access {
     fn default() -> Self {
         let builtin_groups = PRIVILEGED.parse().into_iter().collect();
-        Self { builtin_groups, docker_socket: true }
+        Self { builtin_groups, docker_socket: true, kernel_proof: KernelProof::Auto }
     }
 }
 
@@ -86,6 +98,20 @@ pub(super) fn access(raw: &RawAccess, problems: &mut Problems<'_>) -> Access {
     Access {
         builtin_groups: builtin_groups.unwrap_or(otherwise.builtin_groups),
         docker_socket: raw.docker_socket.unwrap_or(otherwise.docker_socket),
+        kernel_proof: kernel_proof(raw.kernel_proof.as_ref(), problems),
+    }
+}
+
+fn kernel_proof(value: Option<&Spanned<String>>, problems: &mut Problems<'_>) -> KernelProof {
+    let Some(value) = value else { return KernelProof::default() };
+    match value.get_ref().as_str() {
+        "auto" => KernelProof::Auto,
+        "required" => KernelProof::Required,
+        other => {
+            let message = format!("kernel_proof is \"auto\" or \"required\", not \"{other}\"");
+            problems.add(value.span(), message);
+            KernelProof::Required
+        }
     }
 }
 
@@ -275,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn s4_the_kernel_s_proof_may_be_required() {
+        let of = |text: &str| parse(text, "f").expect("valid").access.kernel_proof;
+        assert_eq!(of(LEAST), KernelProof::Auto);
+        assert_eq!(of(&table("access", "kernel_proof = \"auto\"")), KernelProof::Auto);
+        assert_eq!(of(&table("access", "kernel_proof = \"required\"")), KernelProof::Required);
+    }
+
+    #[test]
     fn s1_a_hub_has_networks_and_somebody_who_knows_its_groups() {
         let hubs = parse(&hub(""), "f").expect("valid").hubs;
         let expected =
@@ -310,6 +344,7 @@ mod tests {
             (table("access", "builtin_groups = [\"\"]"), 2, "a group has a name"),
             (table("access", "builtin_group = []"), 2, "did you mean `builtin_groups`"),
             (table("access", "docker_socket = \"no\""), 2, "expected a boolean"),
+            (table("access", "kernel_proof = \"yes\""), 2, "\"auto\" or \"required\", not"),
             (named("local"), 1, "users of no hub"),
             (named("Course"), 1, "lower-case"),
             (named("\"a b\""), 1, "lower-case"),

@@ -71,6 +71,7 @@ pub(super) fn network(
         services: Vec::new(),
         quotas: quotas(name, &raw.quotas, max_flows, problems),
         limits: limits::limits(&raw.limits, problems),
+        owned: None,
     };
     network.hubs = hubs(&network, raw.subnet6.is_some(), raw.hub, problems);
     network.services = services::services(&raw.service, &network.hubs, problems);

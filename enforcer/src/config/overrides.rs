@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn policies_that_the_kernel_has_no_room_for_are_refused() {
-        let names = (0..510).map(|n| format!("[policies.p{n}]\n"));
+        let names = (0..382).map(|n| format!("[policies.p{n}]\n"));
         let policies = names.collect::<Vec<_>>().concat();
         let text = |count: u32| {
             let others = (0..count)
@@ -150,8 +150,8 @@ mod tests {
                 others.collect::<Vec<_>>().concat()
             )
         };
-        assert!(parse(&text(509), "f").is_ok());
-        let error = parse(&text(510), "f").expect_err("too many").to_string();
-        assert!(error.contains("512 policies"), "{error}");
+        assert!(parse(&text(381), "f").is_ok());
+        let error = parse(&text(382), "f").expect_err("too many").to_string();
+        assert!(error.contains("384 policies"), "{error}");
     }
 }

@@ -7,8 +7,8 @@ use toml::Spanned;
 use super::{
     ClosedBy, Config, ConfigError, DEFAULT_DOCKER_SOCKET, DEFAULT_MARK_MASK, DEFAULT_MAX_FLOWS,
     DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_STATE_DIR, GuestNetwork, MAX_NETWORKS, MAX_POLICIES,
-    Policy, abuse, access, admins, audit, check, dns, gate, metrics, network, outside, overrides,
-    policy,
+    Policy, abuse, access, admins, audit, check, dns, gate, guests, metrics, network, outside,
+    overrides, policy,
     problem::Problems,
     raw::{Bits, RawConfig},
     services,
@@ -79,6 +79,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     }
     network::together(&networks, &spans, &mut problems);
     let access = access::access(&raw.access, &mut problems);
+    let guests = guests::guests(&raw.guests, &mut problems);
     let gate = gate::gate(&raw.gate, &raw.hubs, &mut problems);
     let hubs = access::hubs(raw.hubs, &networks, &mut problems);
     for (name, network) in &networks {
@@ -109,6 +110,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
         metrics,
         dns,
         access,
+        guests,
         gate,
         hubs,
         policies,

@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub(super) metrics: Option<Spanned<RawMetrics>>,
     pub(super) dns: Option<Spanned<RawDns>>,
     pub(super) access: RawAccess,
+    pub(super) guests: RawGuests,
     pub(super) gate: RawGate,
     pub(super) hubs: BTreeMap<Spanned<String>, Spanned<RawNamedHub>>,
     pub(super) policies: BTreeMap<Spanned<String>, RawPolicy>,
@@ -82,6 +83,22 @@ pub(super) struct RawOutside {
     pub(super) engine_resolver: Option<Spanned<String>>,
 }
 
+/// `[guests]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGuests {
+    pub(super) max_per_user: Option<Spanned<i64>>,
+    pub(super) max_in_all: Option<Spanned<i64>>,
+    pub(super) memory_mib: Option<Spanned<i64>>,
+    pub(super) cpus: Option<Spanned<f64>>,
+    pub(super) pids: Option<Spanned<i64>>,
+    pub(super) disk_mib: Option<Spanned<i64>>,
+    pub(super) idle_after: Option<Spanned<String>>,
+    pub(super) max_age: Option<Spanned<String>>,
+    pub(super) cull: Option<Spanned<String>>,
+    pub(super) images: Option<Vec<Spanned<String>>>,
+}
+
 /// `[abuse]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -139,6 +156,7 @@ pub(super) struct RawDns {
 pub(super) struct RawAccess {
     pub(super) builtin_groups: Option<Vec<Spanned<String>>>,
     pub(super) docker_socket: Option<bool>,
+    pub(super) kernel_proof: Option<Spanned<String>>,
 }
 
 /// `[hubs.NAME]`.

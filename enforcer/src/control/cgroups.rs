@@ -35,7 +35,9 @@ pub fn cgroups(
             Some(container) => container.networks.len() == 1,
             None => held.is_some_and(|(_, owner)| owner.ifindex != 0),
         };
-        let entry = DesiredCgroup { ifindex: *ifindex, judged: config.refuse_at_connect && only };
+        // What the calls' hooks judge are guests' endpoints; others' packets are refused on their way.
+        let judged = config.refuse_at_connect && only && endpoint.role == Role::Guest;
+        let entry = DesiredCgroup { ifindex: *ifindex, judged };
         // Of several endpoints the first has its records, and none of them is the only one.
         let entry_of = cgroups.entry(cgroup);
         entry_of.and_modify(|first| first.judged = false).or_insert(entry);
@@ -69,7 +71,10 @@ pub fn without(desired: &Desired) -> BTreeMap<String, String> {
 fn guests(desired: &Desired) -> impl Iterator<Item = (&u32, &DesiredEndpoint, &str)> {
     desired.endpoints.iter().filter_map(|(ifindex, endpoint)| {
         let container = endpoint.container.as_deref()?;
-        (endpoint.role == Role::Guest).then_some((ifindex, endpoint, container))
+        // A guest that an owner keeps apart on an own network has its processes seen all the same.
+        let owned = desired.networks.get(&endpoint.network).is_some_and(|network| network.owned);
+        let is_guest = endpoint.role == Role::Guest || owned && endpoint.role == Role::Hub;
+        is_guest.then_some((ifindex, endpoint, container))
     })
 }
 

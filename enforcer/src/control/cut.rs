@@ -149,6 +149,7 @@ mod tests {
             gateway6: None,
             gateway_link_local: None,
             mac: [0; 6],
+            owned: false,
         };
         let guest = numbers.guest;
         let endpoints = [

@@ -141,13 +141,19 @@ impl Scope<'_> {
         let others = others.iter().map(|(policy, number)| {
             (*number, format!("guest/{policy}"), Some(policy.as_str()), quotas)
         });
+        let (of_hub, hub_quotas) = match self.config.owned {
+            Some(_) => ("owner", quotas),
+            None => ("hub", hub_quotas(quotas)),
+        };
         let policies = [
             (*guest, "guest".to_owned(), own, quotas),
-            (*hub, "hub".to_owned(), own, hub_quotas(quotas)),
+            (*hub, of_hub.to_owned(), own, hub_quotas),
             // What guests may reach is nothing to a service.
-            (*service, "service".to_owned(), None, hub_quotas(quotas)),
+            (*service, "service".to_owned(), None, hub_quotas),
         ];
-        let policies = policies.into_iter().chain(others).map(|(number, who, policy, quotas)| {
+        // All of an own network's containers are alike.
+        let policies = policies.into_iter().skip(usize::from(self.config.owned.is_some()));
+        let policies = policies.chain(others).map(|(number, who, policy, quotas)| {
             let policy = policy.and_then(|name| self.policies.get(name)).cloned();
             (number, who, policy, quotas)
         });
@@ -194,6 +200,7 @@ impl Scope<'_> {
                     let provenance = container.map(|container| &*container.provenance);
                     self.numbers.of_guest(self.config, provenance)
                 }
+                Role::Hub if self.config.owned.is_some() => *hub,
                 Role::Hub if self.config.is_hub(&endpoint.name) => *hub,
                 Role::Hub => *service,
                 Role::Unknown | Role::Other => 0,
@@ -239,6 +246,7 @@ impl Scope<'_> {
                 .filter(|_| self.has_ipv6())
                 .copied(),
             mac: self.bridge.mac,
+            owned: self.config.owned.is_some(),
         }
     }
 
@@ -359,7 +367,11 @@ impl Scope<'_> {
             return;
         }
         endpoint.mac = mac;
-        endpoint.role = if is_hub { Role::Hub } else { Role::Guest };
+        endpoint.role = match (is_hub, &self.config.owned) {
+            (true, _) => Role::Hub,
+            (false, None) => Role::Guest,
+            (false, Some(_)) => Role::Other,
+        };
         endpoint.container = Some(claim.container.to_owned());
         endpoint.ipv4 = claim.attachment.ipv4;
         endpoint.ipv6 = claim.attachment.ipv6.filter(|_| self.has_ipv6());
@@ -383,10 +395,14 @@ impl Scope<'_> {
         self.inventory.containers.get(id).map(|container| &container.name)
     }
 
-    /// Whether a container is one of the network's hubs or services.
+    /// Whether a container is one of the network's hubs or services. On an own network each of the owner's is:
+    /// they reach one another as a hub and its guests do.
     fn may_be_reached(&self, container: &str) -> bool {
         let container = self.inventory.containers.get(container);
         container.is_some_and(|container| {
+            if let Some(owned) = &self.config.owned {
+                return owned.admits(&container.provenance);
+            }
             self.config.is_hub(&container.name)
                 || self.config.serves(&container.name, &container.provenance)
         })

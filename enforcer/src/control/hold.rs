@@ -20,7 +20,7 @@ use super::{
     numbers::{Numbers, numbers},
 };
 use crate::{
-    config::{Config, GuestNetwork, HubPlace},
+    config::{Config, GuestNetwork, HubPlace, Service},
     model::{
         desired::{Desired, DesiredEndpoint, DesiredNetwork},
         inventory::{Inventory, PublishedPort},
@@ -81,6 +81,7 @@ pub fn endpoints(
             };
             let (role, policy) = match Role::from_value(held.role) {
                 Role::Guest => (Role::Guest, of_held()),
+                Role::Hub if network.owned.is_some() => (Role::Hub, numbers.hub),
                 Role::Hub if is_service(held, observed) => match network.services[..] {
                     [] => continue,
                     _ => (Role::Hub, numbers.service),
@@ -172,6 +173,9 @@ fn hold_hubs(
     observed: &Observed,
 ) {
     let held = || observed.hubs.iter().filter(|(key, _)| key.network == bridge);
+    if config.owned.is_some() {
+        desired.hubs.extend(held().map(|(key, hub)| (*key, *hub)));
+    }
     for (index, hub) in config.hubs.iter().enumerate() {
         if !matches!(hub.at, HubPlace::Container(_)) {
             continue;
@@ -207,13 +211,32 @@ fn is_service(held: &Endpoint, observed: &Observed) -> bool {
     policy.is_some_and(|policy| policy.traits & BY_RULE_ONLY != 0)
 }
 
+/// A hub's container or a service that Docker has not told all about.
+struct Awaited<'a> {
+    held: &'a Endpoint,
+    /// Its name, if that is told; what its creator said of it is not.
+    name: Option<&'a str>,
+}
+
+impl Awaited<'_> {
+    /// Whether a rule may name it, as far as anybody can tell: that it has another name is told, also where its image
+    /// is gone and nobody ever tells of its labels.
+    fn may_be_named_by(&self, rule: &Rule) -> bool {
+        let Some(name) = self.name else { return !rule.services.is_empty() };
+        // Rules have them as people read them. A label may be anybody's.
+        let own = Service::Container(name.to_owned()).to_string();
+        let by_name = Service::Container(String::new()).to_string();
+        rule.services.iter().any(|named| *named == own || !named.starts_with(&by_name))
+    }
+}
+
 /// Hubs' containers and services that the kernel holds, and of which Docker has not told yet what they are.
 fn awaited<'a>(
-    inventory: &Inventory,
+    inventory: &'a Inventory,
     config: &GuestNetwork,
     bridge: u32,
     observed: &'a Observed,
-) -> Vec<&'a Endpoint> {
+) -> Vec<Awaited<'a>> {
     let network = inventory.networks.values().find(|told| told.bridge == config.bridge);
     let is_awaited = |held: &Endpoint| {
         let Some(network) = network else { return true };
@@ -226,21 +249,27 @@ fn awaited<'a>(
             && Role::from_value(held.role) == Role::Hub
             && observed.held.contains(&(**ifindex, Hook::FromGuest))
     });
-    held.map(|(_, held)| held).filter(|held| is_awaited(held)).collect()
+    let held = held.map(|(_, held)| held).filter(|held| is_awaited(held));
+    held.map(|held| {
+        let told = inventory.containers.get(&container_id(&held.container));
+        Awaited { held, name: told.map(|told| told.name.as_str()).filter(|name| !name.is_empty()) }
+    })
+    .collect()
 }
 
 /// Keeps these in the rules that were about them: each policy's own, as their numbers in its tables tell.
 fn hold_services(
     desired: &mut Desired,
     numbers: &Numbers,
-    awaited: &[&Endpoint],
+    awaited: &[Awaited<'_>],
     observed: &Observed,
 ) {
     let all = [numbers.guest, numbers.hub].into_iter();
     let all = all.chain(numbers.others.values().copied()).chain(numbers.cut.values().copied());
     let all = all.chain(numbers.slow.values().copied());
     let all: Vec<u32> = all.collect();
-    for endpoint in awaited {
+    for one in awaited {
+        let endpoint = one.held;
         let own = observed
             .hubs
             .iter()
@@ -255,7 +284,7 @@ fn hold_services(
                 };
                 let rules = desired.policies.get_mut(number).map(|policy| &mut policy.rules);
                 let named = (1..).zip(rules.into_iter().flatten());
-                for (id, rule) in named.filter(|(_, rule)| !rule.services.is_empty()) {
+                for (id, rule) in named.filter(|(_, rule)| one.may_be_named_by(rule)) {
                     if was_about(tables, id, rule, &to) && !rule.to.contains(&to) {
                         rule.to.push(to);
                     }

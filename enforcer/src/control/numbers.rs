@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enforcer_common::abi::{endpoint::Role, policy::POLICY_SLOTS};
 
 use crate::{
-    config::{Config, GuestNetwork, PolicyOverride},
+    config::{Config, GuestNetwork, OWNED_SLOTS, PolicyOverride},
     model::{desired::Desired, observed::Observed, provenance::Provenance},
 };
 
@@ -33,29 +33,28 @@ pub struct Numbers {
 /// there are. A policy for which the map has no slot, which the config refuses, has number 0.
 #[must_use]
 pub fn numbers(config: &Config) -> BTreeMap<String, Numbers> {
-    let mut next = (1..POLICY_SLOTS).fuse();
+    let mut next = (1..POLICY_SLOTS - OWNED_SLOTS).fuse();
     let mut number = || next.next().unwrap_or(0);
-    let mut all: BTreeMap<String, Numbers> = config
-        .networks
-        .keys()
-        .map(|name| {
+    let of_file = || config.networks.iter().filter(|(_, network)| network.owned.is_none());
+    let mut all: BTreeMap<String, Numbers> = of_file()
+        .map(|(name, _)| {
             let (guest, hub) = (number(), number());
             (name.clone(), Numbers { guest, hub, ..Numbers::default() })
         })
         .collect();
-    for (name, network) in &config.networks {
+    for (name, network) in of_file() {
         let Some(numbers) = all.get_mut(name) else { continue };
         for policy in network.other_policies() {
             numbers.others.insert(policy.to_owned(), number());
         }
     }
-    for (name, network) in &config.networks {
+    for (name, network) in of_file() {
         let Some(numbers) = all.get_mut(name) else { continue };
         for left in network.left_when_cut(&config.policies) {
             numbers.cut.insert(left.map(str::to_owned), number());
         }
     }
-    for (name, _) in config.networks.iter().filter(|(_, one)| !one.services.is_empty()) {
+    for (name, _) in of_file().filter(|(_, one)| !one.services.is_empty()) {
         if let Some(numbers) = all.get_mut(name) {
             numbers.service = number();
         }
@@ -65,6 +64,13 @@ pub fn numbers(config: &Config) -> BTreeMap<String, Numbers> {
             let own = numbers.of_guests().collect::<Vec<_>>().into_iter();
             numbers.slow = own.map(|own| (own, number())).collect();
         }
+    }
+    // Own networks come and go, and no number of another one changes with them.
+    let owned = config.networks.iter().filter_map(|(name, one)| Some((name, one.owned.as_ref()?)));
+    for (name, owned) in owned.filter(|(_, owned)| owned.slot < OWNED_SLOTS) {
+        let number = POLICY_SLOTS - 1 - owned.slot;
+        let numbers = Numbers { guest: number, hub: number, ..Numbers::default() };
+        all.insert(name.clone(), numbers);
     }
     all
 }

@@ -112,6 +112,17 @@ pub fn outside(config: &Config, inventory: &Inventory, askers: &Askers) -> Vec<O
     running.filter(|container| judge.is_guest(container)).flat_map(|c| judge.ways_out(c)).collect()
 }
 
+/// Whether a guest runs of whom nobody can tell whom the engine asks for it.
+#[must_use]
+pub fn has_unknown_asker(config: &Config, inventory: &Inventory, askers: &Askers) -> bool {
+    let judge = Judge::new(config, inventory, askers);
+    let running = inventory.containers.values().filter(|container| container.running);
+    running.filter(|one| judge.is_guest(one)).any(|guest| {
+        let is_policed = guest.networks.iter().any(|(id, name)| judge.polices(id, name));
+        is_policed && askers.is_unknown(guest)
+    })
+}
+
 struct Judge<'a> {
     config: &'a Config,
     inventory: &'a Inventory,

@@ -25,6 +25,7 @@ use crate::{
         maps::Maps,
         observe,
         processes::Processes,
+        sockets::Proof,
     },
     model::{
         closure::{Closure, Drops},
@@ -86,6 +87,14 @@ impl PacketPath {
     /// The packet path itself. A panic elsewhere left no half-written state: maps are in the kernel.
     pub fn lock(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether guests are refused unix sockets that are not theirs: tried. Blocks for some milliseconds.
+    #[must_use]
+    pub fn prove(&self) -> Proof {
+        let mut loaded = self.lock();
+        let Loaded { maps, processes, .. } = &mut *loaded;
+        processes.guard().prove(&mut maps.cgroups)
     }
 
     /// The closure that the kernel holds, and what it dropped. One that cannot be read is none: it

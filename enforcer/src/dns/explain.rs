@@ -1,6 +1,7 @@
 //! Why a guest may, or may not, resolve a name, and what is open at the addresses that it leads to: the decision of
 //! the resolver, and what each rule of the policy has to do with it. Pure.
 
+use enforcer_common::abi::policy::Direction;
 use hickory_proto::rr::RecordType;
 
 use super::{
@@ -59,7 +60,17 @@ pub fn explain(
     let (verdict, rule, so) = match decides {
         _ if !resolved => ("deny", None, "it is not resolved".to_owned()),
         Some(rule) => {
-            let so = format!("{} opens what it leads to at this port", told(rule));
+            // The packet path asks those first: what is said here holds for what none of them has.
+            let denied: Vec<_> = (1..)
+                .zip(rules)
+                .filter(|(_, rule)| denies_addresses(rule, (protocol, port)))
+                .map(told)
+                .collect();
+            let unless = match denied.as_slice() {
+                [] => String::new(),
+                all => format!(", unless {} denies the address", all.join(" or ")),
+            };
+            let so = format!("{} opens what it leads to at this port{unless}", told(rule));
             ("allow", Some(rule.0), so)
         }
         None => {
@@ -83,6 +94,14 @@ pub fn explain(
 
 fn names_it(rule: &Rule, name: &DomainName) -> bool {
     rule.action == Action::Allow && rule.names.iter().any(|pattern| pattern.matches(name))
+}
+
+/// Whether a rule denies addresses at this port, which no name opens then.
+fn denies_addresses(rule: &Rule, (protocol, port): (u8, u16)) -> bool {
+    let is_about_addresses = !rule.to.is_empty() && rule.direction == Direction::Out;
+    rule.action == Action::Deny
+        && is_about_addresses
+        && rule.ports.iter().any(|of| of.has(protocol, port))
 }
 
 fn refuses(rule: &Rule, name: &DomainName) -> bool {
@@ -212,6 +231,24 @@ mod tests {
             let ports: Vec<&str> = told.opens.iter().map(|one| one.ports.as_str()).collect();
             assert_eq!(ports.join("; "), opens, "{case}");
         }
+    }
+
+    #[test]
+    fn n1_an_explanation_of_a_name_tells_of_rules_that_deny_addresses() {
+        let denies = |port: &str| {
+            let rule = format!("[[policies.course.deny]]\nto = [\"192.0.2.0/24\"]\n{port}\n");
+            let text = CONFIG.replace("[networks.a]", &format!("{rule}[networks.a]"));
+            let policy = &parse(&text, "f").expect("is good").policies["course"];
+            let rules = policy_rules(policy, &Here::default());
+            let names = name_policy(policy, &[]);
+            let domain: DomainName = "pypi.org".parse().expect("a name");
+            explain(&domain, (TCP, 443), &rules, Some(&names)).so
+        };
+        let told = denies("protocol = \"any\"");
+        assert!(told.contains("this port, unless rule 5 (deny at f:"), "{told}");
+        assert!(told.ends_with("denies the address"), "{told}");
+        let told = denies("port = 25");
+        assert!(told.ends_with("this port"), "{told}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
 
 pub(super) use self::settings::is_address;
 use self::settings::{Settings, from_host, own_servers, servers, settings};
@@ -21,6 +21,8 @@ use crate::model::upstream::Upstream;
 
 /// Longest wait for a connection to the engine.
 const LIMIT: Duration = Duration::from_secs(1);
+/// Longest wait for files of the engine's: a root that hangs must not hold up whoever watches guests.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 /// Where the engine finds its settings and name servers, and where it says who it is.
 const CONFIG_FILE: &str = "/etc/docker/daemon.json";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -45,6 +47,9 @@ pub enum UpstreamError {
     /// Nobody answers on its socket.
     #[error("the engine does not answer")]
     NoEngine,
+    /// What it reads cannot be read in time.
+    #[error("its files are not read within {LOOK_LIMIT:?}: does a file system hang that it is on?")]
+    Late,
     /// What the engine read when it started is no longer there to be read.
     #[error("{0} was changed after the engine had started: restart the engine")]
     Changed(PathBuf),
@@ -60,12 +65,17 @@ pub enum UpstreamError {
 }
 
 /// Reads whom an engine asks, as often as it is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Upstreams {
     socket: PathBuf,
     /// What was found of the engine's process: it reads its settings once, and so do we.
     known: Known,
+    /// A look that was not waited for to its end: there is one at most, whatever hangs.
+    looking: Option<JoinHandle<Found>>,
 }
+
+/// What a look finds.
+type Found = (Known, Result<Upstream, UpstreamError>);
 
 /// One life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +89,7 @@ impl Upstreams {
     /// Of the engine behind this socket.
     #[must_use]
     pub const fn new(socket: PathBuf) -> Self {
-        Self { socket, known: None }
+        Self { socket, known: None, looking: None }
     }
 
     /// Whom the engine asks now for a container that starts now.
@@ -88,8 +98,24 @@ impl Upstreams {
         let stream = connected.map_err(|_elapsed| UpstreamError::NoEngine)?;
         let peer = stream.and_then(|stream| stream.peer_cred());
         let peer = peer.map_err(|_gone| UpstreamError::NoEngine)?.pid();
-        let known = self.known.take();
-        let looked = tokio::task::spawn_blocking(move || look(peer, known, api)).await;
+        self.within(LOOK_LIMIT, move |known| look(peer, known, api)).await
+    }
+
+    /// Looks, for so long at most. What is known stays known where that does not come to an end.
+    async fn within(
+        &mut self,
+        limit: Duration,
+        look: impl FnOnce(Known) -> Found + Send + 'static,
+    ) -> Result<Upstream, UpstreamError> {
+        if let Some(last) = &mut self.looking {
+            // What it found is old, and was meant for another moment.
+            let _old = timeout(limit, last).await.map_err(|_elapsed| UpstreamError::Late)?;
+            self.looking = None;
+        }
+        let known = self.known.clone();
+        let task = self.looking.insert(tokio::task::spawn_blocking(move || look(known)));
+        let looked = timeout(limit, task).await.map_err(|_elapsed| UpstreamError::Late)?;
+        self.looking = None;
         let (known, upstream) = looked.map_err(|_panicked| UpstreamError::NoEngine)?;
         self.known = known;
         upstream
@@ -99,11 +125,7 @@ impl Upstreams {
 /// What a process was started with, or the file that no longer tells.
 type Known = Option<(Process, Result<Settings, PathBuf>)>;
 
-fn look(
-    peer: Option<i32>,
-    known: Known,
-    api: ApiVersion,
-) -> (Known, Result<Upstream, UpstreamError>) {
+fn look(peer: Option<i32>, known: Known, api: ApiVersion) -> Found {
     let engine = engine(peer);
     let root = engine.map_or_else(|| PathBuf::from("/"), root);
     let known = engine.map(|engine| {

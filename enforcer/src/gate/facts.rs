@@ -39,8 +39,10 @@ pub struct OwnContainer {
 /// A volume of the principal, as the engine has it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnVolume {
-    /// Its name.
+    /// Name that the owner gave it; another principal may have one of the same name.
     pub name: String,
+    /// Name that the engine has it under (`names::engine_name`); the same where it was not made through the gate.
+    pub engine_name: String,
     /// Whether it is what a volume made through the gate is: driver `local`, no options. Others are not mounted.
     pub is_plain: bool,
 }

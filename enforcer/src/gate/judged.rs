@@ -47,7 +47,7 @@ pub(super) fn decide(_principal: &Principal, head: &Head, _body: &Bytes) -> Verd
         target: "/_ping".to_owned(),
         body: None,
         answer: Answer::Whole,
-        effect: None,
+        effects: Vec::new(),
         shown: Value::Null,
     }))
 }

@@ -1,5 +1,7 @@
 //! What the config lets a principal of the gate do. Pure data; `config/gate.rs` reads it.
 
+use std::path::PathBuf;
+
 /// Bounds of one principal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -18,8 +20,19 @@ pub struct Rules {
     pub nano_cpus: u64,
     /// Processes of one container.
     pub pids: u32,
+    /// Disk of one container's own layer, bytes, where the storage driver can limit it; `None`: no limit is set, and
+    /// none may be asked for.
+    pub disk: Option<u64>,
     /// Host ports that may be published, inclusive; `None`: none.
     pub host_ports: Option<(u16, u16)>,
+    /// For a hub alone: directories of this host that containers may mount, themselves and what is directly in
+    /// them. A directory whose entries guests can replace is none.
+    pub bind_roots: Vec<PathBuf>,
+    /// Keys of labels by which the config's policies tell containers apart: a user sets none of them.
+    pub reserved_labels: Vec<String>,
+    /// Containers keep the engine's default capabilities, and programs may gain privileges as `sudo` does. Else both
+    /// are cut.
+    pub keeps_privileges: bool,
 }
 
 impl Default for Rules {
@@ -32,7 +45,11 @@ impl Default for Rules {
             memory: 2 << 30,
             nano_cpus: 1_000_000_000,
             pids: 512,
+            disk: None,
             host_ports: None,
+            bind_roots: Vec::new(),
+            reserved_labels: Vec::new(),
+            keeps_privileges: false,
         }
     }
 }

@@ -25,6 +25,30 @@ pub struct Refusal {
     pub message: String,
 }
 
+impl Refusal {
+    /// Not allowed, whoever asks for whatever of its own.
+    pub(crate) fn forbidden(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, rule, message: message.into() }
+    }
+
+    /// Not a request that can be read in one way only.
+    pub(crate) fn unclear(rule: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, rule, message: message.into() }
+    }
+
+    /// Not there, or somebody else's: the same words, which are the engine's.
+    pub(crate) fn missing(what: Kind, called: &str) -> Self {
+        let message = match what {
+            Kind::Container => format!("No such container: {called}"),
+            Kind::Volume => format!("get {called}: no such volume"),
+            Kind::Network => format!("network {called} not found"),
+            Kind::Exec => format!("No such exec instance: {called}"),
+            Kind::Image => format!("No such image: {called}"),
+        };
+        Self { status: StatusCode::NOT_FOUND, rule: "own.missing", message }
+    }
+}
+
 /// A request made anew from what was judged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
@@ -37,7 +61,7 @@ pub struct Forward {
     /// What is done with the engine's answer.
     pub answer: Answer,
     /// What is noted about ownership once the engine has said yes.
-    pub effect: Option<Effect>,
+    pub effects: Vec<Effect>,
     /// The judged request for the record, secrets masked.
     pub shown: Value,
 }
@@ -64,12 +88,22 @@ pub enum View {
     Container,
     /// `GET /images/json`.
     Images,
+    /// `GET /images/{name}/json`.
+    Image,
+    /// `GET /images/{name}/history`.
+    History,
     /// `GET /networks`.
     Networks,
     /// `GET /networks/{id}`.
     Network,
     /// `GET /volumes`.
     Volumes,
+    /// `GET /volumes/{name}`, and the answer to a create.
+    Volume,
+    /// `GET /exec/{id}/json`.
+    Exec,
+    /// The answer to a prune of networks or volumes: names as the owner gave them.
+    Pruned,
     /// `GET /info`.
     Info,
     /// `GET /version`.
@@ -83,8 +117,12 @@ pub enum View {
 pub enum Effect {
     /// The answer names what is new; it is the principal's.
     Created(Kind),
+    /// This is the principal's: the answer does not name it.
+    Made(Kind, String),
     /// It is gone.
     Removed(Kind, String),
+    /// What the answer lists is gone.
+    Pruned(Kind),
 }
 
 /// What can be owned.

@@ -253,10 +253,10 @@ pub(super) fn attach_tcx(
     )
 }
 
-/// Puts a program on the tracepoint that it was loaded for. The link lives as long as the descriptor and
-/// its pins; it can be neither updated nor taken off.
-pub(super) fn attach_tracepoint(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // No name: the program has the tracepoint's BTF type.
+/// Puts a program on the tracepoint, or the hook of security modules, that it was loaded for. The link lives
+/// as long as the descriptor and its pins; it can be neither updated nor taken off.
+pub(super) fn attach_tracing(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // No name: the program knows by BTF where it belongs.
     descriptor(
         RAW_TRACEPOINT_OPEN,
         &mut RawTracepoint { name: 0, prog_fd: number(program), pad: 0 },

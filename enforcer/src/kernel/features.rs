@@ -14,6 +14,8 @@ pub struct Features {
     pub release: String,
     /// TCX links (6.6 and later); otherwise filters of a clsact qdisc.
     pub tcx: bool,
+    /// Why BPF programs are no security module here; `None`: they are, or the kernel does not tell.
+    pub no_bpf_lsm: Option<String>,
 }
 
 /// Something that the daemon cannot do without.
@@ -33,10 +35,22 @@ pub enum PreflightError {
         /// The running release.
         release: String,
     },
+    /// What the config requires, this kernel or this host does not have.
+    #[error(
+        "[access] kernel_proof is \"required\", but the kernel does not guard unix sockets: {why}; \
+         set it to \"auto\" to do without"
+    )]
+    NoKernelProof {
+        /// What is missing.
+        why: String,
+    },
     /// No release.
     #[error("cannot read the kernel's release")]
     Release(#[source] std::io::Error),
 }
+
+/// The security modules that run, in order.
+const MODULES: &str = "/sys/kernel/security/lsm";
 
 /// Looks at the kernel; changes nothing.
 pub fn preflight() -> Result<Features, PreflightError> {
@@ -54,7 +68,21 @@ pub fn preflight() -> Result<Features, PreflightError> {
     }
     // Loopback is 1 in every namespace. Kernels without TCX know neither hook: EINVAL.
     let tcx = bpf::query_tcx(1, TcxHook::Ingress).is_ok() && !is_hidden();
-    Ok(Features { release, tcx })
+    let no_bpf_lsm = fs::read_to_string(MODULES).ok().and_then(|modules| without_bpf(&modules));
+    Ok(Features { release, tcx, no_bpf_lsm })
+}
+
+/// Why BPF is none of these security modules, if it is none. Programs on their hooks can be attached
+/// nevertheless, and never run.
+fn without_bpf(modules: &str) -> Option<String> {
+    let modules = modules.trim();
+    let has = modules.split(',').any(|module| module == "bpf");
+    (!has).then(|| {
+        format!(
+            "bpf is not among the kernel's security modules ({modules}): add it to lsm= on the kernel's \
+             command line"
+        )
+    })
 }
 
 /// Development builds can be told to do without TCX: a test runs as on an older kernel, at the speed
@@ -70,7 +98,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{version, without_bpf};
 
     #[test]
     fn releases_of_distributions_are_understood() {
@@ -78,5 +106,20 @@ mod tests {
         assert_eq!(version("6.18.44-fc-v445"), Some((6, 18)));
         assert_eq!(version("5.15-rc1"), Some((5, 15)));
         assert_eq!(version("weird"), None);
+    }
+
+    #[test]
+    fn s16_bpf_is_looked_for_among_the_security_modules_as_a_whole_word() {
+        for (modules, has) in [
+            ("lockdown,capability,landlock,bpf\n", true),
+            ("bpf", true),
+            ("capability,bpfx", false),
+            ("capability,landlock\n", false),
+            ("", false),
+        ] {
+            let why = without_bpf(modules);
+            assert_eq!(why.is_none(), has, "{modules:?}");
+            assert!(why.is_none_or(|why| why.contains("lsm=")), "{modules:?}");
+        }
     }
 }

@@ -24,19 +24,75 @@ impl Fields {
     /// Those of the running kernel. Looked up once: it takes a while.
     pub(super) fn of_kernel() -> Result<Self, String> {
         static FOUND: OnceLock<Result<Fields, String>> = OnceLock::new();
-        FOUND.get_or_init(|| Self::find(&fs::read(BTF).map_err(|e| e.to_string())?)).clone()
+        FOUND.get_or_init(Self::find).clone()
     }
 
-    fn find(btf: &[u8]) -> Result<Self, String> {
-        let wanted =
-            [("linux_binprm", "filename"), ("task_struct", "real_parent"), ("task_struct", "tgid")];
-        let found = offsets(btf, wanted).unwrap_or_default();
-        let at = |index: usize| {
-            let (structure, field) = wanted[index];
-            found[index].ok_or_else(|| format!("the kernel's BTF has no {structure}.{field}"))
-        };
-        Ok(Self { bprm_filename: at(0)?, task_parent: at(1)?, task_tgid: at(2)? })
+    fn find() -> Result<Self, String> {
+        let [bprm_filename, task_parent, task_tgid] = places([
+            ("linux_binprm", "filename"),
+            ("task_struct", "real_parent"),
+            ("task_struct", "tgid"),
+        ])?;
+        Ok(Self { bprm_filename, task_parent, task_tgid })
     }
+}
+
+/// A field of the object, by the name of its global there, and its place in the kernel, bytes.
+pub(super) type Place = (&'static str, u32);
+
+/// Places of fields by which the programs on unix sockets tell who made one, of the running kernel. Looked
+/// up once: it takes a while.
+pub(super) fn of_sockets() -> Result<Vec<Place>, String> {
+    static FOUND: OnceLock<Result<Vec<Place>, String>> = OnceLock::new();
+    FOUND.get_or_init(find_of_sockets).clone()
+}
+
+fn find_of_sockets() -> Result<Vec<Place>, String> {
+    let [common, cookie, family, data, cgroup, sock, peer, address, len, name, css, parent, kn, id] =
+        places([
+            ("sock", "__sk_common"),
+            ("sock_common", "skc_cookie"),
+            ("sock_common", "skc_family"),
+            ("sock", "sk_cgrp_data"),
+            ("sock_cgroup_data", "cgroup"),
+            ("socket", "sk"),
+            ("unix_sock", "peer"),
+            ("unix_sock", "addr"),
+            ("unix_address", "len"),
+            ("unix_address", "name"),
+            ("cgroup", "self"),
+            ("cgroup_subsys_state", "parent"),
+            ("cgroup", "kn"),
+            ("kernfs_node", "id"),
+        ])?;
+    Ok(vec![
+        ("SOCK_CGROUP", data + cgroup),
+        ("SOCK_COOKIE", common + cookie),
+        ("SOCK_FAMILY", common + family),
+        ("SOCKET_SOCK", sock),
+        ("UNIX_PEER", peer),
+        ("UNIX_ADDRESS", address),
+        ("ADDRESS_LEN", len),
+        ("ADDRESS_NAME", name),
+        ("CGROUP_SELF", css),
+        ("CSS_PARENT", parent),
+        ("CGROUP_NODE", kn),
+        ("NODE_ID", id),
+    ])
+}
+
+/// Where fields of the running kernel lie; an error names the first that it does not have.
+fn places<const N: usize>(wanted: [(&str, &str); N]) -> Result<[u32; N], String>
+where
+    [Option<u32>; N]: Default,
+{
+    let btf = fs::read(BTF).map_err(|error| format!("cannot read {BTF}: {error}"))?;
+    let found = offsets(&btf, wanted).unwrap_or_default();
+    let mut places = [0; N];
+    for ((place, found), (structure, field)) in places.iter_mut().zip(found).zip(wanted) {
+        *place = found.ok_or_else(|| format!("the kernel's BTF has no {structure}.{field}"))?;
+    }
+    Ok(places)
 }
 
 /// Where fields that are no bit fields lie, bytes: each in the first structure of its name that there is.
@@ -161,6 +217,27 @@ mod tests {
             let fields = Fields::of_kernel().expect("the fields");
             let all = [fields.bprm_filename, fields.task_parent, fields.task_tgid];
             assert!(all.iter().all(|at| *at > 0 && at.is_multiple_of(4)), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn s4_the_running_kernel_tells_who_made_a_socket() {
+        if fs::exists(BTF).unwrap_or(false) {
+            let places = of_sockets().expect("the fields");
+            let at = |wanted: &str| places.iter().find(|(name, _)| *name == wanted).expect("one").1;
+            // Within pages, not in one another, and as aligned as what they are read as.
+            assert!(places.iter().all(|(_, at)| *at < 4096 && at.is_multiple_of(2)), "{places:?}");
+            assert!(at("SOCK_CGROUP").is_multiple_of(8) && at("SOCK_CGROUP") > at("SOCK_COOKIE"));
+            assert!(at("UNIX_PEER") > at("SOCK_CGROUP"), "a unix_sock begins with a sock");
+        }
+    }
+
+    #[test]
+    fn s4_a_field_that_is_missing_is_named() {
+        if fs::exists(BTF).unwrap_or(false) {
+            let error =
+                places([("sock", "sk_cgrp_data"), ("sock", "sk_nonsense")]).expect_err("no");
+            assert!(error.ends_with("has no sock.sk_nonsense"), "{error}");
         }
     }
 }

@@ -14,7 +14,7 @@ use enforcer_common::abi::event::Hook;
 use super::{
     KernelError,
     features::Features,
-    fields::Fields,
+    fields::{self, Fields},
     import::{self, Importer},
     layout,
     links::Hooks,
@@ -162,7 +162,7 @@ pub fn load(options: LoadOptions, features: &Features, pins: &Pins) -> Result<Lo
         load_program(ebpf, name)?;
     }
     let importer = Importer::new(ebpf)?;
-    let processes = Processes::load(ebpf, &btf, &globals, pins.clone())?;
+    let processes = Processes::load(ebpf, &btf, &globals, features, pins.clone())?;
     let ring = EventRing::take(ebpf)?;
     let counters = CounterMap::take(ebpf)?;
     let maps = Maps::take(ebpf)?;
@@ -224,6 +224,11 @@ fn programs(
             .override_global("BPRM_FILENAME", &fields.bprm_filename, true)
             .override_global("TASK_PARENT", &fields.task_parent, true)
             .override_global("TASK_TGID", &fields.task_tgid, true);
+    }
+    // Where they are not known nothing that reads them is loaded.
+    let sockets = fields::of_sockets().unwrap_or_default();
+    for (name, place) in &sockets {
+        loader.override_global(name, place, true);
     }
     for map in MAPS.into_iter().chain([RING]) {
         loader.map_pin_path(map, pins.map(map));

@@ -161,7 +161,7 @@ pub struct Table<K: aya::Pod, V: aya::Pod> {
 }
 
 impl<K: aya::Pod, V: aya::Pod> Table<K, V> {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+    pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
         Ok(Self { name, map: typed(ebpf, name)? })
     }
 

@@ -3,20 +3,24 @@
 //! from its first process on wherever its cgroup is. The packet path does without them: where one
 //! cannot be loaded or attached, that is told, and everything else goes on.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::PathBuf,
-};
+use std::os::fd::OwnedFd;
 
 use aya::{
     Btf, Ebpf,
     maps::{Array, MapData},
-    programs::{BtfTracePoint, CgroupSockAddr, ProgramError},
+    programs::{BtfTracePoint, CgroupSockAddr},
 };
 
-use super::{KernelError, bpf, cgroups, fields::Fields, load::LoadError, maps::typed, pins::Pins};
+use super::{
+    KernelError,
+    features::Features,
+    fields::Fields,
+    load::LoadError,
+    machine::{MachineHook, Place, own, refused},
+    maps::typed,
+    pins::Pins,
+    sockets::SocketGuard,
+};
 use crate::causes::causes;
 
 /// The program on the tracepoint of the same name as the kernel's.
@@ -39,23 +43,13 @@ pub(super) struct Globals {
     pub(super) fields: Fields,
 }
 
-/// The programs and where they sit.
+/// The programs and where they sit, those that guard unix sockets among them.
 pub struct Processes {
-    hooks: Vec<ProcessHook>,
+    hooks: Vec<MachineHook>,
+    guard: SocketGuard,
     active: Array<MapData, u64>,
     load: u64,
     pins: Pins,
-}
-
-struct ProcessHook {
-    name: &'static str,
-    /// `None`: it does not run here.
-    program: Option<OwnedFd>,
-    /// Why it does not run, if it does not.
-    problem: Option<String>,
-    link: Option<OwnedFd>,
-    /// `None`: the tracepoint.
-    cgroup: Option<u32>,
 }
 
 /// One of the programs, as it is now.
@@ -65,7 +59,7 @@ pub struct ProcessProgram {
     pub name: &'static str,
     /// Kernel's id; 0: it is not loaded.
     pub id: u32,
-    /// `tracepoint` or `cgroup`.
+    /// `tracepoint`, `cgroup` or `lsm`.
     pub kind: &'static str,
     /// Why it does not sit where it belongs, if it does not.
     pub problem: Option<String>,
@@ -77,38 +71,37 @@ impl Processes {
         ebpf: &mut Ebpf,
         btf: &Btf,
         globals: &Result<Globals, String>,
+        features: &Features,
         pins: Pins,
     ) -> Result<Self, LoadError> {
-        let mut hooks = vec![match globals {
-            Ok(_) => ProcessHook::new(EXEC, None, load_exec(ebpf, btf)),
-            Err(why) => ProcessHook::new(EXEC, None, Err(why.clone())),
-        }];
+        let exec = globals.as_ref().map_err(Clone::clone).and_then(|_| load_exec(ebpf, btf));
+        let mut hooks = vec![MachineHook::new(EXEC, Place::Tracepoint, exec)];
         for (name, at) in CALLS {
-            hooks.push(ProcessHook::new(name, Some(at), load_call(ebpf, name)));
+            hooks.push(MachineHook::new(name, Place::Cgroup(at), load_call(ebpf, name)));
         }
         let load = globals.as_ref().map_or(0, |globals| globals.load);
-        Ok(Self { hooks, active: typed(ebpf, "EXEC_LOAD")?, load, pins })
+        let guard = SocketGuard::load(ebpf, btf, features)?;
+        Ok(Self { hooks, guard, active: typed(ebpf, "EXEC_LOAD")?, load, pins })
     }
 
     /// Puts each program where it belongs, in place of an earlier daemon's, and pins it there. What does
     /// not work is kept as a problem.
     pub fn attach(&mut self) {
-        let Self { hooks, active, load, pins } = self;
+        let Self { hooks, guard, active, load, pins } = self;
         for hook in hooks {
-            hook.problem = match hook.attach(pins) {
-                Ok(()) => None,
-                Err(error) => Some(causes(&error)),
-            };
+            hook.settle(pins);
         }
+        guard.attach(pins);
         // From here on this load's program records an exec, and an earlier one beside it does not.
         if let Err(error) = active.set(0, *load, 0)
             && let Some(exec) = self.hooks.first_mut()
         {
-            exec.problem = Some(causes(&error));
+            exec.note(causes(&error));
         }
-        for hook in &mut self.hooks {
-            if let Err(error) = hook.keep(&self.pins) {
-                hook.problem = Some(causes(&error));
+        let Self { hooks, guard, pins, .. } = self;
+        for hook in hooks.iter_mut().chain(guard.hooks_mut()) {
+            if let Err(error) = hook.keep(pins) {
+                hook.note(causes(&error));
             }
         }
     }
@@ -116,109 +109,39 @@ impl Processes {
     /// The programs as the kernel has them now.
     #[must_use]
     pub fn list(&self) -> Vec<ProcessProgram> {
-        let one = |hook: &ProcessHook| ProcessProgram {
-            name: hook.name,
-            id: hook.id(),
-            kind: if hook.cgroup.is_some() { "cgroup" } else { "tracepoint" },
-            problem: hook
-                .problem
-                .clone()
-                .or_else(|| (!hook.sits()).then(|| "somebody took it off".to_owned())),
-        };
-        self.hooks.iter().map(one).collect()
+        self.hooks.iter().map(MachineHook::describe).collect()
+    }
+
+    /// What guards unix sockets.
+    #[must_use]
+    pub const fn guard(&self) -> &SocketGuard {
+        &self.guard
     }
 
     /// Whether every program that refuses calls could be attached.
     #[must_use]
     pub fn refuse_calls(&self) -> bool {
-        let mut calls = self.hooks.iter().filter(|hook| hook.cgroup.is_some());
-        calls.all(|hook| hook.problem.is_none())
+        let mut calls = self.hooks.iter().filter(|hook| matches!(hook.place(), Place::Cgroup(_)));
+        calls.all(|hook| hook.problem().is_none())
     }
 
     /// Whether every program that could be attached still sits there, and is pinned.
     #[must_use]
     pub fn are_pinned(&self) -> bool {
         let pinned = self.pins.process_links().unwrap_or_default();
-        let is_kept = |hook: &ProcessHook| hook.sits() && pinned.iter().any(|pin| pin == hook.name);
-        self.hooks.iter().filter(|hook| hook.link.is_some()).all(is_kept)
+        self.hooks.iter().chain(self.guard.hooks()).all(|hook| hook.is_kept(&pinned))
     }
 
     /// Puts back what somebody took off, or took the pin of.
     pub fn pin(&mut self) -> Result<(), KernelError> {
         let pinned = self.pins.process_links()?;
-        for hook in self.hooks.iter_mut().filter(|hook| hook.link.is_some()) {
-            if !hook.sits() {
-                hook.link = None;
-                let program = hook.name;
-                hook.attach(&self.pins)
-                    .map_err(|source| KernelError::AttachProcess { program, source })?;
-                hook.keep(&self.pins)?;
-            } else if !pinned.iter().any(|pin| pin == hook.name) {
-                hook.keep(&self.pins)?;
-            }
-        }
-        Ok(())
+        let Self { hooks, guard, pins, .. } = self;
+        hooks
+            .iter_mut()
+            .chain(guard.hooks_mut())
+            .filter(|hook| !hook.is_kept(&pinned))
+            .try_for_each(|hook| hook.restore(pins))
     }
-}
-
-impl ProcessHook {
-    fn new(name: &'static str, cgroup: Option<u32>, loaded: Result<OwnedFd, String>) -> Self {
-        let (program, problem) = match loaded {
-            Ok(program) => (Some(program), None),
-            Err(why) => (None, Some(why)),
-        };
-        Self { name, program, problem, link: None, cgroup }
-    }
-
-    fn pin(&self, pins: &Pins) -> PathBuf {
-        pins.process_link(self.name)
-    }
-
-    fn attach(&mut self, pins: &Pins) -> io::Result<()> {
-        let Some(program) = &self.program else {
-            return Err(io::Error::other(self.problem.clone().unwrap_or_default()));
-        };
-        let program = program.as_fd();
-        self.link = Some(match self.cgroup {
-            // Beside an earlier daemon's, whose link goes with its pin.
-            None => bpf::attach_tracepoint(program)?,
-            Some(at) => {
-                let root = cgroups::root()
-                    .ok_or_else(|| io::Error::other("no cgroup v2 hierarchy is mounted here"))?;
-                let root = File::open(root)?;
-                match bpf::open_pin(&self.pin(pins)) {
-                    Ok(link) if switches(&link, program).unwrap_or(false) => link,
-                    _ => bpf::attach_cgroup(program, root.as_fd(), at)?,
-                }
-            }
-        });
-        Ok(())
-    }
-
-    /// Pins it, in place of an earlier daemon's.
-    fn keep(&self, pins: &Pins) -> Result<(), super::pins::PinError> {
-        match &self.link {
-            Some(link) => pins.put(link.as_fd(), &self.pin(pins)),
-            None => Ok(()),
-        }
-    }
-
-    fn sits(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| bpf::is_attached(link.as_fd()).unwrap_or(false))
-    }
-
-    fn id(&self) -> u32 {
-        self.program.as_ref().and_then(|program| bpf::program_id(program.as_fd()).ok()).unwrap_or(0)
-    }
-}
-
-/// Has an earlier daemon's link run this program, from one call to the next; false: it does nothing.
-fn switches(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<bool> {
-    if !bpf::is_attached(link.as_fd())? {
-        return Ok(false);
-    }
-    bpf::update_link(link.as_fd(), program)?;
-    Ok(true)
 }
 
 fn load_exec(ebpf: &mut Ebpf, btf: &Btf) -> Result<OwnedFd, String> {
@@ -237,17 +160,4 @@ fn load_call(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, String> {
         .ok_or("it is not in the eBPF object")?;
     program.load().map_err(|error| refused(&error))?;
     own(program.fd())
-}
-
-fn own(fd: Result<&aya::programs::ProgramFd, ProgramError>) -> Result<OwnedFd, String> {
-    let fd = fd.map_err(|error| causes(&error))?;
-    fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
-}
-
-/// Why the kernel refuses a program, and where.
-fn refused(error: &ProgramError) -> String {
-    if let ProgramError::LoadError { verifier_log, .. } = error {
-        tracing::debug!(%verifier_log, "a program that knows the process is refused");
-    }
-    causes(error)
 }

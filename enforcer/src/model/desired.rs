@@ -65,6 +65,8 @@ pub struct DesiredNetwork {
     pub gateway_link_local: Option<std::net::Ipv6Addr>,
     /// MAC address of the bridge.
     pub mac: Mac,
+    /// Whether it is somebody's own: its containers reach one another.
+    pub owned: bool,
 }
 
 /// One port of a guest bridge.
@@ -107,6 +109,16 @@ pub struct DesiredPolicy {
     pub by_rule_only: bool,
     /// What they make together, once compiled.
     pub tables: Arc<Tables>,
+}
+
+impl Desired {
+    /// What an interface with this role on the network of this ifindex is to people: whoever is on an own network
+    /// is a guest.
+    #[must_use]
+    pub fn role_shown(&self, network: u32, role: Role) -> Role {
+        let is_owned = self.networks.get(&network).is_some_and(|network| network.owned);
+        if is_owned && role == Role::Hub { Role::Guest } else { role }
+    }
 }
 
 impl DesiredPolicy {

@@ -40,6 +40,9 @@ pub struct StatusReport {
     /// What guests' processes do that is not seen, and why. The packet path does without.
     #[serde(default)]
     pub unseen: Vec<String>,
+    /// Whether the kernel refuses guests unix sockets that are not theirs.
+    #[serde(default)]
+    pub kernel_proof: KernelProofStatus,
     /// Records that this daemon lost itself: its queue was full, or they were not understood.
     #[serde(default)]
     pub queue_lost: u64,
@@ -117,6 +120,18 @@ pub struct SinkStatus {
     /// Why it does not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<String>,
+}
+
+/// Whether the kernel refuses guests unix sockets that are not theirs: measured by a connection that it
+/// must refuse.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct KernelProofStatus {
+    /// Whether it does.
+    pub active: bool,
+    /// Why not; empty: it does.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// What keeps guest bridges closed where no program sits.
@@ -272,7 +287,8 @@ pub struct CounterStatus {
     pub network: String,
     /// Program that counted.
     pub hook: String,
-    /// Reason of the denial, `flow_opened`, `flow_closed`, `exec` or `connect_refused`.
+    /// Reason of the denial, `flow_opened`, `flow_closed`, `exec`, `connect_refused` or
+    /// `socket_refused`.
     pub reason: String,
     /// Frames denied, flows opened or ended, programs begun, calls refused.
     pub events: u64,

@@ -1,6 +1,9 @@
 //! The table of links, built from netlink messages: pure, so that event orders can be tested.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use rtnetlink::packet_route::{
     AddressFamily,
@@ -16,11 +19,16 @@ use crate::model::link::{Link, LinkKind, Links, OnNet, PortSettings};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     links: Links,
+    /// Every address of each, as the kernel tells them apart: one may be there twice, on two networks.
+    addresses: BTreeMap<u32, BTreeMap<Held, OnNet>>,
     /// Ask the kernel for this link again.
     pub(super) refresh: BTreeSet<u32>,
     /// veths whose peer's MAC address should be read in the peer's namespace.
     pub(super) peers: BTreeSet<u32>,
 }
+
+/// An address of a link: its own, the one that its network is around, and the length of the prefix.
+type Held = (IpAddr, IpAddr, u8);
 
 impl Table {
     pub(super) fn links(&self) -> &Links {
@@ -84,6 +92,7 @@ impl Table {
     pub(super) fn remove(&mut self, ifindex: u32) {
         self.refresh.remove(&ifindex);
         self.peers.remove(&ifindex);
+        self.addresses.remove(&ifindex);
         let Some(link) = self.links.remove(&ifindex) else { return };
         if link.peer_netns.is_none()
             && let Some(peer) = link.peer
@@ -107,15 +116,18 @@ impl Table {
                 _ => {}
             }
         }
-        match local.or(around) {
-            Some(IpAddr::V4(address)) => set(&mut link.ipv4, address, present),
-            Some(IpAddr::V6(address)) => set(&mut link.ipv6, address, present),
-            None => {}
+        let (Some(local), Some(address)) = (local.or(around), around.or(local)) else { return };
+        let prefix = message.header.prefix_len;
+        let all = self.addresses.entry(link.ifindex).or_default();
+        if present {
+            all.insert((local, address, prefix), OnNet { address, prefix, broadcast });
+        } else {
+            all.remove(&(local, address, prefix));
         }
-        if let Some(address) = around.or(local) {
-            let on = OnNet { address, prefix: message.header.prefix_len, broadcast };
-            set(&mut link.on, on, present);
-        }
+        let own: BTreeSet<IpAddr> = all.keys().map(|(own, ..)| *own).collect();
+        link.ipv4 = own.iter().filter_map(as_ipv4).collect();
+        link.ipv6 = own.iter().filter_map(as_ipv6).collect();
+        link.on = all.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
     }
 
     /// The peer's own namespace said which MAC address it has.
@@ -139,6 +151,7 @@ impl Table {
         }
         let fresh =
             links.iter().filter(|m| self.link(m)).map(|m| m.header.index).collect::<Vec<_>>();
+        self.addresses.clear();
         for link in self.links.values_mut() {
             link.ipv4.clear();
             link.ipv6.clear();
@@ -151,12 +164,12 @@ impl Table {
     }
 }
 
-fn set<T: PartialEq + Ord>(list: &mut Vec<T>, item: T, present: bool) {
-    list.retain(|other| *other != item);
-    if present {
-        list.push(item);
-        list.sort();
-    }
+fn as_ipv4(address: &IpAddr) -> Option<Ipv4Addr> {
+    if let IpAddr::V4(address) = address { Some(*address) } else { None }
+}
+
+fn as_ipv6(address: &IpAddr) -> Option<Ipv6Addr> {
+    if let IpAddr::V6(address) = address { Some(*address) } else { None }
 }
 
 fn parse(message: &LinkMessage) -> Link {
@@ -325,6 +338,38 @@ mod tests {
         assert_eq!(on(&table), [around, (second, 24, broadcast)]);
         table.replace(&[veth(7, 8, None, 7)], &[]);
         assert!(on(&table).is_empty());
+    }
+
+    #[test]
+    fn n3_an_address_that_is_there_twice_stays_until_both_have_gone() {
+        let message = |local: [u8; 4], around: [u8; 4], prefix: u8| {
+            let mut message = AddressMessage::default();
+            (message.header.index, message.header.prefix_len) = (7, prefix);
+            message.attributes = vec![
+                AddressAttribute::Local(IpAddr::from(local)),
+                AddressAttribute::Address(IpAddr::from(around)),
+            ];
+            message
+        };
+        let mut table = Table::default();
+        table.link(&veth(7, 8, None, 7));
+        let (own, peer) = ([10, 0, 0, 1], [10, 9, 0, 1]);
+        let (narrow, wide) = (message(own, own, 24), message(own, own, 16));
+        // Two ends towards the same network.
+        let (end, other_end) = (message(own, peer, 16), message([10, 0, 0, 2], peer, 16));
+        for message in [&narrow, &wide, &end, &other_end] {
+            table.address(message, true);
+        }
+        assert_eq!(table.links()[&7].ipv4.len(), 2);
+        assert_eq!(table.links()[&7].on.len(), 3);
+        table.address(&wide, false);
+        table.address(&end, false);
+        assert_eq!(table.links()[&7].ipv4.len(), 2, "it has the narrow network yet");
+        assert_eq!(table.links()[&7].on.len(), 2, "the other end is towards it yet");
+        table.address(&narrow, false);
+        table.address(&other_end, false);
+        let link = &table.links()[&7];
+        assert!(link.ipv4.is_empty() && link.on.is_empty(), "{link:?}");
     }
 
     #[test]

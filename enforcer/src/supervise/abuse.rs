@@ -27,7 +27,7 @@ use self::{
     judged::is_judged,
     watchman::Told,
 };
-pub(super) use self::{file::remove, watchman::Watchman};
+pub(super) use self::{file::remove, judged::is_guest, watchman::Watchman};
 use super::{now, outside::Outsiders, records::RecordsHandle};
 use crate::{
     abuse::{Answer, Cases, Detector, Finding, Restraint, Restraints},

@@ -205,6 +205,7 @@ mod tests {
             gateway6: None,
             gateway_link_local: Some("fe80::1".parse().expect("an address")),
             mac: Mac::default(),
+            owned: false,
         };
         state.desired.networks.insert(20, network);
         let heard: Vec<String> = gateways(&state).iter().map(ToString::to_string).collect();

@@ -75,7 +75,7 @@ impl Eraser {
             }
             done += u64::try_from(some.len()).unwrap_or(u64::MAX);
             // A word that there is no room for is left out.
-            let _ = progress.try_send(Progress { done, of });
+            let _ = progress.try_send(Progress { done, of, step: None });
         }
         Ok(names)
     }

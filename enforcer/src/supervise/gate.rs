@@ -1,8 +1,9 @@
 //! The gate beside the daemon's other tasks: hubs' sockets are as the config has them, and refusals are accounted for.
 //! Without a gate the daemon goes on: nobody has a Docker socket then.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -10,10 +11,12 @@ use tokio::{
 };
 
 use crate::{
+    access::{grant::Socket, name::User},
     api::roles::Roles,
     causes::causes,
     config::Config,
     gate::{Around, Gate, GateRuntime},
+    guest::sockets::Sockets,
     model::status::GateStatus,
 };
 
@@ -54,6 +57,27 @@ pub(super) fn start(around: Around) -> Keeping {
             let task = tokio::spawn(async move { problems.closed().await });
             Keeping { gate: None, problems: problems_out, task, runtime: None }
         }
+    }
+}
+
+/// Sockets of the users for whom the daemon itself starts guests.
+#[derive(Debug)]
+pub(super) struct GuestSockets(pub(super) Option<Gate>);
+
+impl Sockets for GuestSockets {
+    fn serves(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn open_for<'a>(&'a self, user: &'a User, _socket: Socket) -> BoxFuture<'a, Option<PathBuf>> {
+        Box::pin(async move {
+            let opened = self.0.as_ref()?.open_for(user).await;
+            let why = opened.as_ref().err().map(|error| causes(error));
+            if let Some(why) = why {
+                tracing::error!(%user, "no Docker socket: {why}");
+            }
+            opened.ok()
+        })
     }
 }
 

@@ -52,13 +52,14 @@ pub(super) fn tell(
     journal: &mpsc::UnboundedSender<Body>,
     takeover: &Takeover,
     programs: Vec<ProcessProgram>,
+    unproven: Option<Body>,
 ) {
     let refused = programs.into_iter().filter_map(|program| {
         let (what, why) = (program.name.to_owned(), program.problem?);
         tracing::warn!(program = program.name, why, "guests' processes are not seen by it");
         Some(Body::Unseen(Unseen { what, why, ..Unseen::default() }))
     });
-    for body in std::iter::once(live::told(takeover)).chain(refused) {
+    for body in std::iter::once(live::told(takeover)).chain(refused).chain(unproven) {
         // Nobody listens any more: the daemon is stopping.
         let _ = journal.send(body);
     }

@@ -1,6 +1,6 @@
 //! Sees to it that the guest networks exist in Docker, as often as an engine appears.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -61,7 +61,9 @@ async fn look(config: &Config) -> Vec<String> {
         Ok(engine) => engine,
         Err(error) => return vec![error.to_string()],
     };
-    match networks::ensure(&engine, &config.networks).await {
+    // An own network is made when its owner asks.
+    let of_file = config.with_owned(&BTreeMap::new());
+    match networks::ensure(&engine, &of_file.networks).await {
         Ok(created) => {
             for network in created {
                 tracing::info!(network, "created");

@@ -4,12 +4,17 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, watch},
+};
 
 use super::{SuperviseError, start};
 use crate::{
+    api::{self, Refusals, roles::Roles},
     audit::{
         account::Accounts,
         conceal::Conceal,
@@ -55,7 +60,7 @@ pub(super) fn open(
     takeover: &Takeover,
     counters: Option<u32>,
     journal: &mpsc::UnboundedSender<Body>,
-) -> Result<(Outputs, impl Future<Output = ()> + use<>), SuperviseError> {
+) -> Result<(Outputs, Following), SuperviseError> {
     let running = |sink| Running::start(sink).map_err(start("a sink of records"));
     let followers = Followers::default();
     let listener = follow::listen(&config.run_dir).map_err(start("the events socket"))?;
@@ -112,7 +117,27 @@ pub(super) fn open(
         let otlp = Otlp::new(settings.clone()).map_err(start("the client of a collector"))?;
         outputs.sinks.push(running(Box::new(otlp))?);
     }
-    Ok((outputs, followers.serve(listener)))
+    Ok((outputs, Following { followers, listener }))
+}
+
+/// The events socket, before anybody is let in.
+pub(super) struct Following {
+    followers: Followers,
+    listener: UnixListener,
+}
+
+impl Following {
+    /// Serves admins until dropped, by the roles of the moment.
+    pub(super) async fn serve(self, roles: watch::Receiver<Roles>, refusals: Refusals) {
+        let admits = |stream: &UnixStream| {
+            let admitted = api::is_admin(stream, &roles.borrow());
+            if !admitted && let Some(count) = refusals.note(Instant::now()) {
+                tracing::warn!(refused = count, "events socket: refused: no admin of this host");
+            }
+            admitted
+        };
+        self.followers.serve(self.listener, admits).await;
+    }
 }
 
 /// Erasures whose record may not have been kept.

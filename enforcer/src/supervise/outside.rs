@@ -69,6 +69,7 @@ impl Outsiders {
             let askers = asked.of(&inventory, now).await;
             let found: BTreeSet<Outside> =
                 outside::outside(&config, &inventory, askers).into_iter().collect();
+            let is_unknown = outside::has_unknown_asker(&config, &inventory, askers);
             for way in memory.docket.take_due(&found, now) {
                 let action = match way.why {
                     Why::EngineResolver(_) => config.outside.engine_resolver,
@@ -87,7 +88,7 @@ impl Outsiders {
             let strangers = self.strangers(&mut memory, now);
             let mut reasons: Vec<String> = found.iter().map(reason).collect();
             reasons.extend(strangers);
-            reasons.extend(asked.problem());
+            reasons.extend(asked.problem(&found, is_unknown));
             self.reasons.send_if_modified(|last| {
                 let changed = *last != reasons;
                 *last = reasons;

@@ -62,8 +62,9 @@ impl Reloader {
             why: refused,
             by,
         }));
-        let config = Arc::new(outcome.map_err(Declined::conflict)?);
-        self.config.send_replace(Arc::clone(&config));
+        let new = outcome.map_err(Declined::conflict)?;
+        self.config.send_modify(|config| *config = Arc::new(new.with_owned(&config.owned())));
+        let config = Arc::clone(&self.config.borrow());
         let taken = self.state.wait_for(|state| {
             state.config.as_ref().is_some_and(|taken| Arc::ptr_eq(taken, &config))
         });
@@ -119,6 +120,7 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[daemon] closed_by", old.closed_by != new.closed_by),
         ("[daemon] mark_mask", old.mark_mask != new.mark_mask),
         ("[daemon] max_flows", old.max_flows != new.max_flows),
+        ("[access] kernel_proof", old.access.kernel_proof != new.access.kernel_proof),
         ("[audit]", old.audit != new.audit),
         ("[metrics]", old.metrics != new.metrics),
     ];

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     abuse::{self, AbuseHandle},
     dns::DnsStatus,
-    gate,
+    gate, proof,
     records::RecordsHandle,
 };
 use crate::{
@@ -27,16 +27,16 @@ use crate::{
     },
     docker::inventory::EngineState,
     gate::Gate,
-    kernel::canary,
+    kernel::{canary, processes::ProcessProgram},
     model::{
         closure::By,
-        desired::DesiredPolicy,
+        desired::{DesiredEndpoint, DesiredPolicy},
         limits::LimitsInForce,
         link::Links,
         observed::Observed,
         status::{
             ClosureStatus, CounterStatus, EndpointStatus, FlowCounts, Health, HealthState,
-            NetworkStatus, ProgramStatus, StatusReport,
+            KernelProofStatus, NetworkStatus, ProgramStatus, StatusReport,
         },
     },
 };
@@ -102,6 +102,8 @@ impl Reporter {
             health.note(HealthState::Degraded, problem);
         }
         self.probe(&observed, &mut health);
+        let kernel_proof = self.kernel_proof(&state, &mut health);
+        self.records.forget_probe();
         let closure = self.closure(&mut health).await;
         let (docker, docker_connected) = self.docker(&mut health);
         let view = View { state: &state, observed: &observed, links: &links };
@@ -120,6 +122,7 @@ impl Reporter {
             closure,
             programs,
             unseen,
+            kernel_proof,
             queue_lost: self.records.lost(),
             sinks: self.records.sinks(),
             dns: self.dns.counts(&self.config.borrow()),
@@ -138,7 +141,6 @@ impl Reporter {
             let programs = loaded.hooks.sitting(&observed.first);
             canary::run(&mut loaded.maps, &programs)
         };
-        self.records.forget_probe();
         match outcome {
             Ok(passed) => {
                 for (hook, program) in passed {
@@ -152,6 +154,16 @@ impl Reporter {
         if !observed.pinned {
             health.note(HealthState::Degraded, "not everything is pinned".to_owned());
         }
+    }
+
+    /// Has the kernel refuse a connection.
+    fn kernel_proof(&self, state: &State, health: &mut Grader) -> KernelProofStatus {
+        let wanted = self.config.borrow().access.kernel_proof;
+        let (status, reason) = proof::grade(self.path.prove(), &state.unseen, wanted);
+        if let Some(reason) = reason {
+            health.note(HealthState::NotEnforcing, reason);
+        }
+        status
     }
 
     async fn closure(&self, health: &mut Grader) -> ClosureStatus {
@@ -206,6 +218,8 @@ impl Reporter {
             };
             let mut grade = Grader::default();
             match ifindex {
+                // An own network that its owner has just removed, or is just making.
+                None if network.owned.is_some() => {}
                 None => grade.note(
                     HealthState::Degraded,
                     format!("network {name}: there is no bridge {}", network.bridge),
@@ -226,7 +240,10 @@ impl Reporter {
                     grade.note(HealthState::Degraded, reason);
                 }
             }
-            let guests = ports().filter(|(_, endpoint)| endpoint.role == Role::Guest).count();
+            let role = |endpoint: &DesiredEndpoint| {
+                view.state.desired.role_shown(endpoint.network, endpoint.role)
+            };
+            let guests = ports().filter(|(_, endpoint)| role(endpoint) == Role::Guest).count();
             health.merge(&grade);
             NetworkStatus {
                 name: name.clone(),
@@ -246,6 +263,7 @@ impl Reporter {
             // What the kernel has, not what it should have.
             let held = view.observed.endpoints.get(ifindex);
             let role = held.map_or(Role::Unknown, |held| Role::from_value(held.role));
+            let role = view.state.desired.role_shown(endpoint.network, role);
             let usage = held.and_then(|held| usage.get(&held.id)).copied().unwrap_or_default();
             let network = view.state.desired.networks.get(&endpoint.network);
             let policy = held.and_then(|held| view.state.desired.policies.get(&held.policy));
@@ -302,15 +320,10 @@ impl Reporter {
         let listed = self.path.lock().processes.list();
         let mut unseen = Vec::new();
         for program in listed {
-            programs.push(ProgramStatus {
-                program: program.name.to_owned(),
-                interface: String::new(),
-                id: program.id,
-                hook: program.kind.to_owned(),
-                attached: program.problem.is_none(),
-            });
+            programs.push(of_the_machine(&program));
             unseen.extend(program.problem.map(|why| format!("{}: {why}", program.name)));
         }
+        programs.extend(self.path.lock().processes.guard().list().iter().map(of_the_machine));
         unseen.extend(view.state.unseen.iter().cloned());
         unseen
     }
@@ -335,6 +348,16 @@ impl Reporter {
             lost: counter.lost,
         });
         counters.collect()
+    }
+}
+
+fn of_the_machine(program: &ProcessProgram) -> ProgramStatus {
+    ProgramStatus {
+        program: program.name.to_owned(),
+        interface: String::new(),
+        id: program.id,
+        hook: program.kind.to_owned(),
+        attached: program.problem.is_none(),
     }
 }
 

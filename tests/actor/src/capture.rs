@@ -133,7 +133,9 @@ impl Matcher {
 
     fn matches(&self, frame: &[u8]) -> bool {
         let filter = &self.filter;
-        (self.marker.is_empty() || frame.windows(self.marker.len()).any(|part| part == self.marker))
+        (filter.lengths.is_empty() || filter.lengths.contains(&frame.len()))
+            && (self.marker.is_empty()
+                || frame.windows(self.marker.len()).any(|part| part == self.marker))
             && filter.ethertype.is_none_or(|wanted| word(frame, 12) == Some(wanted))
             && filter.source_mac.is_none_or(|wanted| frame.get(6..12) == Some(wanted.as_slice()))
             && filter.port.is_none_or(|wanted| {

@@ -234,6 +234,8 @@ pub struct Filter {
     pub port: Option<u16>,
     /// Source MAC address.
     pub source_mac: Option<[u8; 6]>,
+    /// Lengths of the whole frame, one of them; empty: any.
+    pub lengths: Vec<usize>,
 }
 
 /// An interface of the actor's namespace.

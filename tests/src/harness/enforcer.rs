@@ -189,8 +189,14 @@ impl Enforcer {
 
     /// Runs a verb that takes `--config`; exit code and everything that it printed.
     pub fn verb(&self, host: &Namespace, verb: &str, more: &[&str]) -> Result<(i32, String)> {
+        let config = self.config.to_str().context("the config's path")?;
+        self.raw(host, verb, &[more, &["--config", config]].concat())
+    }
+
+    /// Runs a verb with these arguments and no others; exit code and everything that it printed.
+    pub fn raw(&self, host: &Namespace, verb: &str, arguments: &[&str]) -> Result<(i32, String)> {
         let mut command = host.command(&self.binary);
-        command.arg(verb).args(more).arg("--config").arg(&self.config).stdin(Stdio::null());
+        command.arg(verb).args(arguments).stdin(Stdio::null());
         let output = command.output().with_context(|| format!("enforcer {verb}"))?;
         let text = [output.stdout, output.stderr].concat();
         let code = output.status.code().context("ended by a signal")?;

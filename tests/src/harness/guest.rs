@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -47,6 +48,36 @@ impl Guest {
         name: &str,
         publish: &[Publish],
     ) -> Result<Self> {
+        let dir = Self::create(run, docker, network, name, publish)?;
+        docker.call(|client| client.start_container(name, None)).context("start")?;
+        Self::started(docker, name, &dir)
+    }
+
+    /// Starts two, one after the other: an engine on a busy machine that starts both at once may hang.
+    pub fn start_both(
+        run: &Run,
+        docker: &Dockerd,
+        network: &str,
+        guests: [(&str, &[Publish]); 2],
+    ) -> Result<[Self; 2]> {
+        let create = |(name, publish)| Self::create(run, docker, network, name, publish);
+        let [one, other] = guests.map(create);
+        let (one, other) = (one?, other?);
+        let [first, second] = guests.map(|(name, _)| name);
+        for name in [first, second] {
+            docker.call(|client| client.start_container(name, None)).context("start")?;
+        }
+        Ok([Self::started(docker, first, &one)?, Self::started(docker, second, &other)?])
+    }
+
+    /// Creates one, with a directory for its actor's socket.
+    fn create(
+        run: &Run,
+        docker: &Dockerd,
+        network: &str,
+        name: &str,
+        publish: &[Publish],
+    ) -> Result<PathBuf> {
         let dir = run.make_dir(&format!("guest-{name}"))?;
         // Its root may be another user than the machine's.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777))?;
@@ -75,7 +106,11 @@ impl Guest {
         };
         let options = CreateContainerOptions { name: Some(name.into()), ..Default::default() };
         docker.call(|client| client.create_container(Some(options), body)).context("create")?;
-        docker.call(|client| client.start_container(name, None)).context("start")?;
+        Ok(dir)
+    }
+
+    /// One that was started, once its actor answers.
+    fn started(docker: &Dockerd, name: &str, dir: &Path) -> Result<Self> {
         let inspected = docker.call(|client| client.inspect_container(name, None))?;
         let pid = inspected.state.and_then(|state| state.pid).context("no process id")?;
         let actor = Actor::wait(dir.join("actor.sock")).with_context(|| format!("guest {name}"))?;

@@ -10,14 +10,18 @@ use std::{
         fd::{AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
-    path::Path,
     process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{artifacts, client::Actor, run::Run};
+use super::{
+    artifacts,
+    client::Actor,
+    run::{Run, wait_for},
+};
 
 /// A namespace and the actor in it.
 #[derive(Debug)]
@@ -110,6 +114,17 @@ impl Namespace {
         self.run(&format!("ip {arguments}"))
     }
 
+    /// Waits until every global IPv6 address of an interface may be used: one that is still probed for is nobody's
+    /// (RFC 4862, 5.4), and who asks for it asks again a second later.
+    pub fn wait_addresses(&self, interface: &str) -> Result<()> {
+        let probed = format!("-6 -o addr show dev {interface} scope global tentative");
+        wait_for(&format!("the addresses of {interface}"), Duration::from_secs(30), || {
+            let probed = self.ip(&probed)?;
+            ensure!(probed.is_empty(), "still probed for: {probed}");
+            Ok(Some(()))
+        })
+    }
+
     /// Sets a sysctl of the namespace, named by its path below `/proc/sys`.
     pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
         // Not the tool `sysctl`: a bare machine has none.
@@ -190,10 +205,4 @@ fn enter(fd: i32, kind: i32) -> io::Result<()> {
 
 fn check(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Whether a process is still there.
-#[must_use]
-pub fn alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
 }

@@ -79,7 +79,11 @@ pub fn observe(
     }
     let before = enforcer.map(|daemon| daemon.counts(&rig.host)).transpose()?.unwrap_or_default();
     let records_before = enforcer.map_or(0, |daemon| daemon.records().len());
-    let captures = Captures::start(&rig.points(), &attack.filter())?;
+    let filter = match mode {
+        Mode::Absent | Mode::Classic => attack.filter_of_its_own(),
+        Mode::Passing | Mode::Enforcing => attack.filter(),
+    };
+    let captures = Captures::start(&rig.points(), &filter)?;
     let timeout_ms = match mode {
         Mode::Absent | Mode::Passing => ACCEPTED_MS,
         Mode::Classic | Mode::Enforcing => REFUSED_MS,

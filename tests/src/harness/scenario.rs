@@ -105,15 +105,21 @@ impl LiveFlow {
 fn next_segment(frame: &[u8]) -> Option<Tcp> {
     let word = |at: usize| Some(u16::from_be_bytes(frame.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u32::from_be_bytes(frame.get(at..at + 4)?.try_into().ok()?));
-    let header = usize::from(frame.get(14)? & 15) * 4;
-    let start = 14 + header;
-    let offset = usize::from(frame.get(start + 12)? >> 4) * 4;
-    let payload = usize::from(word(16)?).checked_sub(header + offset)?;
+    let start = 14 + usize::from(frame.get(14)? & 15) * 4;
+    let length = payload(frame)?.len();
     Some(Tcp {
-        sequence: long(start + 4)?.wrapping_add(u32::try_from(payload).ok()?),
+        sequence: long(start + 4)?.wrapping_add(u32::try_from(length).ok()?),
         acknowledgement: long(start + 8)?,
         ..Tcp::new(word(start)?, word(start + 2)?, flag::PSH | flag::ACK)
     })
+}
+
+/// What a TCP segment in an IPv4 frame carries.
+fn payload(frame: &[u8]) -> Option<&[u8]> {
+    let start = 14 + usize::from(frame.get(14)? & 15) * 4;
+    let offset = usize::from(frame.get(start + 12)? >> 4) * 4;
+    let total = usize::from(u16::from_be_bytes(frame.get(16..18)?.try_into().ok()?));
+    frame.get(start + offset..14 + total)
 }
 
 fn inject(rig: &Rig, scene: &Scene, marker: &[u8]) -> Result<Outcome> {
@@ -142,8 +148,13 @@ fn answer_as_peer(rig: &Rig, scene: &Scene, marker: &[u8]) -> Result<Outcome> {
     ensure!(echo.data == hex::encode(b"x"), "B does not echo: {echo:?}");
     let captured: Captured =
         rig.b.actor.call(&Request::CaptureEnd { id: capture.id, settle_ms: 100 })?;
-    let last = captured.frames.last().context("saw nothing of the connection")?;
-    let theirs = next_segment(&hex::decode(last)?).context("not TCP")?;
+    // What follows the word that B echoed: of a later segment nobody knows whether it acknowledges the echo yet.
+    let mut spoken = captured.frames.iter().filter_map(|frame| hex::decode(frame).ok());
+    let word = spoken
+        .find(|frame| payload(frame) == Some(b"x"))
+        .context("saw nothing of the connection")?;
+    let theirs = next_segment(&word).context("not TCP")?;
+    let theirs = Tcp { acknowledgement: theirs.acknowledgement.wrapping_add(1), ..theirs };
     let forged = Tcp {
         source: theirs.destination,
         destination: theirs.source,

@@ -153,16 +153,17 @@ impl Base {
     /// Starts the guests and what they serve.
     pub fn with_guests(self) -> Result<Rig> {
         let Self { docker, host, world, run, .. } = self;
-        let start = |name: &str, published| {
-            let port = Publish { container: NOTEBOOK_PORT, host: published };
-            let guest = Guest::start(&run, &docker, NETWORK, name, &[port])?;
+        let notebook = |host| [Publish { container: NOTEBOOK_PORT, host }];
+        let (first, second) = (notebook(PUBLISHED_PORT), notebook(PUBLISHED_PORT + 1));
+        let both = [("guest-a", &first[..]), ("guest-b", &second[..])];
+        let [a, b] = Guest::start_both(&run, &docker, NETWORK, both)?;
+        for guest in [&a, &b] {
             guest.actor.listen(any(NOTEBOOK_PORT), Serve::Echo)?;
             guest.actor.listen(any(22), Serve::Banner(BANNER.into()))?;
             guest.actor.udp_echo(any(5353))?;
-            Ok::<_, anyhow::Error>(guest)
-        };
-        let a = start("guest-a", PUBLISHED_PORT)?;
-        let b = start("guest-b", PUBLISHED_PORT + 1)?;
+        }
+        // A bridge's addresses are probed for once it has a port, and answer nobody before.
+        host.wait_addresses(BRIDGE)?;
         Ok(Rig { docker, a, b, host, world, run })
     }
 }
@@ -202,10 +203,7 @@ impl Rig {
 
     /// Ends everything, and says what could not be ended.
     pub fn stop(self) -> Result<()> {
-        let Self { mut docker, a, b, host, world, run } = self;
-        for guest in [a, b] {
-            docker.remove(&guest.name)?;
-        }
+        let Self { mut docker, host, world, run, .. } = self;
         docker.stop()?;
         drop((host, world, run));
         Ok(())

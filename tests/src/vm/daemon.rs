@@ -48,6 +48,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Digit of which A's container id is made.
 pub(super) const CONTAINER_A: &str = "a";
+/// Digit of which B's container id is made.
+pub(super) const CONTAINER_B: &str = "b";
 
 /// See the module.
 pub(super) struct Daemon {
@@ -233,7 +235,7 @@ pub(super) fn config() -> Result<Config> {
 
 fn inventory(world: &World) -> Inventory {
     // Ids of 64 digits, as Docker's are.
-    let members = [(CONTAINER_A.repeat(64), &world.a), ("b".repeat(64), &world.b)];
+    let members = [(CONTAINER_A.repeat(64), &world.a), (CONTAINER_B.repeat(64), &world.b)];
     let attachments = members.clone().map(|(id, member)| {
         let attachment =
             Attachment { mac: Some(member.port.mac), ipv4: Some(member.port.ipv4), ipv6: None };

@@ -6,7 +6,10 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::{fs::MetadataExt as _, process::CommandExt as _},
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -65,20 +68,27 @@ struct Called {
 }
 
 /// A guest's cgroup, as Docker makes it.
-struct Cgroup {
-    dir: PathBuf,
+pub(super) struct Cgroup {
+    /// Where it is.
+    pub(super) dir: PathBuf,
     /// Whether the one around it is ours, too.
     made: bool,
 }
 
 impl Cgroup {
-    fn make() -> Result<Self> {
+    /// That of the container whose id is made of this digit.
+    pub(super) fn make(container: &str) -> Result<Self> {
         let root = cgroups::root().context("no cgroup v2 hierarchy")?;
         let parent = root.join("docker");
         let made = fs::create_dir(&parent).is_ok();
-        let dir = parent.join(CONTAINER_A.repeat(64));
+        let dir = parent.join(container.repeat(64));
         fs::create_dir_all(&dir)?;
         Ok(Self { dir, made })
+    }
+
+    /// The kernel's id of it.
+    pub(super) fn id(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.dir)?.ino())
     }
 
     /// Runs the child in it, or in none of a guest's; in A's network namespace in any case.
@@ -128,7 +138,7 @@ pub(super) fn seen(world: &World, daemon: &Daemon) -> Result<()> {
     for program in daemon.path.lock().processes.list() {
         ensure!(program.problem.is_none() && program.id != 0, "{program:?}");
     }
-    let cgroup = Cgroup::make()?;
+    let cgroup = Cgroup::make(CONTAINER_A)?;
     daemon.wake();
     wait_for("the guest's cgroup", PATIENCE, || {
         Ok((daemon.state.borrow().observed.cgroups.len() == 1).then_some(()))
@@ -197,7 +207,7 @@ fn news(daemon: &Daemon, since: usize) -> (Vec<Began>, Vec<Refused>) {
         match event {
             Decoded::Began(one) => began.push(*one),
             Decoded::Refused(one) => refused.push(one),
-            Decoded::Judged(_) | Decoded::Ended(_) => {}
+            Decoded::Judged(_) | Decoded::Ended(_) | Decoded::SocketDenied(_) => {}
         }
     }
     (began, refused)
@@ -205,7 +215,9 @@ fn news(daemon: &Daemon, since: usize) -> (Vec<Began>, Vec<Refused>) {
 
 /// Prints how many instructions the verifier walked, for the committed table.
 pub(super) fn verified(daemon: &Daemon) -> Result<()> {
-    for program in daemon.path.lock().processes.list() {
+    let loaded = daemon.path.lock();
+    let processes = &loaded.processes;
+    for program in processes.list().into_iter().chain(processes.guard().list()) {
         let info = loaded_programs()
             .filter_map(Result::ok)
             .find(|info| info.id() == program.id)

@@ -153,6 +153,8 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
     beside(&format!("ip link add in0 type veth peer name in1 netns {}", inner.pid()))?;
     beside("ip addr add 192.168.77.1/24 dev in0")?;
     beside("ip link set in0 up")?;
+    // Bridged later, what its own IPv6 says now and then would be counted.
+    inner.sysctl("net/ipv6/conf/in1/disable_ipv6", "1")?;
     inner.ip("addr add 192.168.77.2/24 dev in1")?;
     inner.ip("link set in1 up")?;
     inner.ip("route add default via 192.168.77.1")?;
@@ -177,11 +179,13 @@ fn nested(shared: &Shared, outer: &Container, inner: &Namespace) -> Result<()> {
         ensure!(answer.errno.is_some(), "the world answered");
         Ok(())
     })?;
-    let records = shared.daemon.records();
-    let attributed = records.iter().skip(before).any(|record| {
-        record["event.reason"] == "policy" && record["container.name"] == outer.name.as_str()
-    });
-    ensure!(attributed, "no record names the outer guest");
+    wait_for("a record that names the outer guest", PATIENCE, || {
+        let records = shared.daemon.records();
+        let attributed = records.iter().skip(before).any(|record| {
+            record["event.reason"] == "policy" && record["container.name"] == outer.name.as_str()
+        });
+        Ok(attributed.then_some(()))
+    })?;
 
     // Bridged, it has a MAC address of its own.
     beside("ip link add br0 type bridge")?;

@@ -71,7 +71,6 @@ fn d10_a_guest_that_the_engine_resolves_for_from_the_host_is_stopped() -> Result
     let is_told = || -> Result<bool> {
         Ok(daemon.reasons(&base.host)?.iter().any(|reason| reason.starts_with(&about)))
     };
-    wait_for("the problem", PATIENCE, || Ok(is_told()?.then_some(())))?;
     // One that was there before, and one that starts now.
     early.wait_end(&base.docker, PATIENCE)?;
     is_recorded(&daemon, &early, "kill")?;
@@ -85,11 +84,12 @@ fn d10_a_guest_that_the_engine_resolves_for_from_the_host_is_stopped() -> Result
     ensure!(local.asked().len() == asked, "asked after its end: {:?}", local.asked());
     ensure!(!late.runs(&base.docker)?, "it runs again");
 
+    wait_for("nobody affected", PATIENCE, || Ok((!is_told()?).then_some(())))?;
     is_served(&base, &daemon, &ours)?;
+    ensure!(!is_told()?, "every guest has name servers of its own");
     ensure!(local.asked().len() == asked, "the host's was asked: {:?}", local.asked());
 
     base.name_servers(&[WORLD])?;
-    wait_for("no problem", PATIENCE, || Ok((!is_told()?).then_some(())))?;
     is_denied(&base, &daemon)?;
 
     // By choice it goes on, and the record tells.
@@ -99,6 +99,7 @@ fn d10_a_guest_that_the_engine_resolves_for_from_the_host_is_stopped() -> Result
     let told = start(&base, "told", &[])?;
     daemon.wait_identified(&base.host, "told", "guest")?;
     is_recorded(&daemon, &told, "record")?;
+    wait_for("the problem", PATIENCE, || Ok(is_told()?.then_some(())))?;
     ensure!(resolve(&told.actor()?, LEAK)? == Some((0, 1)), "it does not resolve");
     ensure!(told.runs(&base.docker)?, "it was stopped");
 

@@ -136,14 +136,32 @@ impl Client {
     }
 }
 
+/// Whose file may say who we are: root's, or this daemon's own user's.
+fn is_ours(owner: u32) -> bool {
+    // SAFETY: no arguments, cannot fail.
+    owner == 0 || owner == unsafe { libc::geteuid() }
+}
+
 fn token(path: &Path) -> io::Result<Zeroizing<String>> {
-    // A pipe in its place must not hold up a guest.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    // A pipe in its place must not hold up a guest, and a link leads where whoever made it wants.
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file =
+        OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(
+            |error| match error.raw_os_error() {
+                Some(libc::ELOOP) => {
+                    io::Error::other("it is a symbolic link: name the file itself")
+                }
+                _ => error,
+            },
+        )?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.mode() & OPEN != 0 {
         let message = "not a file that only its owner may change and only they and a group may \
                        read: chmod 600";
         return Err(io::Error::other(message));
+    }
+    if !is_ours(metadata.uid()) {
+        return Err(io::Error::other("it is another user's than this daemon's: chown root"));
     }
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_TOKEN).read_to_string(&mut text)?;

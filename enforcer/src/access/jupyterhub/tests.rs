@@ -87,7 +87,7 @@ impl Server {
         Self { hub: JupyterHub::new(settings.clone()), settings, asked, dir }
     }
 
-    fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -201,6 +201,20 @@ async fn s1_a_token_is_read_each_time_and_not_from_a_file_that_others_may_read()
         fs::write(&path, text).expect("written");
         let error = server.hub.groups_of(&user("ann")).await.expect_err("no token");
         assert!(matches!(error, Unavailable::Token { .. }), "{text:?}: {error}");
+    }
+    // Somebody else's file, and a link to a good one.
+    fs::write(&path, "token\n").expect("written");
+    let elsewhere = server.dir.0.join("elsewhere");
+    fs::rename(&path, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+    let error = server.hub.groups_of(&user("ann")).await.expect_err("a link");
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    fs::rename(&elsewhere, &path).expect("put back");
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+        let error = server.hub.groups_of(&user("ann")).await.expect_err("a stranger's");
+        assert!(error.to_string().contains("another user's"), "{error}");
+        std::os::unix::fs::chown(&path, Some(0), None).expect("put back");
     }
     assert_eq!(server.asked().len(), 0, "the hub never heard of it");
     fs::write(&path, " another \n").expect("written");

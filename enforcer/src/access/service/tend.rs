@@ -26,7 +26,6 @@ impl Access {
     /// the start, when the config changes, and now and then.
     pub async fn tend(&self) {
         self.open().await;
-        self.ensure_builtin().await;
         let over = Author {
             by: By { uid: None, name: "enforcer".to_owned(), via: "time".to_owned() },
             reason: Reason::default(),
@@ -34,6 +33,8 @@ impl Access {
         };
         let swept = self.change(move |store| store.sweep(&over)).await;
         self.forget_told().await;
+        // Last: a hub may be slow, and what is over does not wait for it.
+        self.ensure_builtin().await;
         let store = match (&*lock(&self.0.store), swept) {
             (Err(why), _) => Some(format!("nobody has a Docker socket: {why}")),
             (Ok(_), Err(error)) => Some(format!("grants: {}", causes(&error))),

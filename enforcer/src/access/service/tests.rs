@@ -162,6 +162,34 @@ async fn s1_an_end_takes_effect_at_once_and_is_told_when_it_is_swept() {
 }
 
 #[tokio::test]
+async fn s1_what_is_over_goes_before_a_slow_hub_has_answered() {
+    let server = Server::start(&[Act::Hang]).await;
+    let settings = Settings { timeout: Duration::from_secs(30), ..server.settings.clone() };
+    let mut rig = Rig::start(None).await;
+    let (ann, staff) = (user("lab", "ann"), group("staff"));
+    rig.access.create(&ann.hub, &staff, root()).await.expect("created");
+    let end = Some(Seconds(now().0 + 1));
+    rig.access.set_grant(&ann.hub, &staff, (Kind::Raw, end), root()).await.expect("set");
+    rig.change_config(|config| {
+        let groups = GroupsFrom::JupyterHub(settings);
+        config.hubs.insert(name("jh"), Hub { networks: Vec::new(), user: None, groups });
+    });
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    rig.records();
+    let tending = tokio::spawn({
+        let access = rig.access.clone();
+        async move { access.tend().await }
+    });
+    while server.asked().is_empty() {
+        assert!(!tending.is_finished(), "it did not ask the hub");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(rig.records().contains(&"grant expired lab staff".to_owned()));
+    assert!(!tending.is_finished(), "the hub has not answered");
+    tending.abort();
+}
+
+#[tokio::test]
 async fn s1_what_a_killed_daemon_may_not_have_told_the_next_one_tells() {
     let mut rig = Rig::start(None).await;
     let ann = user("lab", "ann");

@@ -18,16 +18,18 @@ use crate::{
     access::service::Access,
     api::{
         Asked, ControlSocket, Progress, Refusals,
-        asked::Erase,
+        asked::{Erase, GuestAsked, Step},
         roles::Roles,
         routes::{self, Api},
         serve::accept,
     },
     config::Config,
+    guest::names::Seat,
     model::{
         caller::Caller,
         declined::Declined,
         flows::{FlowStatus, FlowsReport},
+        guest::{Executed, GuestDetail, GuestLogs, GuestStatus},
         limits::LimitsInForce,
         status::{
             CounterStatus, EndpointStatus, Explained, ExplainedName, Health, HealthState,
@@ -149,6 +151,7 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                 note(by);
                 drop(reply.send(Ok(())));
             }
+            Asked::Guest(asked) => guest(*asked, &note),
             Asked::Stop(by, reply) => {
                 note(by);
                 let _ = reply.send(());
@@ -176,12 +179,68 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                 }
                 let of = pseudonyms.len() as u64;
                 for done in 1..=of {
-                    progress.send(Progress { done, of }).await.expect("heard");
+                    progress.send(Progress { done, of, step: None }).await.expect("heard");
                 }
                 let full = pseudonyms[0] == "bad";
                 let failed = || Declined::failed("the disk is full");
                 drop(reply.send(if full { Err(failed()) } else { Ok(3 * of) }));
             }
+        }
+    }
+}
+
+/// What guests there are: whoever is asked for. A word about each start.
+fn guest(question: GuestAsked, note: &impl Fn(Caller)) {
+    let status = |hub: &str, user: &str| GuestStatus {
+        hub: hub.to_owned(),
+        user: user.to_owned(),
+        socket: "none".to_owned(),
+        ..GuestStatus::default()
+    };
+    let of = |seat: &Seat| status(seat.user.hub.as_str(), seat.user.name.as_str());
+    let word = Progress { done: 1, of: 2, step: Some(Step::Pull) };
+    // Whoever asked may have gone.
+    match question {
+        GuestAsked::Start(order, asker, words, reply) => {
+            note(asker.by);
+            words.try_send(word).expect("heard");
+            let mut started = status(asker.hub.as_str(), &order.user);
+            // What the supervisor is told of who asks.
+            started.image = if asker.is_admin { "an admin" } else { "a hub" }.to_owned();
+            drop(reply.send(match order.image.as_str() {
+                "full" => Err(Declined::conflict("there is no room")),
+                _ => Ok(started),
+            }));
+        }
+        GuestAsked::Restart(seat, asker, _, reply) => {
+            note(asker.by);
+            drop(reply.send(Ok(of(&seat))));
+        }
+        GuestAsked::Stop(seat, asker, reply) | GuestAsked::Remove(seat, asker, reply) => {
+            note(asker.by);
+            let is_nobody = seat.user.name.as_str() == "nobody";
+            let unknown = || Declined::unknown("there is no guest");
+            drop(reply.send(if is_nobody { Err(unknown()) } else { Ok(()) }));
+        }
+        GuestAsked::Exec(_, (command, _), _, reply) => {
+            let stdout = command.join(" ");
+            drop(reply.send(Ok(Executed { exit_code: Some(3), stdout, ..Executed::default() })));
+        }
+        GuestAsked::Reset(_, uses, _, reply) => {
+            let names = uses.iter().map(|of| of.name().to_owned());
+            drop(reply.send(Ok(names.collect())));
+        }
+        GuestAsked::List(hub, user, reply) => {
+            let hub = hub.map_or_else(|| "every hub".to_owned(), |hub| hub.to_string());
+            let user = user.map_or_else(|| "everybody".to_owned(), |user| user.to_string());
+            drop(reply.send(Ok(vec![status(&hub, &user)])));
+        }
+        GuestAsked::Inspect(seat, reply) => {
+            drop(reply.send(Ok(GuestDetail { guest: of(&seat), ..GuestDetail::default() })));
+        }
+        GuestAsked::Logs(seat, _, reply) => {
+            let text = seat.described();
+            drop(reply.send(Ok(GuestLogs { text, cut: false })));
         }
     }
 }

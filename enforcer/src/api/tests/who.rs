@@ -17,10 +17,10 @@ const STATUS: &str = "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-Forwarded-User: ro
 const VERSION: &str = "GET /v1/version HTTP/1.1\r\nHost: x\r\n\r\n";
 /// Users that no host has.
 const ALICE: u32 = 3_999_990_001;
-const HUB: u32 = 3_999_990_002;
+pub(super) const HUB: u32 = 3_999_990_002;
 const MALLORY: u32 = 3_999_990_003;
 
-fn is_root(test: &str) -> bool {
+pub(super) fn is_root(test: &str) -> bool {
     let is_root = own_uid() == 0;
     if !is_root {
         eprintln!("{test}: skipped, only root becomes other users");
@@ -29,7 +29,7 @@ fn is_root(test: &str) -> bool {
 }
 
 /// Asks as another user, in a thread: a thread has a user of its own.
-async fn as_user(uid: u32, dir: &Path, request: &'static str) -> io::Result<String> {
+pub(super) async fn as_user(uid: u32, dir: &Path, request: &'static str) -> io::Result<String> {
     let path = path(dir);
     let asking = move || {
         // SAFETY: numbers, and only this thread's user: it is the C library that would change all threads'.
@@ -47,7 +47,7 @@ async fn as_user(uid: u32, dir: &Path, request: &'static str) -> io::Result<Stri
         .expect("no panic")
 }
 
-fn roles() -> Roles {
+pub(super) fn roles() -> Roles {
     Roles { admins: [ALICE, own_uid()].into(), hubs: [(HUB, "lab".to_owned())].into() }
 }
 

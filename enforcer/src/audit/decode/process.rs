@@ -98,7 +98,7 @@ fn read_refused(bytes: &[u8]) -> Option<ConnectRefused> {
     })
 }
 
-fn process(fields: &mut Fields<'_>) -> Option<Process> {
+pub(super) fn process(fields: &mut Fields<'_>) -> Option<Process> {
     Some(Process {
         cgroup: u64::from_ne_bytes(fields.next()?),
         pid: u32::from_ne_bytes(fields.next()?),

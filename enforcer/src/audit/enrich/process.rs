@@ -4,8 +4,8 @@ use enforcer_common::abi::event;
 
 use super::{Names, ip};
 use crate::audit::{
-    decode::{Began, Refused},
-    record::{CUT, ConnectRefused, Exec, Process},
+    decode::{Began, Refused, SocketDenied},
+    record::{CUT, ConnectRefused, Exec, Process, SocketRefused},
 };
 
 impl Names {
@@ -35,6 +35,29 @@ impl Names {
             protocol: event.protocol,
             rule: Some(event.rule).filter(|rule| *rule != 0),
         }
+    }
+
+    pub(super) fn socket_denied(&self, denied: &SocketDenied) -> SocketRefused {
+        SocketRefused {
+            subject: self.subject(denied.owner),
+            process: process(&denied.process),
+            verdict: "deny".to_owned(),
+            reason: "foreign_socket".to_owned(),
+            call: denied.call.name().to_owned(),
+            socket: socket_name(&denied.name),
+            maker: denied.maker,
+        }
+    }
+}
+
+/// A path, or `@` and an abstract name.
+fn socket_name(name: &[u8]) -> Option<String> {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    match name {
+        [] => None,
+        [0, name @ ..] => Some(format!("@{}", text(name))),
+        // With a NUL at its end, and perhaps more behind it.
+        path => Some(text(path.split(|byte| *byte == 0).next().unwrap_or_default())),
     }
 }
 
@@ -73,6 +96,31 @@ mod tests {
         let line = serde_json::to_string(&exec).expect("serialises");
         assert!(!line.contains(['\n', '\x1b']), "{line}");
         assert_eq!(serde_json::from_str::<Exec>(&line).expect("reads"), exec);
+    }
+
+    #[test]
+    fn s4_a_refused_socket_is_named_as_it_was_bound() {
+        for (bytes, name) in [
+            (&b"/run/docker.sock\0"[..], Some("/run/docker.sock")),
+            (b"/run/docker.sock", Some("/run/docker.sock")),
+            (b"\0abstract\0x", Some("@abstract\0x")),
+            (b"./a\xff\n", Some("./a\u{fffd}\n")),
+            (b"", None),
+        ] {
+            let denied = SocketDenied {
+                owner: 7,
+                time_ns: 0,
+                process: event::Process { pid: 10, ..event::Process::default() },
+                call: event::SocketCall::Connect,
+                maker: 1,
+                name: bytes.to_vec(),
+            };
+            let record = Names::default().socket_denied(&denied);
+            assert_eq!((record.socket.as_deref(), record.process.pid), (name, 10));
+            let line = serde_json::to_string(&record).expect("serialises");
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<SocketRefused>(&line).expect("reads"), record);
+        }
     }
 
     #[test]

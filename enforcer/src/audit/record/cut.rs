@@ -19,6 +19,7 @@ impl Body {
             Self::FlowClosed(closed) => closed.subject.cut(),
             Self::Exec(exec) => exec.subject.cut() | sentences([&mut exec.executable]) | exec.cut,
             Self::ConnectRefused(refused) => refused.subject.cut(),
+            Self::SocketRefused(refused) => refused.subject.cut() | sentences(&mut refused.socket),
             Self::DnsQuery(query) => {
                 let texts = [&mut query.name].into_iter().chain(&mut query.why);
                 query.subject.cut() | sentences(texts) | sentences(&mut query.rule)
@@ -33,6 +34,13 @@ impl Body {
                 let Docker { event, network, container, container_id, image, .. } = &mut **event;
                 let known = [container_id, image].into_iter().flatten();
                 names([event, network, container].into_iter().chain(known))
+            }
+            Self::Life(life) => {
+                let texts = [&mut life.hub, &mut life.container].into_iter();
+                let known = [&mut life.user, &mut life.server, &mut life.container_id];
+                let known = known.into_iter().chain([&mut life.image, &mut life.group]);
+                let words = sentences([&mut life.why, &mut life.error]);
+                names(texts.chain(known.flatten())) | words | caller(&mut life.by)
             }
             Self::Policy(change) => names([&mut change.policy]),
             Self::Outside(outside) => {

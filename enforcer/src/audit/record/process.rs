@@ -85,14 +85,45 @@ pub struct ConnectRefused {
     pub protocol: u8,
 }
 
+/// A process of a guest was refused a unix socket that was made outside its container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SocketRefused {
+    /// Whose.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Which.
+    #[serde(flatten)]
+    pub process: Process,
+    /// `deny`.
+    #[serde(rename = "enforcer.verdict")]
+    #[cfg_attr(test, schemars(extend("enum" = ["deny"])))]
+    pub verdict: String,
+    /// Why: `foreign_socket`.
+    #[serde(rename = "event.reason")]
+    #[cfg_attr(test, schemars(extend("enum" = ["foreign_socket"])))]
+    pub reason: String,
+    /// What it wanted: to `connect` to it, to `send` it a datagram, to `receive` what is connected to it.
+    #[serde(rename = "enforcer.socket.call")]
+    #[cfg_attr(test, schemars(extend("enum" = words::socket_calls())))]
+    pub call: String,
+    /// The socket's path as it was bound, or `@` and its abstract name; absent: it has none.
+    #[serde(rename = "enforcer.socket.name", default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
+    /// Id of the cgroup in which it was made; 0: not known.
+    #[serde(rename = "enforcer.socket.cgroup")]
+    pub maker: u64,
+}
+
 /// Something that guests' processes do is not seen on this host, or is seen again. The packet path does
 /// not depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unseen {
-    /// A program that does not run, `process_exec` or `guest_…`; or `processes` of one container.
+    /// A program that does not run, `process_exec` or `guest_…`; `processes` of one container; or
+    /// `kernel_proof`: nothing in the kernel refuses guests a unix socket.
     #[serde(rename = "enforcer.what")]
-    #[cfg_attr(test, schemars(extend("pattern" = "^(process_exec|guest_[a-z0-9]+|processes)$")))]
+    #[cfg_attr(test, schemars(extend("pattern" = "^(process_exec|guest_[a-z0-9]+|processes|kernel_proof)$")))]
     pub what: String,
     /// Docker's id of the container, if it is about one.
     #[serde(rename = "container.id", default, skip_serializing_if = "Option::is_none")]

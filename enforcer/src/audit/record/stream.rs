@@ -96,7 +96,7 @@ pub struct Loss {
     #[serde(rename = "enforcer.hook", default, skip_serializing_if = "String::is_empty")]
     #[cfg_attr(test, schemars(extend("enum" = words::hooks())))]
     pub hook: String,
-    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec`, `connect_refused`, or `dns_` and the
+    /// Reason of the denials, `flow_opened`, `flow_closed`, `exec`, `connect_refused`, `socket_refused`, or `dns_` and the
     /// outcome of questions to the resolver; `reason_` and a number: not known to this daemon, 0: to
     /// nobody.
     #[serde(rename = "event.reason")]

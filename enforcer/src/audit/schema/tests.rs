@@ -7,7 +7,7 @@ use boon::{Compiler, SchemaIndex, Schemas};
 use enforcer_common::{
     abi::{
         counter::{CounterKey, FLOW_OPENED},
-        event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process},
+        event::{Call, ConnectRefused, EndCause, Event, FlowEnd, Hook, Process, SocketCall},
         policy::AUDITED,
         verdict::DropReason,
     },
@@ -19,13 +19,13 @@ use super::schema;
 use crate::{
     audit::{
         claim,
-        decode::{Began, Decoded, Ended, Judged, Refused},
+        decode::{Began, Decoded, Ended, Judged, Refused, SocketDenied},
         enrich::Names,
         loss::{self, LossKey},
         queue::{Account, Draft},
         record::{
             Abuse, AccessChange, Body, Cause, Clock, ConfigChange, Daemon, DnsQuery, Erased, Gap,
-            GateCall, GrantChange, GroupChange, Guest, Outside, PolicyChange, Repair, Stored,
+            GateCall, GrantChange, GroupChange, Guest, Life, Outside, PolicyChange, Repair, Stored,
             Subject, Takeover, Unseen, time_of,
         },
         store::Retention,
@@ -197,6 +197,11 @@ fn samples() -> Vec<Body> {
         let refused = Refused { call, reason: DropReason::Policy, event };
         bodies.push(names.enrich(&Decoded::Refused(refused), CLOCK));
     }
+    for (call, name) in SocketCall::ALL.into_iter().zip([&b"/run/docker.sock\0"[..], b"\0x", b""]) {
+        let denied =
+            SocketDenied { owner: 7, time_ns: 5, process, call, maker: 1, name: name.to_vec() };
+        bodies.push(names.enrich(&Decoded::SocketDenied(Box::new(denied)), CLOCK));
+    }
     bodies.extend(of_the_resolver(&names));
     let counter = CounterKey { owner: 7, reason: FLOW_OPENED, hook: 1, reserved: 0 };
     for (counter, cause) in [
@@ -217,6 +222,7 @@ fn samples() -> Vec<Body> {
     bodies.extend(of_lives());
     bodies.extend(of_abuse());
     bodies.extend(of_access());
+    bodies.extend(of_orders());
     bodies.extend(of_the_daemon());
     bodies
 }
@@ -332,6 +338,11 @@ fn of_the_daemon() -> Vec<Body> {
         Body::Unseen(Unseen {
             what: text("process_exec"),
             why: text("no BTF"),
+            ..Unseen::default()
+        }),
+        Body::Unseen(Unseen {
+            what: text("kernel_proof"),
+            why: text("no BPF LSM"),
             ..Unseen::default()
         }),
         Body::Unseen(Unseen {
@@ -463,6 +474,28 @@ fn of_lives() -> Vec<Body> {
         Body::Policy(policy("changed", Some(digest::of_text("")))),
         Body::Policy(policy("dropped", None)),
     ]
+}
+
+fn of_orders() -> Vec<Body> {
+    let text = str::to_owned;
+    let full = Life {
+        hub: text("lab"),
+        user: Some(text("ann")),
+        server: Some(text("two")),
+        container_id: Some(text("abc")),
+        container: text("guest-lab-ann"),
+        image: Some(text("python:3")),
+        grant: Some(text("filtered")),
+        group: Some(text("docker-privileged")),
+        why: text("idle for 3600 s"),
+        error: text("no space"),
+        by: alice(),
+        ..Life::default()
+    };
+    let events = super::words::life_events().into_iter();
+    let events = events.map(|event| Life { event: text(event), ..Life::default() });
+    let full = [Life { event: text("failed"), ..full }];
+    events.chain(full).map(|life| Body::Life(Box::new(life))).collect()
 }
 
 /// The line of a record, read back.

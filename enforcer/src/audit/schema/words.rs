@@ -3,7 +3,7 @@
 use enforcer_common::{
     abi::{
         endpoint::Role,
-        event::{Call, EndCause, Hook},
+        event::{Call, EndCause, Hook, SocketCall},
         verdict::DropReason,
     },
     decide::{Opener, Origin},
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::{
     enrich::{opener_name, role_name},
     loss::{query_reason, reason_name},
+    record::LifeEvent,
 };
 use crate::{
     abuse::{Answer, Signal},
@@ -29,6 +30,10 @@ pub(in super::super) fn calls() -> Vec<&'static str> {
     Call::ALL.map(Call::name).to_vec()
 }
 
+pub(in super::super) fn socket_calls() -> Vec<&'static str> {
+    SocketCall::ALL.map(SocketCall::name).to_vec()
+}
+
 pub(in super::super) fn reasons() -> Vec<&'static str> {
     DropReason::ALL.iter().map(|reason| reason.name()).collect()
 }
@@ -40,7 +45,7 @@ pub(in super::super) fn query_outcomes() -> Vec<&'static str> {
 
 /// What a loss is a loss of: denials, flows, or something that this daemon has no word for.
 pub(in super::super) fn loss_reasons() -> Value {
-    let others = ["flow_opened", "flow_closed", "exec", "connect_refused"];
+    let others = ["flow_opened", "flow_closed", "exec", "connect_refused", "socket_refused"];
     let words = reasons().into_iter().chain(others).map(str::to_owned);
     let queries = Outcome::ALL.map(|outcome| reason_name(query_reason(outcome)));
     let words: Vec<String> = words.chain(queries).collect();
@@ -78,6 +83,10 @@ pub(in super::super) fn group_events() -> Vec<&'static str> {
 pub(in super::super) fn grant_events() -> Vec<&'static str> {
     let events = Event::ALL.into_iter().filter(|event| event.is_of_a_grant());
     events.map(Event::name).chain(["unavailable"]).collect()
+}
+
+pub(in super::super) fn life_events() -> Vec<&'static str> {
+    LifeEvent::ALL.map(LifeEvent::name).to_vec()
 }
 
 pub(in super::super) fn gate_events() -> Vec<&'static str> {

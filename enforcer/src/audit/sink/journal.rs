@@ -80,7 +80,7 @@ fn entry(line: &Line) -> String {
     let priority = match text("event.action").as_str() {
         "loss" | "gap" | "outside" | "repair" => 4,
         "unseen" => 4,
-        "denied" | "connect_refused" => 5,
+        "denied" | "connect_refused" | "socket_refused" => 5,
         _ => 6,
     };
     field(&mut entry, "MESSAGE", &message(&text));

@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
+use enforcer_common::abi::policy::POLICY_SLOTS;
+
 use super::*;
 use crate::{
-    config::{ClosedBy, HubRule},
-    model::inventory::{Container, Mac},
+    access::name::User,
+    config::{ClosedBy, HubRule, Owned},
+    model::{
+        inventory::{Container, Mac},
+        provenance::Provenance,
+    },
 };
 
 const BRIDGE: u32 = 10;
@@ -31,6 +37,7 @@ fn config() -> Config {
         services: Vec::new(),
         quotas: Quotas { inbound_established: 10, closing: u32::MAX, ..Quotas::default() },
         limits: crate::config::Limits::default(),
+        owned: None,
     };
     Config {
         docker_socket: "/run/docker.sock".into(),
@@ -290,7 +297,7 @@ fn labelled(by_image: bool) -> Inventory {
         labels: if by_image { labels.clone() } else { BTreeMap::new() },
         ..Default::default()
     };
-    let provenance = crate::model::provenance::Provenance::new(None, labels, &[], &image);
+    let provenance = Provenance::new(None, labels, &[], &image);
     inventory.containers.get_mut(B).expect("there").provenance = Arc::new(provenance);
     inventory
 }
@@ -333,4 +340,32 @@ fn n2_an_image_that_says_so_is_no_service_and_the_rule_tells() {
         assert_eq!(told[0], expected);
         assert_eq!(told.len(), 2);
     }
+}
+
+#[test]
+fn n2_on_an_own_network_only_its_owner_s_containers_reach_one_another() {
+    let owner = User { hub: "lab".parse().expect("valid"), name: "ann".parse().expect("valid") };
+    let network = GuestNetwork::of_owner(Owned { owner, slot: 3 }, "guests0".to_owned());
+    let config = Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() };
+    let mut inventory = inventory();
+    for (id, user) in [(A, "ann"), (B, "ben"), (HUB, "ann")] {
+        let container = inventory.containers.get_mut(id).expect("there");
+        container.provenance = Arc::new(Provenance {
+            is_told: true,
+            user: Some(user.to_owned()),
+            labels: [("enforcer.hub".to_owned(), "lab".to_owned())].into(),
+            ..Provenance::default()
+        });
+    }
+    let ports = vec![port(20, Some(1), None), port(21, Some(2), None), port(22, Some(3), None)];
+    let facts = facts(&[(A, 1), (B, 2), (HUB, 3)]);
+    let desired = desired(&config, &inventory, &links_of(ports), &facts);
+    let roles: Vec<_> = desired.endpoints.values().map(|one| (one.role, one.policy)).collect();
+    let number = POLICY_SLOTS - 1 - 3;
+    assert_eq!(roles, [(Role::Hub, number), (Role::Other, 0), (Role::Hub, number)]);
+    let near: Vec<_> = desired.hubs.keys().map(|key| key.address[3]).collect();
+    assert_eq!(near, [2, 4], "neighbours, and not Ben");
+    let policies: Vec<_> = desired.policies.iter().map(|(n, one)| (*n, one.rules.len())).collect();
+    assert_eq!(policies, [(number, 0)], "nothing beyond is open");
+    assert_eq!(desired.role_shown(BRIDGE, Role::Hub), Role::Guest);
 }

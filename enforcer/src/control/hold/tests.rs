@@ -44,6 +44,7 @@ fn config() -> Config {
         services: Vec::new(),
         quotas: Quotas::default(),
         limits: crate::config::Limits::default(),
+        owned: None,
     };
     Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() }
 }
@@ -68,6 +69,7 @@ fn blank() -> Desired {
         gateway6: None,
         gateway_link_local: None,
         mac: [2, 0, 0, 0, 0, 1],
+        owned: false,
     };
     Desired {
         networks: [(BRIDGE, network)].into(),
@@ -321,6 +323,19 @@ fn n7_a_service_stays_in_the_rules_that_were_about_it_and_in_no_others() {
     for inventory in [other, told] {
         assert_eq!(kept(&wanted(&config, &inventory, &observed)), [0, 0, 0]);
     }
+    // Its image is gone, so that its labels are never told; its name is, and a rule that has another one is not
+    // about it any more.
+    let mut renamed = inventory(None);
+    renamed.networks.values_mut().for_each(|network| {
+        network.attachments.values_mut().for_each(|one| one.mac = Some([2; 6]));
+    });
+    let named = |name: &str| {
+        let mut inventory = renamed.clone();
+        inventory.containers.get_mut(&id()).expect("there").name = name.to_owned();
+        kept(&wanted(&config, &inventory, &observed))
+    };
+    assert_eq!(named("db"), [1, 0, 1]);
+    assert_eq!(named("old"), [0, 0, 0]);
     let mut without = config.clone();
     without.networks.values_mut().for_each(|network| network.services.clear());
     let without = wanted(&without, &Inventory::default(), &observed);

@@ -32,6 +32,11 @@ impl Askers {
         self.0 = running(inventory).filter_map(of).collect();
     }
 
+    /// Whether the engine may ask for this container, and nobody can tell whom.
+    pub(super) fn is_unknown(&self, container: &Container) -> bool {
+        !container.own_dns && !self.0.contains_key(&life(container))
+    }
+
     /// Name servers that the engine asks for this container, unseen by anybody.
     pub(super) fn unseen(&self, container: &Container) -> Option<&Upstream> {
         let upstream = self.0.get(&life(container))?;

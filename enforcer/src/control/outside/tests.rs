@@ -163,6 +163,25 @@ fn d10_a_guest_that_the_engine_resolves_for_from_the_host_is_outside() {
     ] {
         assert_eq!(judge(container, upstream), [], "{what}");
     }
+    // Whom nobody can tell of is no problem where the engine is not asked.
+    let is_unknown = |container: Container, upstream: Option<&Upstream>| {
+        let mut inventory = inventory(container);
+        // Nobody but this one.
+        inventory.containers.retain(|id, _| id == "c");
+        let mut askers = Askers::default();
+        askers.update(&inventory, upstream);
+        has_unknown_asker(&config(), &inventory, &askers)
+    };
+    assert!(is_unknown(on(&["lab"], &[]), None));
+    assert!(!is_unknown(on(&["lab"], &[]), Some(&local)));
+    for container in [
+        Container { own_dns: true, ..on(&["lab"], &[]) },
+        Container { name: "hub".to_owned(), ..on(&["lab"], &[]) },
+        Container { running: false, ..on(&["lab"], &[]) },
+        on(&["other"], &[]),
+    ] {
+        assert!(!is_unknown(container, None));
+    }
     // Taking another network away would leave the resolver.
     let both = judge(on(&["lab", "other"], &[]), Some(&local));
     assert_eq!(

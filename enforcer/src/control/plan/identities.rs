@@ -103,7 +103,7 @@ impl Identities {
                 network: network(&endpoint.network),
                 ifindex: *ifindex,
                 interface: interface(ifindex),
-                role: Some(endpoint.role),
+                role: Some(desired.role_shown(endpoint.network, endpoint.role)),
                 container: endpoint.container.clone(),
                 name: endpoint.name.clone(),
                 provenance: provenance(endpoint.container.as_ref()),

@@ -66,6 +66,7 @@ fn desired() -> Desired {
         gateway6: None,
         gateway_link_local: None,
         mac: [2, 0, 0, 0, 0, 1],
+        owned: false,
     };
     let quotas = Quotas { closing: 5, ..Quotas::default() };
     let policy =

@@ -149,3 +149,35 @@ fn a_process_that_is_no_engine_is_not_asked_for_its_files() {
     let age = SystemTime::now().duration_since(began).unwrap_or_default();
     assert!(age < Duration::from_mins(30), "{age:?}");
 }
+
+#[tokio::test]
+async fn d10_files_that_hang_are_not_waited_for_and_what_is_known_stays() {
+    let mut upstreams = Upstreams::new("/nowhere".into());
+    let engine = Process { pid: 7, started: 1 };
+    let known: Known = Some((engine, Ok(Settings::default())));
+    let found = known.clone();
+    let first = upstreams.within(LOOK_LIMIT, |_| (found, Ok(Upstream::default()))).await;
+    assert_eq!(first.expect("found"), Upstream::default());
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let short = Duration::from_millis(20);
+    let late = upstreams
+        .within(short, move |_| {
+            let _ended = released.recv();
+            (None, Ok(Upstream::default()))
+        })
+        .await;
+    assert!(matches!(late, Err(UpstreamError::Late)), "{late:?}");
+    assert_eq!(upstreams.known, known);
+    // Nobody looks beside the one that hangs.
+    let beside = upstreams.within(short, |_| panic!("a second look")).await;
+    assert!(matches!(beside, Err(UpstreamError::Late)), "{beside:?}");
+    assert_eq!(upstreams.known, known);
+    release.send(()).expect("it waits");
+    let was = known.clone();
+    let later = upstreams.within(LOOK_LIMIT, move |known| {
+        assert_eq!(known, was, "what the late one found is nobody's");
+        (known, Ok(Upstream::default()))
+    });
+    assert_eq!(later.await.expect("found"), Upstream::default());
+    assert_eq!(upstreams.known, known);
+}

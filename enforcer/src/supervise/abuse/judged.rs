@@ -6,12 +6,16 @@ use crate::{config::Config, model::owner::Owner};
 
 /// Whether somebody is a guest that is judged: hubs never are, and services not on their network.
 pub(super) fn is_judged(config: &Config, owner: &Owner) -> bool {
-    let is_operators =
-        || config.is_operators(&owner.name, &owner.provenance, |on| on == owner.network);
     let labels = &owner.provenance.labels;
     let is_excepted = || config.abuse.except_labels.iter().any(|label| label.is_among(labels));
-    let is_guest = owner.role == Some(Role::Guest) && owner.container.is_some();
-    is_guest && !is_operators() && !is_excepted()
+    is_guest(config, owner) && !is_excepted()
+}
+
+/// Whether it is a guest, and no container of the operator's.
+pub(in super::super) fn is_guest(config: &Config, owner: &Owner) -> bool {
+    let is_operators =
+        || config.is_operators(&owner.name, &owner.provenance, |on| on == owner.network);
+    owner.role == Some(Role::Guest) && owner.container.is_some() && !is_operators()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Looks at whom the engine's resolver asks: again for each container that starts, and every few seconds
 //! for the status report.
 
-use std::{path::PathBuf, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, time::Instant};
 
 use tokio::sync::watch;
 
 use super::PERIOD;
 use crate::{
-    control::outside::Askers,
+    control::outside::{Askers, Outside, Why},
     docker::{ApiVersion, EngineState, UpstreamError, Upstreams},
     model::{inventory::Inventory, upstream::Upstream},
 };
@@ -20,7 +20,10 @@ pub(super) struct Asked {
     api: Option<ApiVersion>,
     looked: Option<Instant>,
     now: Option<Upstream>,
-    problem: Option<String>,
+    /// Why nobody can tell, if so.
+    unknown: Option<String>,
+    /// The problem that the log has.
+    logged: Option<String>,
     askers: Askers,
 }
 
@@ -32,7 +35,8 @@ impl Asked {
             api: None,
             looked: None,
             now: None,
-            problem: None,
+            unknown: None,
+            logged: None,
             askers: Askers::default(),
         }
     }
@@ -55,28 +59,69 @@ impl Asked {
         // Whoever has not told its version has told of no container either.
         let Some(api) = self.api else { return };
         let found = self.upstreams.read(api).await;
-        let problem = match &found {
-            Ok(upstream) if upstream.from_host.is_empty() => None,
-            Ok(upstream) => Some(format!(
-                "the engine's resolver asks {upstream} from the host's network, past every policy: create \
-                 guests with --dns and the gateway of their network, where [dns] answers, or give the \
-                 engine \"dns\" in its config file and restart it"
-            )),
-            // Told elsewhere: nothing is known of containers either.
-            Err(UpstreamError::NoEngine) => None,
+        self.unknown = match &found {
+            // The latter is told elsewhere: nothing is known of containers either.
+            Ok(_) | Err(UpstreamError::NoEngine) => None,
             Err(error) => Some(format!(
                 "nobody can tell whether guests resolve names past their policy: {error}"
             )),
         };
-        if let Some(problem) = problem.as_ref().filter(|new| self.problem.as_ref() != Some(*new)) {
-            tracing::warn!("{problem}");
-        }
-        self.problem = problem;
         self.now = found.ok();
     }
 
-    /// What is wrong with it, for people.
-    pub(super) fn problem(&self) -> Option<String> {
-        self.problem.clone()
+    /// What is wrong with it, for people: with these outside, and perhaps a guest of whom nobody can tell.
+    pub(super) fn problem(
+        &mut self,
+        found: &BTreeSet<Outside>,
+        is_unknown: bool,
+    ) -> Option<String> {
+        let known = || self.now.as_ref().and_then(|upstream| concerns(upstream, found));
+        let problem = self.unknown.clone().filter(|_| is_unknown).or_else(known);
+        if let Some(problem) = problem.as_ref().filter(|new| self.logged.as_ref() != Some(*new)) {
+            tracing::warn!("{problem}");
+        }
+        self.logged.clone_from(&problem);
+        problem
+    }
+}
+
+/// Where every guest has name servers of its own, nobody minds whom the engine asks.
+fn concerns(upstream: &Upstream, found: &BTreeSet<Outside>) -> Option<String> {
+    let is_affected = found.iter().any(|way| matches!(way.why, Why::EngineResolver(_)));
+    (is_affected && !upstream.from_host.is_empty()).then(|| {
+        format!(
+            "the engine's resolver asks {upstream} from the host's network, past every policy: create \
+             guests with --dns and the gateway of their network, where [dns] answers, or give the \
+             engine \"dns\" in its config file and restart it"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::outside::Remedy;
+
+    #[test]
+    fn d10_whom_the_engine_asks_is_a_problem_only_where_it_asks_for_a_guest() {
+        let upstream = |asked: &[&str]| Upstream {
+            from_host: asked.iter().map(|one| one.parse().expect("an address")).collect(),
+            file: "/etc/resolv.conf".to_owned(),
+            written: 0,
+        };
+        let way = |why| Outside {
+            container: "c".to_owned(),
+            started: String::new(),
+            name: "guest".to_owned(),
+            why,
+            remedy: Remedy::Kill,
+        };
+        let affected = BTreeSet::from([way(Why::EngineResolver("192.0.2.53".to_owned()))]);
+        let other = BTreeSet::from([way(Why::HostNetwork)]);
+        let told = concerns(&upstream(&["192.0.2.53"]), &affected).expect("a problem");
+        assert!(told.contains("asks 192.0.2.53 (/etc/resolv.conf)"), "{told}");
+        assert_eq!(concerns(&upstream(&["192.0.2.53"]), &other), None);
+        assert_eq!(concerns(&upstream(&["192.0.2.53"]), &BTreeSet::new()), None);
+        assert_eq!(concerns(&upstream(&[]), &affected), None, "since then it asks nobody");
     }
 }

@@ -18,7 +18,7 @@ use enforcer::audit::{
     record::{Cause, Record},
 };
 use enforcer_common::abi::{
-    counter::{CONNECT_REFUSED, EXEC, FLOW_CLOSED, FLOW_OPENED},
+    counter::{CONNECT_REFUSED, EXEC, FLOW_CLOSED, FLOW_OPENED, SOCKET_REFUSED},
     verdict::DropReason,
 };
 use enforcer_tests::{
@@ -384,7 +384,7 @@ fn read(path: &Path, senders: &[String], owners: &mut BTreeMap<u32, Owner>) -> R
 fn is_denial(reason: u16) -> bool {
     let not_addressed = reason_value(DropReason::NotAddressed.name());
     // That a guest's own programs begin is no frame either.
-    let others = [FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED];
+    let others = [FLOW_OPENED, FLOW_CLOSED, EXEC, CONNECT_REFUSED, SOCKET_REFUSED];
     !others.contains(&reason) && Some(reason) != not_addressed
 }
 
