@@ -177,10 +177,9 @@ fn gate(book: &mut Book, call: &mut GateCall, now: SystemTime) {
     let Some(user) = &mut call.user else { return };
     let pseudonym = book.pseudonym((Kind::User, user), "", None, now).to_owned();
     let replaced = vec![(std::mem::replace(user, pseudonym.clone()), pseudonym)];
-    for said in [&mut call.path, &mut call.query, &mut call.request, &mut call.why] {
-        if let Some(said) = said {
-            scrub(said, &replaced);
-        }
+    let said = [&mut call.path, &mut call.query, &mut call.request, &mut call.why];
+    for text in said.into_iter().flatten() {
+        scrub(text, &replaced);
     }
 }
 

@@ -99,8 +99,9 @@ pub fn read(bytes: &[u8]) -> Result<Head, Refusal> {
     }
     let mut names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(unclear("head.twice", format!("the header {} is there twice", twice[0])));
+    if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one == next)
+    {
+        return Err(unclear("head.twice", format!("the header {twice} is there twice")));
     }
     if let Some(refused) = REFUSED.iter().find(|refused| names.binary_search(refused).is_ok()) {
         let message = format!("the header {refused} is not understood here; leave it out");

@@ -156,11 +156,11 @@ impl Sockets {
                 let file = home.join(USER);
                 let known = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok());
                 let user = known.map(|user| User { hub: name.clone(), name: user });
-                match user.filter(|user| self.home(user) == home) {
-                    Some(user) => drop(users.insert(user)),
-                    None => {
-                        tracing::warn!(path = %file.display(), "gate: whose socket this is, is not known; it stays closed")
-                    }
+                if let Some(user) = user.filter(|user| self.home(user) == home) {
+                    users.insert(user);
+                } else {
+                    let path = file.display();
+                    tracing::warn!(%path, "gate: whose socket this is, is not known; it stays closed");
                 }
             }
         }
@@ -273,7 +273,7 @@ fn write_name(path: &Path, user: &User) -> Result<(), SocketsError> {
 }
 
 fn list(path: &Path) -> Result<Vec<PathBuf>, SocketsError> {
-    let entries = fs::read_dir(path).and_then(|all| all.collect::<io::Result<Vec<_>>>());
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let entries = entries.map_err(failed("list", path))?;
     Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
 }

@@ -139,7 +139,7 @@ impl Desk {
         for (principal, meter) in meters.iter_mut().filter(|(_, meter)| meter.left_out > 0) {
             let count = Some(std::mem::take(&mut meter.left_out));
             let verdict = "deny".to_owned();
-            self.send(Event::LeftOut, GateCall { count, verdict, ..whose(principal) });
+            self.send(Event::LeftOut, GateCall { verdict, count, ..whose(principal) });
         }
         meters.retain(|_, meter| now.saturating_duration_since(meter.since) < EVERY);
     }
@@ -190,7 +190,7 @@ impl Telling {
     /// It goes on to the engine.
     pub(super) fn allowed(&mut self, rule: &'static str) {
         self.is_allowed = true;
-        self.call.verdict = "allow".to_owned();
+        "allow".clone_into(&mut self.call.verdict);
         self.call.rule = Some(rule.to_owned());
     }
 
@@ -202,7 +202,7 @@ impl Telling {
     /// It does not.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         self.is_allowed = false;
-        self.call.verdict = "deny".to_owned();
+        "deny".clone_into(&mut self.call.verdict);
         self.call.rule = Some(refusal.rule.to_owned());
         self.call.why = Some(refusal.message.clone());
         self.status.store(refusal.status.as_u16(), Ordering::Relaxed);
@@ -222,7 +222,7 @@ impl Telling {
 
     /// Its grant is over.
     pub(super) fn cut(&mut self, why: String) {
-        self.call.event = Event::Cut.name().to_owned();
+        Event::Cut.name().clone_into(&mut self.call.event);
         self.call.why = Some(why);
     }
 

@@ -79,12 +79,12 @@ async fn s10_a_raw_request_goes_on_whole_over_a_connection_of_its_own_and_alone(
 #[tokio::test]
 async fn s06_what_stands_after_a_chunked_body_does_not_reach_the_engine() {
     let rig = Rig::start(Kind::Raw).await;
-    let head = format!(
+    let create = format!(
         "POST /v1.43/containers/create HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n"
     );
-    let answer = rig.ask(format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
+    let answer = rig.ask(format!("{create}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    let answer = rig.ask(format!("{head}2\r\n{{}}\r\n0\r\nX-Evil: 1\r\n\r\n").as_bytes()).await;
+    let answer = rig.ask(format!("{create}2\r\n{{}}\r\n0\r\nX-Evil: 1\r\n\r\n").as_bytes()).await;
     assert!(!answer.starts_with("HTTP/1.1 201"), "{answer}");
     let heard = text(&rig.engine.heard(1));
     assert!(!heard.contains("Evil") && !heard.contains("evil"), "{heard}");
