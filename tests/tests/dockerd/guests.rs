@@ -265,7 +265,7 @@ fn an_idle_guest_is_ended_and_one_with_visitors_is_not() -> Result<()> {
             r["event.action"] == "life" && r["enforcer.event"] == "culled" && r["user.name"] == user
         })
     };
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     while culled("bob").is_none() {
         ensure!(Instant::now() < until, "bob is still there: {}", daemon.log_text());
         // Nobody listens there; that somebody asks is enough.
@@ -283,7 +283,7 @@ fn an_idle_guest_is_ended_and_one_with_visitors_is_not() -> Result<()> {
         let state = inspect(&rig.docker, &guest.name)?.state.and_then(|state| state.running);
         ensure!(state == Some(true), "{} is none of enforcer's", guest.name);
     }
-    wait_for("that ann is idle, too", Duration::from_secs(60), || Ok(culled("ann")))?;
+    wait_for("that ann is idle, too", Duration::from_mins(1), || Ok(culled("ann")))?;
     cli.ok(&["reset-volumes", "bob"])?;
     finish(rig, daemon, &residue)
 }
