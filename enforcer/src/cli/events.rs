@@ -15,7 +15,7 @@ use tokio::{
 use super::{EventsArgs, Exit};
 use crate::audit::{
     follow::{self, Wish},
-    record::{AccessChange, Body, FlowClosed, GateCall, Record, shown},
+    record::{AccessChange, Body, FlowClosed, GateCall, Life, Record, shown},
     store::{Reveal, moment},
 };
 
@@ -233,12 +233,7 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
         }
-        Body::Life(l) => {
-            let who = [&*l.hub, l.user.as_deref().unwrap_or_default()].join(" ");
-            let what = [&*l.event, &who, l.grant.as_deref().unwrap_or_default(), &l.why, &l.error];
-            let what: Vec<&str> = what.into_iter().filter(|word| !word.is_empty()).collect();
-            ("life", &l.container, what.join(" "))
-        }
+        Body::Life(l) => ("life", &l.container, life(l)),
         Body::Policy(p) => {
             let mode = if p.audits { ", audit mode" } else { "" };
             ("policy", "", format!("{} {}: {} rules{mode}", p.policy, p.event, p.rules))
@@ -258,6 +253,14 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         ),
         Body::Daemon(d) => ("daemon", "", format!("{} {} pid {}", d.event, d.version, d.pid)),
     }
+}
+
+/// What became of a guest that enforcer starts and ends, and whose it is.
+fn life(l: &Life) -> String {
+    let who = [&*l.hub, l.user.as_deref().unwrap_or_default()].join(" ");
+    let what = [&*l.event, &who, l.grant.as_deref().unwrap_or_default(), &l.why, &l.error];
+    let what: Vec<&str> = what.into_iter().filter(|word| !word.is_empty()).collect();
+    what.join(" ")
 }
 
 /// A request at the gate, in one line; whose it is, then what.

@@ -228,14 +228,11 @@ impl Dockerd {
     fn await_containerd(&self) {
         let file = self.dir.join("exec/containerd/containerd.pid");
         let text = fs::read_to_string(file).unwrap_or_default();
-        let Ok(pid) = text.trim().parse() else { return };
+        let Ok(pid) = text.trim().parse::<u32>() else { return };
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let gone = || Ok((!process.exists()).then_some(()));
         // One that stays is used as it is.
-        let _ =
-            wait_for(
-                "containerd's end",
-                Duration::from_secs(5),
-                || Ok((!alive(pid)).then_some(())),
-            );
+        let _ = wait_for("containerd's end", Duration::from_secs(5), gone);
     }
 
     fn cgroup_dirs(&self) -> Vec<PathBuf> {
