@@ -9,6 +9,7 @@ pub mod cli;
 pub mod closure;
 pub mod config;
 pub mod control;
+pub mod database;
 pub mod digest;
 pub mod dns;
 pub mod docker;

@@ -15,7 +15,6 @@
 
 mod change;
 mod error;
-mod file;
 mod rows;
 mod sweep;
 #[cfg(test)]
@@ -39,6 +38,7 @@ use super::{
     judge::Membership,
     name::{GroupName, HubName, User, UserName},
 };
+use crate::database;
 
 /// The built-in group whose members may have a filtered socket unless somebody says otherwise.
 pub const PRIVILEGED: &str = "docker-privileged";
@@ -89,7 +89,7 @@ pub struct Store {
 impl Store {
     /// Opens the store in this directory. Where there is no file, a new one is made; the directory too.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        file::open(dir).map(|database| Self { database })
+        Ok(Self { database: database::open(&rows::FORM, dir)? })
     }
 
     /// All groups of a hub.

@@ -1,60 +1,16 @@
 //! Why the store does not do something.
 
-use std::path::PathBuf;
-
-use super::VERSION;
-use crate::access::name::{GroupName, HubName, User};
+use crate::{
+    access::name::{GroupName, HubName, User},
+    database::FileError,
+};
 
 /// Why nothing was read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A directory or file that cannot be used.
-    #[error("{path}: {why}")]
-    Unsafe {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        why: &'static str,
-    },
-    /// The operating system refused.
-    #[error("cannot {verb} {path}")]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Another process has it open.
-    #[error("{path} is in use by another process")]
-    Busy {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is not what was written.
-    #[error(
-        "{path} is damaged: nobody has a grant until it is put back from a backup or moved away"
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        #[source]
-        source: Box<redb::Error>,
-    },
-    /// Somebody else's format.
-    #[error(
-        "{path} was written by a newer enforcer (form {found}, this one knows {VERSION}): nobody has a \
-         grant until that one runs"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
+    /// Its file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A transaction failed.
     #[error("the store of groups")]
     Database(#[from] Box<redb::Error>),

@@ -10,15 +10,29 @@ use crate::access::{
     grant::{Grant, Note},
     name::{GroupName, HubName, UserName},
 };
+use crate::database::Form;
+pub(super) use crate::database::META;
 
 /// Version of the tables and their rows.
 pub const VERSION: u64 = 1;
-/// Key of it in [`META`].
-pub(super) const SCHEMA: &str = "schema";
 /// Key of the next change's number in [`META`].
 pub(super) const NEXT: &str = "next";
 
-pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The file.
+pub(super) const FORM: Form = Form {
+    name: "access.redb",
+    what: "groups and grants",
+    without: "nobody has a grant",
+    version: VERSION,
+    tables: |transaction| {
+        transaction.open_table(GROUPS)?;
+        transaction.open_table(MEMBERS)?;
+        transaction.open_table(GRANTS)?;
+        transaction.open_table(OUTBOX)?;
+        Ok(())
+    },
+};
+
 pub(super) const GROUPS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("groups");
 pub(super) const MEMBERS: TableDefinition<'_, (&str, &str, &str), &[u8]> =
     TableDefinition::new("members");

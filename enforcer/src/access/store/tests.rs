@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::*;
-use crate::access::grant::Socket;
+use crate::{access::grant::Socket, database::FileError};
 
 /// A directory of a test's own, which goes with it.
 pub(crate) struct Dir(pub(crate) PathBuf);
@@ -61,7 +61,7 @@ fn s1_a_group_has_the_members_and_the_grant_that_somebody_gave_also_after_a_rest
         let kind = (Kind::Raw, None);
         store.set_grant((&lab, &staff), kind, false, &author(1002)).expect("set");
         assert!(
-            matches!(Store::open(&dir.0), Err(StoreError::Busy { .. })),
+            matches!(Store::open(&dir.0), Err(StoreError::File(FileError::Busy { .. }))),
             "one process at a time"
         );
     }
@@ -254,7 +254,10 @@ fn s1_a_store_that_others_could_write_is_not_used() {
     assert_eq!((mode(&dir.0), mode(&file)), (0o700, 0o600));
     let is_unsafe = |what| {
         let opened = Store::open(&dir.0);
-        assert!(matches!(opened, Err(StoreError::Unsafe { .. })), "{what}: {opened:?}");
+        assert!(
+            matches!(opened, Err(StoreError::File(FileError::Unsafe { .. }))),
+            "{what}: {opened:?}"
+        );
     };
     let set = |path: &Path, mode| {
         fs::set_permissions(path, Permissions::from_mode(mode)).expect("set");
@@ -270,7 +273,7 @@ fn s1_a_store_that_others_could_write_is_not_used() {
     fs::rename(&file, &elsewhere).expect("moved");
     symlink(&elsewhere, &file).expect("linked");
     let opened = Store::open(&dir.0);
-    assert!(matches!(opened, Err(StoreError::Io { .. })), "a link: {opened:?}");
+    assert!(matches!(opened, Err(StoreError::File(FileError::Io { .. }))), "a link: {opened:?}");
     fs::remove_file(&file).expect("removed");
     fs::create_dir(&file).expect("made");
     assert!(Store::open(&dir.0).is_err(), "a directory");

@@ -2,10 +2,8 @@
 
 use redb::Durability;
 
-use super::{
-    super::rows::{META, SCHEMA},
-    *,
-};
+use super::*;
+use crate::database::{META, SCHEMA};
 
 /// A store with something in it, closed.
 fn filled(dir: &Dir) {
@@ -74,7 +72,7 @@ fn s1_an_empty_or_foreign_file_is_never_taken_for_a_new_store() {
     for text in ["", "SQLite format 3\0", &"x".repeat(100_000)] {
         fs::write(&path, text).expect("written");
         let opened = Store::open(&dir.0);
-        assert!(matches!(opened, Err(StoreError::Damaged { .. })), "{opened:?}");
+        assert!(matches!(opened, Err(StoreError::File(FileError::Damaged { .. }))), "{opened:?}");
         assert_eq!(fs::read_to_string(&path).expect("is read"), text, "it is left as it is");
     }
 }
@@ -93,7 +91,7 @@ fn s1_a_store_of_a_newer_version_is_refused() {
     }
     let opened = Store::open(&dir.0);
     assert!(
-        matches!(opened, Err(StoreError::Newer { found, .. }) if found == VERSION + 1),
+        matches!(opened, Err(StoreError::File(FileError::Newer { found, .. })) if found == VERSION + 1),
         "{opened:?}"
     );
 }
