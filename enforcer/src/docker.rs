@@ -12,6 +12,7 @@ pub mod expel;
 pub mod guests;
 pub mod inventory;
 pub mod networks;
+pub mod owned;
 mod refresh;
 mod snapshot;
 pub mod upstream;

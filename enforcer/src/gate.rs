@@ -21,6 +21,7 @@ pub mod json;
 pub mod judge;
 mod judged;
 pub mod names;
+pub mod networks;
 pub mod principal;
 mod raw;
 pub mod rules;

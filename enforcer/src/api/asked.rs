@@ -16,6 +16,7 @@ use crate::{
         declined::Declined,
         flows::{FlowsQuestion, FlowsReport},
         guest::{Executed, GuestDetail, GuestLogs, GuestOrder, GuestStatus},
+        owned::OwnNetworkStatus,
         status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
     },
 };
@@ -49,6 +50,8 @@ pub enum Asked {
     },
     /// Do something with guests, or tell of them.
     Guest(Box<GuestAsked>),
+    /// Do something with own networks, or tell of them.
+    Network(Box<NetworkAsked>),
     /// End; policy stays.
     Stop(Caller, oneshot::Sender<()>),
 }
@@ -119,4 +122,15 @@ pub enum GuestAsked {
     Inspect(Seat, Reply<GuestDetail>),
     /// Show the last lines that one wrote.
     Logs(Seat, Option<u32>, Reply<GuestLogs>),
+}
+
+/// Something about own networks.
+#[derive(Debug)]
+pub enum NetworkAsked {
+    /// Make one of this name for a user.
+    Create(User, String, Caller, Reply<OwnNetworkStatus>),
+    /// Remove one.
+    Remove(User, String, Caller, Reply<()>),
+    /// Tell of those of a hub, or of all; of a user, or of all.
+    List(Option<HubName>, Option<UserName>, Reply<Vec<OwnNetworkStatus>>),
 }

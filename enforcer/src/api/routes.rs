@@ -6,6 +6,7 @@ pub mod grants;
 pub mod groups;
 pub mod guests;
 pub mod names;
+pub mod networks;
 pub mod restraints;
 pub mod traffic;
 
@@ -104,6 +105,9 @@ pub static TABLE: &[Route] = &[
     guests::REMOVE,
     guests::EXEC,
     guests::RESET,
+    networks::LIST,
+    networks::CREATE,
+    networks::REMOVE,
 ];
 
 /// What answers calls.
@@ -142,7 +146,8 @@ pub(super) fn router(api: Api) -> Router {
             .merge(names::router())
             .merge(groups::router())
             .merge(grants::router())
-            .merge(guests::router()),
+            .merge(guests::router())
+            .merge(networks::router()),
         api,
     )
 }
