@@ -10,15 +10,16 @@ use bollard::{
 use super::{Engine, EngineError, convert};
 use crate::model::owned::{Found, Prepared};
 
-/// Every bridge network that the engine has.
+/// Every network that the engine has; those that name no bridge have an empty one.
 pub async fn list(engine: &Engine) -> Result<Vec<Found>, EngineError> {
     let listed = engine.docker.list_networks(None::<ListNetworksOptions>).await;
     let listed = listed.map_err(EngineError::request("list its networks"))?;
-    let bridges = listed.into_iter().filter_map(|network| {
-        let bridge = network.options?.remove(convert::BRIDGE_NAME)?;
+    let found = listed.into_iter().filter_map(|network| {
+        let mut options = network.options.unwrap_or_default();
+        let bridge = options.remove(convert::BRIDGE_NAME).unwrap_or_default();
         Some(Found { id: network.id?, name: network.name?, bridge })
     });
-    Ok(bridges.collect())
+    Ok(found.collect())
 }
 
 /// Makes one; its id.

@@ -28,7 +28,7 @@ pub struct Found {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Name of its bridge.
+    /// Name of its bridge; empty: the engine chose it, or it has none.
     pub bridge: String,
 }
 

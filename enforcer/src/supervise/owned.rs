@@ -179,6 +179,12 @@ impl Clerk {
         }
         let engine = connect(&config).await?;
         let engine_name = names::engine_name(&Principal::User(user.clone()), name);
+        // Old engines take a name twice, and containers would be on either.
+        let found = engine_side::list(&engine).await;
+        let found = found.map_err(|error| Declined::failed(error.to_string()))?;
+        if found.iter().any(|one| one.name == engine_name) {
+            return Err(OwnError::Exists { name: engine_name }.declined());
+        }
         let prepared = self.networks.prepare(user, &engine_name).await;
         let prepared = prepared.map_err(|error| error.declined())?;
         let id = match engine_side::create(&engine, &prepared, labels(user)).await {

@@ -59,9 +59,9 @@ fn n2_an_own_network_is_its_owner_s_alone_and_leads_nowhere() -> Result<()> {
 
     let start = |name, user, network: &Value| Member::start(&rig, name, user, text(network)?);
     let db = start("db", "ann", &ann_s["engine_name"])?;
-    let begun = Instant::now();
     let web = start("web", "ann", &ann_s["engine_name"])?;
-    let took = wait_for("the first answer", PATIENCE, || {
+    let begun = Instant::now();
+    let took = wait_for("the first answer", Duration::from_secs(5), || {
         Ok(web.reaches(db.at)?.then(|| begun.elapsed()))
     })?;
     println!("two members reach one another {} ms after the second one's start", took.as_millis());
@@ -97,7 +97,7 @@ fn n6_own_networks_come_and_go_and_a_bridge_that_nobody_knows_stays_closed() -> 
         return Ok(());
     }
     let residue = Snapshot::take();
-    let rig = Base::start(Options::default())?.with_guests()?;
+    let mut rig = Base::start(Options::default())?.with_guests()?;
     let settings = Settings { more: CONFIG.into(), ..Settings::default() };
     let daemon = Enforcer::start_beside(&rig, &settings)?;
     let cli = Cli { daemon: &daemon, rig: &rig };
@@ -125,7 +125,24 @@ fn n6_own_networks_come_and_go_and_a_bridge_that_nobody_knows_stays_closed() -> 
     let again = cli.create("ben", "two")?;
     ensure!(again["subnet"] == gone["subnet"] && again["bridge"] != gone["bridge"], "{again}");
 
-    // An engine that says no, for the name is somebody else's: nothing stays behind.
+    // The engine ends and comes back: what it has is still what is kept.
+    let kept = cli.list()?;
+    rig.docker.end(libc::SIGTERM)?;
+    rig.docker.resume(&rig.host)?;
+    wait_for("the engine", Duration::from_secs(30), || {
+        Ok((daemon.status(&rig.host)?["docker_connected"] == true).then_some(()))
+    })?;
+    let cli = Cli { daemon: &daemon, rig: &rig };
+    let network = text(&again["engine_name"])?;
+    let (db, web) =
+        (Member::start(&rig, "db", "ben", network)?, Member::start(&rig, "web", "ben", network)?);
+    wait_for("members after the engine's restart", PATIENCE, || {
+        Ok(web.reaches(db.at)?.then_some(()))
+    })?;
+    ensure!(!web.reaches((WORLD, 80).into())?, "the world answers");
+    ensure!(cli.list()? == kept, "networks are forgotten");
+
+    // A name that the engine has already: nothing stays behind.
     let before = cli.list()?;
     let stray = text(&last["engine_name"])?;
     rig.docker.call(|client| {
