@@ -281,6 +281,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (asked, questions) = mpsc::channel(8);
     let api = Api { supervisor: asked, roles: admitted.roles, access: tending.access, refusals };
 
+    let orders_to = Orders { guests: &ordered, networks: &owned.orders };
+
     let outcome = tokio::select! {
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
@@ -296,7 +298,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons, &ordered, &owned.orders),
+            (&reports, &abuse_out.pardons, orders_to),
             (&mut reloader, &eraser, &viewer),
             questions,
             &mut signals,
@@ -365,14 +367,16 @@ impl Signals {
     }
 }
 
+/// Where orders go.
+#[derive(Clone, Copy)]
+struct Orders<'a> {
+    guests: &'a mpsc::Sender<Box<GuestAsked>>,
+    networks: &'a mpsc::Sender<Box<NetworkAsked>>,
+}
+
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons, orders, networks): (
-        &Reports,
-        &mpsc::Sender<Pardon>,
-        &mpsc::Sender<Box<GuestAsked>>,
-        &mpsc::Sender<Box<NetworkAsked>>,
-    ),
+    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, Orders<'_>),
     (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -401,8 +405,8 @@ async fn obey(
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
-            Asked::Guest(asked) => drop(orders.send(asked).await),
-            Asked::Network(asked) => drop(networks.send(asked).await),
+            Asked::Guest(asked) => drop(orders.guests.send(asked).await),
+            Asked::Network(asked) => drop(orders.networks.send(asked).await),
             Asked::Stop(by, reply) => {
                 let _ = reply.send(());
                 return by;

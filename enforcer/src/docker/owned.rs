@@ -1,6 +1,6 @@
 //! Own networks at the engine.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use bollard::{
     models::{Ipam, IpamConfig, NetworkCreateRequest},
@@ -26,7 +26,7 @@ pub async fn list(engine: &Engine) -> Result<Vec<Found>, EngineError> {
 pub async fn create(
     engine: &Engine,
     prepared: &Prepared,
-    labels: HashMap<String, String>,
+    labels: BTreeMap<String, String>,
 ) -> Result<String, EngineError> {
     let answer = engine.docker.create_network(request(prepared, labels)).await;
     Ok(answer.map_err(EngineError::request("create the network"))?.id)
@@ -42,7 +42,7 @@ pub async fn remove(engine: &Engine, id: &str) -> Result<bool, EngineError> {
     }
 }
 
-fn request(prepared: &Prepared, labels: HashMap<String, String>) -> NetworkCreateRequest {
+fn request(prepared: &Prepared, labels: BTreeMap<String, String>) -> NetworkCreateRequest {
     let (address, length): (Ipv4Addr, u8) = prepared.subnet;
     let pool = IpamConfig {
         subnet: Some(format!("{address}/{length}")),
@@ -55,7 +55,7 @@ fn request(prepared: &Prepared, labels: HashMap<String, String>) -> NetworkCreat
         enable_ipv6: Some(false),
         ipam: Some(Ipam { config: Some(vec![pool]), ..Ipam::default() }),
         options: Some([(convert::BRIDGE_NAME.to_owned(), prepared.bridge.clone())].into()),
-        labels: Some(labels),
+        labels: Some(labels.into_iter().collect()),
         ..NetworkCreateRequest::default()
     }
 }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn n2_the_engine_is_asked_for_the_bridge_that_is_closed_already() {
-        let request = request(Prepared::made_up(), HashMap::new());
+        let request = request(Prepared::made_up(), BTreeMap::new());
         assert_eq!(request.options.expect("options")[convert::BRIDGE_NAME], "en-own-00000000");
         assert_eq!((request.enable_ipv6, request.attachable), (Some(false), None));
         let pools = request.ipam.and_then(|ipam| ipam.config).expect("a pool");

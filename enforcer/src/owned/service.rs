@@ -39,7 +39,7 @@ use crate::{
 /// Longest wait for the control loop.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a network may be in the making before it counts as cut short: longer than an engine may take.
-const MAKING: Duration = Duration::from_secs(60);
+const MAKING: Duration = Duration::from_mins(1);
 
 /// Where a handle looks.
 #[derive(Clone, Debug)]

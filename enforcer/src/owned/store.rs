@@ -154,17 +154,17 @@ impl Store {
         })
     }
 
-    /// One transaction: all that `make` does, or nothing.
+    /// One transaction: all that `work` does, or nothing.
     fn change<T>(
         &self,
-        make: impl FnOnce(&WriteTransaction) -> Result<T, OwnError>,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, OwnError>,
     ) -> Result<T, OwnError> {
         let mut writing = self.database.begin_write().map_err(boxed)?;
         writing.set_durability(Durability::Immediate).map_err(boxed)?;
         writing.set_two_phase_commit(true);
-        let made = make(&writing)?;
+        let done = work(&writing)?;
         writing.commit().map_err(boxed)?;
-        Ok(made)
+        Ok(done)
     }
 }
 

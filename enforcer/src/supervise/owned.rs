@@ -1,7 +1,7 @@
 //! Own networks beside the daemon's other tasks: those that are kept are policed from the start, orders of hubs are carried
 //! out, and what became of networks behind our back is swept up.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, watch},
@@ -239,7 +239,7 @@ async fn connect(config: &Config) -> Result<Engine, Declined> {
 }
 
 /// Those that the gate gives what a user makes.
-fn labels(user: &User) -> HashMap<String, String> {
+fn labels(user: &User) -> BTreeMap<String, String> {
     let labels = [
         ("enforcer.gate", "user"),
         ("enforcer.hub", user.hub.as_str()),
@@ -360,7 +360,9 @@ impl Sweeper {
         self.problems.send_if_modified(|known| {
             let differs = *known != found;
             if differs {
-                found.iter().for_each(|problem| tracing::error!("{problem}"));
+                for problem in &found {
+                    tracing::error!("{problem}");
+                }
                 *known = found;
             }
             differs
