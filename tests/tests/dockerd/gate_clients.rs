@@ -149,8 +149,8 @@ fn works(person: &Person<'_>) -> Result<()> {
 
 fn shows_nothing_of_others(person: &Person<'_>, others: &Container) -> Result<()> {
     let image = image::NAME;
-    person.refused("inspect of-ben", "no such object")?;
-    for line in ["stop of-ben", "logs of-ben", "exec of-ben ls", "rm -f of-ben"] {
+    person.refused("inspect of-ben", "No such object")?;
+    for line in ["stop of-ben", "logs of-ben", "exec of-ben ls", "rm of-ben"] {
         person.refused(line, "No such")?;
     }
     person.refused(&format!("kill {}", others.id), "No such container")?;

@@ -115,7 +115,7 @@ async fn s02_s13_of_a_filtered_socket_s_requests_what_was_judged_goes_on_and_not
         (format!("{create}{HOST}Content-Length: 2\r\n\r\n{{}}"), "400"),
         (format!("{create}{HOST}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}"), "415"),
         (format!("{create}{HOST}Content-Length: 67108864\r\n\r\n"), "413"),
-        (format!("{create}{HOST}Content-Length: 9\r\n\r\n{{\"a\":1,}}"), "400"),
+        (format!("{create}{HOST}Content-Length: 8\r\n\r\n{{\"a\":1,}}"), "400"),
         (format!("POST /containers/{OTHERS}/kill HTTP/1.1\r\n{HOST}\r\n"), "404"),
     ] {
         let answer = rig.ask(request.as_bytes()).await;
