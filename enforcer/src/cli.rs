@@ -13,6 +13,7 @@ mod group;
 mod guest;
 mod learn;
 mod lifecycle;
+pub mod manual;
 mod pardon;
 mod policy;
 mod run;
@@ -144,6 +145,11 @@ enum Command {
     Uninstall(UninstallArgs),
     /// Verify the stored records, find some of them, tell a guest's story, or erase a name.
     Audit(audit::AuditArgs),
+    /// Write what a shell needs to complete commands.
+    Completions(manual::CompletionsArgs),
+    /// Write the man pages and completions into a directory, as packages do.
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
 }
 
 /// Arguments of `run`.
@@ -438,6 +444,8 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,
         Command::Audit(args) => audit::audit(args).await,
+        Command::Completions(args) => manual::completions(&args),
+        Command::Manual(args) => manual::write(&args),
     }
 }
 

@@ -142,15 +142,18 @@ fn security_modules(kernel: &KernelFacts, facts: &Facts) -> Finding {
     const CHECK: &str = "bpf_lsm";
     const PERMITTED: &str = "a guest that gets hold of another unix socket than its own may connect to it: what the \
                              gate refuses is then all that stands between it and the engine";
+    const MODULE: &str = "add bpf to lsm= on the kernel's command line (cat /sys/kernel/security/lsm has the others) \
+                          and reboot; or set [access] docker_socket = false";
+    const MOUNT: &str = "mount -t securityfs securityfs /sys/kernel/security && enforcer doctor";
     let may_lack = facts.config.as_ref().is_ok_and(|wanted| wanted.may_lack_kernel_proof);
-    let why = match (&facts.daemon.report, kernel.security_modules.as_deref()) {
+    let (why, mend) = match (&facts.daemon.report, kernel.security_modules.as_deref()) {
         (Ok(report), _) if report.kernel_proof.active => {
             return Finding::ok(
                 CHECK,
                 "a forbidden connection to a unix socket was tried, and refused",
             );
         }
-        (Ok(report), _) => report.kernel_proof.why.clone(),
+        (Ok(report), _) => (report.kernel_proof.why.clone(), MODULE),
         (Err(_), Some(modules)) => match features::without_bpf(modules) {
             None => {
                 return Finding::ok(
@@ -158,14 +161,12 @@ fn security_modules(kernel: &KernelFacts, facts: &Facts) -> Finding {
                     "bpf is among the security modules; no daemon has tried it",
                 );
             }
-            Some(why) => why,
+            Some(why) => (why, MODULE),
         },
         (Err(_), None) => {
-            "securityfs is not mounted, so the security modules are not known".to_owned()
+            ("securityfs is not mounted, so the security modules are not known".to_owned(), MOUNT)
         }
     };
-    let mend = "add bpf to lsm= on the kernel's command line (cat /sys/kernel/security/lsm has the others) and reboot; \
-                or set [access] docker_socket = false";
     if may_lack {
         return Finding::warn(CHECK, why).so(PERMITTED).mend(mend);
     }

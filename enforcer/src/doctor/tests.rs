@@ -207,7 +207,7 @@ const WRONG: [(&str, Spoil, Grade, &str); 51] = {
                 f.kernel.security_modules = None;
             },
             Warn,
-            "lsm=",
+            "mount -t securityfs",
         ),
         ("closing", |f| f.closing = Closing::Ports, Warn, "CONFIG_NFT_BRIDGE_META"),
         (
