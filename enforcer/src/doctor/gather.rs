@@ -205,7 +205,8 @@ fn units() -> Units {
     Units {
         daemon_enabled: exists("multi-user.target.wants/enforcer.service"),
         closed_enabled: exists("sysinit.target.wants/enforcer-closed.service"),
-        docker_waits: exists("docker.service.d/enforcer.conf"),
+        docker_waits: exists("docker.service.requires/enforcer-closed.service")
+            || exists("docker.service.d/enforcer.conf"),
     }
 }
 

@@ -122,10 +122,7 @@ fn units(units: Option<Units>) -> Finding {
     if !units.docker_waits {
         return Finding::warn(CHECK, "Docker does not wait for enforcer")
             .so("at boot its containers may start before guest networks are closed")
-            .mend(
-                "install -D -m 0644 packaging/systemd/docker.service.d/enforcer.conf \
-                 /etc/systemd/system/docker.service.d/enforcer.conf && systemctl daemon-reload",
-            );
+            .mend("systemctl reenable enforcer-closed.service enforcer.service");
     }
     Finding::ok(CHECK, "guest networks are closed first, then policed, then Docker starts")
 }
