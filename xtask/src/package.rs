@@ -28,7 +28,7 @@ const UNITS: [&str; 2] = ["enforcer.service", "enforcer-closed.service"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Of the debug build, for tests: it is there already, and has switches that no host should have
+    /// For tests, two packages of the debug build: it is there already, and has switches that no host should have
     #[arg(long)]
     debug: bool,
     #[command(flatten)]
@@ -36,38 +36,41 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    if arguments.debug {
-        // All of them: another choice of packages would compile the dependencies with other features.
-        let host = ["build", "--workspace", "--exclude", "enforcer-ebpf", "--bin", "enforcer"];
-        succeed(&mut workspace.cargo(host))?;
+    let made = if arguments.debug {
+        debug(workspace)?.into()
     } else {
         build::run(workspace, &arguments.build)?;
-    }
-    for made in make(workspace, arguments.debug, "1")? {
-        println!("{}", made.display());
+        let to = workspace.target.join("package");
+        let root = lay_out(workspace, "release")?;
+        vec![deb(workspace, "1", &to, false)?, tarball(workspace, &root, &to)?]
+    };
+    for path in made {
+        println!("{}", path.display());
     }
     Ok(())
 }
 
-/// Makes both of what was built; `revision` tells packages of one version apart. Those of a debug build are in a
-/// directory of their own, so that none is taken for another.
-pub(crate) fn make(workspace: &Workspace, is_debug: bool, revision: &str) -> Result<[PathBuf; 2]> {
+/// Two packages of the debug build, the second of them a later revision, in a directory of their own: none is to be
+/// taken for another.
+pub(crate) fn debug(workspace: &Workspace) -> Result<[PathBuf; 2]> {
+    // All of them: another choice of packages would compile the dependencies with other features.
+    let host = ["build", "--workspace", "--exclude", "enforcer-ebpf", "--bin", "enforcer"];
+    succeed(&mut workspace.cargo(host))?;
+    lay_out(workspace, "debug")?;
+    let to = workspace.target.join("package/debug");
+    Ok([deb(workspace, "1", &to, true)?, deb(workspace, "2", &to, true)?])
+}
+
+/// Everything where it belongs on a host, with the binary of this profile; where that is.
+fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     // The package's list of files names it.
     ensure!(
         workspace.target == workspace.root.join("target"),
         "packages are made below target: unset CARGO_TARGET_DIR"
     );
-    let built = workspace.target.join(if is_debug { "debug" } else { "release" }).join("enforcer");
+    let built = workspace.target.join(profile).join("enforcer");
     let root = workspace.target.join("package/root");
-    let to = workspace.target.join(if is_debug { "package/debug" } else { "package" });
-    lay_out(workspace, &built, &root)?;
-    fs::create_dir_all(&to)?;
-    Ok([deb(workspace, is_debug, revision, &to)?, tarball(workspace, &root, &to)?])
-}
-
-/// Everything where it belongs on a host.
-fn lay_out(workspace: &Workspace, built: &Path, root: &Path) -> Result<()> {
-    let _absent = fs::remove_dir_all(root);
+    let _absent = fs::remove_dir_all(&root);
     let (units, share) = (root.join("usr/lib/systemd/system"), root.join("usr/share"));
     let documents = share.join("doc/enforcer");
     for at in [&root.join("usr/bin"), &units, &root.join("usr/lib/tmpfiles.d"), &documents] {
@@ -96,16 +99,18 @@ fn lay_out(workspace: &Workspace, built: &Path, root: &Path) -> Result<()> {
     }
     fs::create_dir_all(documents.join("examples"))?;
     fs::copy(source("examples/enforcer.toml"), documents.join("examples/enforcer.toml"))?;
-    Ok(())
+    Ok(root)
 }
 
-/// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive.
-fn deb(workspace: &Workspace, is_debug: bool, revision: &str, to: &Path) -> Result<PathBuf> {
+/// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive; `revision` tells
+/// packages of one version apart.
+fn deb(workspace: &Workspace, revision: &str, to: &Path, is_hasty: bool) -> Result<PathBuf> {
+    fs::create_dir_all(to)?;
     let own = workspace.target.join("tools/bin/cargo-deb");
     let mut cargo_deb = workspace.command(if own.exists() { own } else { "cargo-deb".into() });
     cargo_deb.args(["--package", "enforcer", "--no-build", "--no-strip", "--quiet"]);
     cargo_deb.args(["--deb-revision", revision, "--output"]).arg(to);
-    if is_debug {
+    if is_hasty {
         cargo_deb.arg("--fast");
     }
     let made = output(&mut cargo_deb).context("./x package installs cargo-deb")?;
