@@ -65,7 +65,7 @@ fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_
         let log = host.run(&["stat", "-c", "%a %U:%G", "/var/log/enforcer"])?;
         ensure!(log.trim() == "750 root:adm", "{log}");
         // Nobody can be policed, so nothing is there to be opened.
-        host.run(&["dpkg", "--purge", "enforcer"])?;
+        host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
         ensure!(!host.path("usr/bin/enforcer").exists() && !host.path("etc/enforcer").exists());
         Ok(())
     })
@@ -92,7 +92,7 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
         ensure!(is_closed(host), "the upgrade opened");
 
         host.forget_asked()?;
-        let said = host.run(&["dpkg", "--remove", "enforcer"])?;
+        let said = host.run(&["dpkg", "--no-triggers", "--remove", "enforcer"])?;
         let asked = host.asked()?;
         ensure!(
             asked
@@ -108,7 +108,7 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
 
         host.write("var/lib/enforcer/audit/000001.jsonl", "{}\n")?;
         host.write("var/lib/enforcer/groups.redb", "")?;
-        let said = host.run(&["dpkg", "--purge", "enforcer"])?;
+        let said = host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
         ensure!(!is_closed(host), "purge opens: {said}");
         ensure!(said.contains("records are kept in /var/lib/enforcer/audit"), "{said}");
         let records = host.read("var/log/enforcer/records.jsonl")?;
@@ -145,7 +145,7 @@ fn f23_a_package_that_comes_back_after_removal_starts_again() -> Result<()> {
         host.pretend_systemd()?;
         host.write(CONFIG_FILE, CONFIG)?;
         host.install(&deb)?;
-        host.run(&["dpkg", "--remove", "enforcer"])?;
+        host.run(&["dpkg", "--no-triggers", "--remove", "enforcer"])?;
         let kept = host.path("var/lib/enforcer/uninstaller");
         ensure!(kept.is_file(), "nothing is kept for purge");
         host.forget_asked()?;
