@@ -57,7 +57,8 @@ const HOST: [&str; 3] = ["--workspace", "--exclude", "enforcer-ebpf"];
 /// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
 /// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
 /// the other one has all that are not named here.
-const FIRST: [&str; 15] = [
+const FIRST: [&str; 16] = [
+    "doctor::",
     "engine::",
     "kept::",
     "lives::",
