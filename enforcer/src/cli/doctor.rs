@@ -29,21 +29,24 @@ fn exit(worst: Grade) -> Exit {
 }
 
 /// One line for what is well, three for what is not.
+fn line(finding: &Finding, width: usize) -> String {
+    let Finding { check, grade, found, means, mend } = finding;
+    // Errors quote what others wrote: paths, answers, lines of a config.
+    let mut told: Vec<String> = found.lines().map(shown).collect();
+    for (word, more) in [("so", means), ("mend", mend)] {
+        if !more.is_empty() {
+            told.push(format!("{word}: {}", shown(more)));
+        }
+    }
+    let indent = format!("\n{:width$}", "", width = width + 8);
+    format!("{:<5} {check:<width$}  {}\n", grade.name(), told.join(&indent))
+}
+
+/// All lines, and how many of each grade.
 fn render(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for Finding { check, grade, found, means, mend } in findings {
-        // Errors quote what others wrote: paths, answers, lines of a config.
-        let found = found.lines().map(shown).collect::<Vec<_>>();
-        let indent = format!("\n{:width$}", "", width = width + 8);
-        text += &format!("{:<5} {check:<width$}  {}", grade.name(), found.join(&indent));
-        for (word, told) in [("so", means), ("mend", mend)] {
-            if !told.is_empty() {
-                text += &format!("{indent}{word}: {}", shown(told));
-            }
-        }
-        text.push('\n');
-    }
+    let lines = findings.iter().map(|finding| line(finding, width));
+    let text: String = lines.collect();
     let count = |grade| findings.iter().filter(|finding| finding.grade == grade).count();
     let (ok, warn, fail) = (count(Grade::Ok), count(Grade::Warn), count(Grade::Fail));
     text + &format!("{ok} ok, {warn} warn, {fail} fail\n")

@@ -49,7 +49,10 @@ pub fn parts(example: &str) -> Vec<Part> {
             Part::Key { line: text.to_owned(), is_set }
         } else {
             match parts.last_mut() {
-                Some(Part::Prose(prose)) if goes_on => *prose += &format!("\n{text}"),
+                Some(Part::Prose(prose)) if goes_on => {
+                    prose.push('\n');
+                    prose.push_str(text);
+                }
                 _ => parts.push(Part::Prose(text.to_owned())),
             }
             goes_on = true;

@@ -30,7 +30,7 @@ const UNITS: [&str; 4] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-/// There where systemd is the service manager (sd_booted(3)).
+/// There where systemd is the service manager (`sd_booted(3)`).
 const SYSTEMD: &str = "/run/systemd/system";
 
 /// Everything, for the config file `config_file`.

@@ -132,7 +132,7 @@ fn docker(facts: &Facts) -> Vec<Finding> {
     };
     let mut findings = vec![Finding::ok("docker", describe(engine))];
     match &engine.settings {
-        Ok(settings) => findings.extend(settings_of(settings, facts)),
+        Ok(settings) => findings.extend(settings_of(*settings, facts)),
         Err(why) => findings.push(
             Finding::warn("docker_settings", format!("not known: {why}"))
                 .so("whether Docker translates addresses and how it publishes ports is not known")
@@ -151,14 +151,14 @@ fn describe(engine: &EngineFacts) -> String {
     format!("{} (API {}); {restarts}", engine.version, engine.api)
 }
 
-fn settings_of(settings: &EngineSettings, facts: &Facts) -> Vec<Finding> {
+fn settings_of(settings: EngineSettings, facts: &Facts) -> Vec<Finding> {
     let wanted = facts.config.as_ref().ok();
     let has_ipv6 = wanted.is_some_and(|wanted| wanted.has_ipv6);
     let has_from = wanted.is_some_and(|wanted| wanted.has_from_rules);
     vec![iptables(settings), ip6tables(settings, has_ipv6), userland_proxy(settings, has_from)]
 }
 
-fn iptables(settings: &EngineSettings) -> Finding {
+fn iptables(settings: EngineSettings) -> Finding {
     const CHECK: &str = "docker_iptables";
     if settings.iptables {
         return Finding::ok(CHECK, "Docker translates addresses and publishes ports");
@@ -176,7 +176,7 @@ fn iptables(settings: &EngineSettings) -> Finding {
         .mend(without("iptables"))
 }
 
-fn ip6tables(settings: &EngineSettings, has_ipv6: bool) -> Finding {
+fn ip6tables(settings: EngineSettings, has_ipv6: bool) -> Finding {
     const CHECK: &str = "docker_ip6tables";
     match (settings.ip6tables, has_ipv6) {
         (true, _) => Finding::ok(CHECK, "Docker publishes ports over IPv6"),
@@ -187,7 +187,7 @@ fn ip6tables(settings: &EngineSettings, has_ipv6: bool) -> Finding {
     }
 }
 
-fn userland_proxy(settings: &EngineSettings, has_from: bool) -> Finding {
+fn userland_proxy(settings: EngineSettings, has_from: bool) -> Finding {
     const CHECK: &str = "docker_userland_proxy";
     match (settings.userland_proxy, has_from) {
         (false, _) => Finding::ok(CHECK, "off"),

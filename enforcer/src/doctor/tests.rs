@@ -327,7 +327,10 @@ fn a_unit_that_does_not_start_at_boot_is_named() {
     let cases: [(Spoil, &str); 3] = [
         (|f| unit(f).daemon_enabled = false, "systemctl enable enforcer.service"),
         (|f| unit(f).closed_enabled = false, "systemctl enable enforcer-closed.service"),
-        (|f| unit(f).docker_waits = false, "systemctl reenable enforcer-closed.service enforcer.service"),
+        (
+            |f| unit(f).docker_waits = false,
+            "systemctl reenable enforcer-closed.service enforcer.service",
+        ),
     ];
     for (spoil, mend) in cases {
         let mut facts = well();
