@@ -9,6 +9,7 @@ pub mod client;
 mod convert;
 mod events;
 pub mod expel;
+pub mod facts;
 pub mod guests;
 pub mod inventory;
 pub mod networks;

@@ -13,6 +13,7 @@ pub mod database;
 pub mod digest;
 pub mod dns;
 pub mod docker;
+pub mod doctor;
 pub mod gate;
 pub mod guest;
 pub mod kernel;

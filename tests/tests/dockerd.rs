@@ -17,6 +17,8 @@ mod config;
 mod control;
 #[path = "dockerd/dns.rs"]
 mod dns;
+#[path = "dockerd/doctor.rs"]
+mod doctor;
 #[path = "dockerd/engine.rs"]
 mod engine;
 #[path = "dockerd/engine_resolver.rs"]
