@@ -7,6 +7,7 @@ pub mod alone;
 pub mod closing;
 mod dns;
 mod doorkeeper;
+pub mod doors;
 mod erase;
 mod explain;
 mod flows;
@@ -181,14 +182,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
     let following = following.serve(admitted.roles.clone(), refusals.clone());
-    let keeping = gate::start(Around {
+    let around = Around {
         config: config_out.clone(),
         inventory: watching.inventory.clone(),
         roles: admitted.roles.clone(),
         engine: watching.engine.clone(),
         access: tending.access.clone(),
         journal: journal.clone(),
-    });
+    };
+    let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),

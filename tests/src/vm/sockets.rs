@@ -249,9 +249,9 @@ fn gate(daemon: &Daemon, guests: &Guests) -> Result<()> {
     fs::remove_file(&path)?;
     let another = UnixListener::bind(&path)?;
     ensure!(ways()? == (eperm, eperm), "another socket at its path");
-    gates.allow(guests.a.id()?, &another)?;
+    let named = gates.allow(guests.a.id()?, &another)?;
     ensure!(ways()? == (0, eperm), "named anew");
-    gates.forget(guests.a.id()?, &another)?;
+    gates.forget(named)?;
     ensure!(ways()? == (eperm, eperm), "forgotten");
     Ok(())
 }
