@@ -11,6 +11,7 @@ mod events;
 pub mod expel;
 pub mod guests;
 pub mod inventory;
+mod mounts;
 pub mod networks;
 mod refresh;
 mod snapshot;
