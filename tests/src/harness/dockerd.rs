@@ -29,7 +29,7 @@ const CALL_TIMEOUT: u64 = 60;
 const REMAPPED: &str = "daemon";
 
 /// Where an engine listens that everybody may use.
-pub const TCP: &str = "127.0.0.1:2375";
+pub const TCP: &str = "127.0.0.1:2374";
 
 /// How dockerd is started.
 #[derive(Clone, Copy, Debug)]

@@ -20,8 +20,13 @@ use crate::{
 
 /// Longest that anybody may wait for a word.
 const BOUND: Duration = Duration::from_secs(60);
-/// When the engine is interrupted, after all have asked.
-const AFTER: Duration = Duration::from_millis(150);
+/// What becomes of the engine, and how soon after all have asked: they take a second or two.
+const CUTS: [(Cut, Duration); 3] = [
+    (Cut::Hangs, Duration::from_millis(600)),
+    (Cut::Dies, Duration::from_millis(400)),
+    (Cut::Dies, Duration::from_millis(900)),
+];
+/// The one volume of each guest.
 const VOLUME: [&str; 2] = ["--volume", "home:/home/x"];
 
 /// What becomes of the engine.
@@ -39,13 +44,13 @@ fn s3_an_engine_that_hangs_or_dies_in_any_operation_is_told_and_a_retry_works() 
     }
     let residue = Snapshot::take();
     let (mut rig, daemon) = start_with("")?;
-    for cut in [Cut::Hangs, Cut::Dies] {
+    for (cut, after) in CUTS {
         let cli = Cli { daemon: &daemon, rig: &rig };
         for user in ["ann", "bob", "cat", "eve"] {
             cli.start(user, &[&VOLUME[..], &STAYS].concat())?;
         }
         cli.ok(&["remove", "cat"])?;
-        interrupt(&mut rig, &daemon, cut)?;
+        interrupt(&mut rig, &daemon, (cut, after))?;
         let cli = Cli { daemon: &daemon, rig: &rig };
         for (_, words) in asked() {
             // Done already, by whoever asked first.
@@ -95,7 +100,7 @@ fn asked() -> [(&'static str, Vec<&'static str>); 5] {
 }
 
 /// Asks for all, has the engine hang or die meanwhile, and has it back: whoever does not succeed says why, in time.
-fn interrupt(rig: &mut Rig, daemon: &Enforcer, cut: Cut) -> Result<()> {
+fn interrupt(rig: &mut Rig, daemon: &Enforcer, (cut, after): (Cut, Duration)) -> Result<()> {
     let Rig { host, docker, .. } = rig;
     let host = &*host;
     let outcome = thread::scope(|scope| {
@@ -106,7 +111,7 @@ fn interrupt(rig: &mut Rig, daemon: &Enforcer, cut: Cut) -> Result<()> {
             });
             (what, asking)
         });
-        thread::sleep(AFTER);
+        thread::sleep(after);
         match cut {
             Cut::Hangs => docker.signal(libc::SIGSTOP)?,
             Cut::Dies => docker.end(libc::SIGKILL)?,
