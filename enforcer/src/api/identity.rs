@@ -221,7 +221,7 @@ mod tests {
         let (mut accepted, _) = listener.accept().expect("accepted");
         fs::remove_file(&path).expect("removed");
         // Somebody else's word, over the maker's connection.
-        std::io::Read::read_exact(&mut accepted, &mut [0]).expect("a word");
+        io::Read::read_exact(&mut accepted, &mut [0]).expect("a word");
         accepted.set_nonblocking(true).expect("set");
         let stream = UnixStream::from_std(accepted).expect("a stream");
         let (before, cgroups) = attest(&stream).expect("attested");

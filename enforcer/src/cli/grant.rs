@@ -184,7 +184,7 @@ fn report(report: &AccessReport) -> String {
     });
     text += &table("Ways past the gate", ["kind", "at", "who", "warning"], rows);
     for why in unknown {
-        text += &format!("\nnot known: {}\n", shown(why));
+        text += &["\nnot known: ", &shown(why), "\n"].concat();
     }
     text
 }

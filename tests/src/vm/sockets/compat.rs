@@ -52,11 +52,12 @@ pub(super) fn connect(to: &Path) -> io::Result<()> {
         number(page.addr() + ADDRESS)?,
         number(size_of::<libc::sockaddr_un>())?,
     ];
-    // SAFETY: both fit into the page, which is aligned for anything.
-    unsafe {
-        page.cast::<[u32; 3]>().write(arguments);
-        page.byte_add(ADDRESS).cast::<libc::sockaddr_un>().write(address);
-    }
+    // SAFETY: they fit into the page, which is aligned for anything.
+    unsafe { page.cast::<[u32; 3]>().write(arguments) };
+    // SAFETY: within the page.
+    let place = unsafe { page.byte_add(ADDRESS) };
+    // SAFETY: as the arguments.
+    unsafe { place.cast::<libc::sockaddr_un>().write(address) };
     let outcome: i64;
     // SAFETY: the call reads the page only. rbx is the compiler's, and gets its value back.
     unsafe {
