@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest that anybody may wait for a word.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_mins(1);
 /// What becomes of the engine, and how soon after all have asked: they take a second or two.
 const CUTS: [(Cut, Duration); 3] = [
     (Cut::Hangs, Duration::from_millis(600)),
