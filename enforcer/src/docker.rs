@@ -12,6 +12,7 @@ pub mod expel;
 pub mod facts;
 pub mod guests;
 pub mod inventory;
+mod mounts;
 pub mod networks;
 mod refresh;
 mod snapshot;

@@ -28,4 +28,5 @@ pub mod run_dir;
 pub mod seats;
 mod service_manager;
 pub mod supervise;
+mod ways;
 pub mod z2jh;

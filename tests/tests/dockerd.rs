@@ -3,12 +3,16 @@
 
 #[path = "dockerd/abuse.rs"]
 mod abuse;
+#[path = "dockerd/access.rs"]
+mod access;
 #[path = "dockerd/answers.rs"]
 mod answers;
 #[path = "dockerd/baseline.rs"]
 mod baseline;
 #[path = "dockerd/blocked.rs"]
 mod blocked;
+#[path = "dockerd/cli.rs"]
+mod cli;
 #[path = "dockerd/collector.rs"]
 mod collector;
 #[path = "dockerd/config.rs"]
@@ -33,6 +37,8 @@ mod gate_clients;
 mod groups;
 #[path = "dockerd/guests.rs"]
 mod guests;
+#[path = "dockerd/interrupted.rs"]
+mod interrupted;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]
