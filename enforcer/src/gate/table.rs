@@ -76,6 +76,7 @@ pub enum Op {
     ImageInspect,
     ImageHistory,
     ImagePull,
+    ImageBuild,
     ImageTag,
     ImageRemove,
     VolumeList,

@@ -1,6 +1,7 @@
 //! The way to the engine: each request has a connection of its own, so that no byte of one can be taken for another's.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -17,7 +18,11 @@ use hyper::{
     header::{HOST, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
+use tokio::{
+    net::UnixStream,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::verdict::Refusal;
 
@@ -120,11 +125,32 @@ impl Body for Relayed {
     }
 }
 
+impl Line {
+    /// Keeps something as long as the connection, and the connection for so long at most.
+    pub(super) fn keeping(self, kept: impl Send + 'static, longest: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            let _kept = (self, kept);
+            sleep(longest).await;
+        }))
+    }
+}
+
 /// Asks the engine, over a new connection.
 pub(super) async fn ask(
     socket: &Path,
-    mut request: Request<Sent>,
+    request: Request<Sent>,
 ) -> Result<(Response<Incoming>, Line), UpstreamError> {
+    ask_with(socket, request).await
+}
+
+/// The same with a body of any kind.
+pub(super) async fn ask_with<B>(
+    socket: &Path,
+    mut request: Request<B>,
+) -> Result<(Response<Incoming>, Line), UpstreamError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let failed = |source| UpstreamError::Connect { path: socket.to_owned(), source };
     let connecting = timeout(CONNECT, UnixStream::connect(socket)).await;
     let late = || io::Error::from(io::ErrorKind::TimedOut);
