@@ -23,8 +23,8 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Request, StatusCode,
-    body::Body,
+    Request, Response, StatusCode,
+    body::{Body, Incoming},
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::{Map, Value};
@@ -36,8 +36,7 @@ use super::{
     call::build::Build,
     image,
     principal::Principal,
-    raw::{self, Done},
-    upstream,
+    upstream::{self, Line},
     verdict::{Forward, Refusal},
 };
 
@@ -90,15 +89,25 @@ impl Builds {
     }
 }
 
-/// Builds what `asked` says and `forward` was made of, from the context that a client sends as `body`.
-pub(super) async fn run<B>(
+/// A build that was judged, with its context.
+#[derive(Debug)]
+pub(super) struct Ready {
+    context: File,
+    /// Bytes of it.
+    length: u64,
+    /// What it is made from: ids by the names that the Dockerfile has.
+    pub(super) images: BTreeMap<String, String>,
+    turn: Turn,
+}
+
+/// Reads the context of a build that a client sends as `body`, and judges its Dockerfile.
+pub(super) async fn prepare<B>(
     builds: &Arc<Builds>,
-    (engine, api): (&Path, &str),
+    engine: (&Path, &str),
     context: &Context<'_>,
     asked: &Build,
-    forward: &Forward,
     body: B,
-) -> Result<Done, Refusal>
+) -> Result<Ready, Refusal>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
@@ -118,20 +127,29 @@ where
     let dockerfile = Dockerfile::read(&rewritten.dockerfile, &asked.arguments, &|key| {
         who::not_own(key, context)
     })?;
-    let ids = bases((engine, api), context, &dockerfile).await?;
-    let text = dockerfile.write(&ids, &owner(context)).ok_or_else(|| {
+    let images = bases(engine, context, &dockerfile).await?;
+    let text = dockerfile.write(&images, &owner(context)).ok_or_else(|| {
         answer::odd("build.base", "the gate lost an image that the build is made from")
     })?;
-    let (file, length) = off_thread(move || finish(rewritten, &text)).await?;
-    let mut request = Request::post(format!("/v{api}{}", forward.target));
-    if let Some(headers) = request.headers_mut() {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let (context, length) = off_thread(move || finish(rewritten, &text)).await?;
+    Ok(Ready { context, length, images, turn })
+}
+
+impl Ready {
+    /// Has the engine build it. When the answer is dropped, or takes too long, the engine gives up.
+    pub(super) async fn send(
+        self,
+        (engine, api): (&Path, &str),
+        forward: &Forward,
+    ) -> Result<(Response<Incoming>, Line), Refusal> {
+        let request = Request::post(format!("/v{api}{}", forward.target))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"))
+            .header(CONTENT_LENGTH, HeaderValue::from(self.length))
+            .body(spool::to_engine(self.context));
+        let wrong = |_error| answer::odd("gate.target", "the gate made a request that is none");
+        let (response, line) = upstream::ask_with(engine, request.map_err(wrong)?).await?;
+        Ok((response, line.keeping(self.turn, LONGEST)))
     }
-    let wrong = |_error| answer::odd("gate.target", "the gate made a request that is none");
-    let request = request.body(spool::to_engine(file)).map_err(wrong)?;
-    let (response, line) = upstream::ask_with(engine, request).await?;
-    raw::relay(response, line.keeping(turn, LONGEST), None, answer::shown)
 }
 
 fn finish(rewritten: Rewritten<File>, dockerfile: &str) -> Result<(File, u64), Refusal> {

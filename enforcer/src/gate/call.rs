@@ -242,6 +242,20 @@ impl Call {
         Ok(call)
     }
 
+    /// Whether there is more after it, for which there are bounds: no two such requests of a principal are judged at
+    /// once.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::ContainerCreate { .. }
+                | Self::ExecCreate { .. }
+                | Self::ImageTag { .. }
+                | Self::VolumeCreate
+                | Self::NetworkCreate
+        )
+    }
+
     /// What its body may be. A body where there is none is refused by who reads it.
     #[must_use]
     pub const fn body(&self) -> BodyKind {

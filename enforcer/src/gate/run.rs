@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use super::{
     principal::Principal,
     serve::{self, Door, Server},
     sockets::{Sockets, SocketsError},
+    store::{Store, StoreError},
     tell::Desk,
 };
 use crate::{
@@ -114,10 +115,11 @@ impl Gate {
             .enable_all()
             .build()
             .map_err(GateError::Threads)?;
-        let (run_dir, engine_socket) = {
+        let (run_dir, state_dir, engine_socket) = {
             let config = around.config.borrow();
-            (config.run_dir.clone(), config.docker_socket.clone())
+            (config.run_dir.clone(), config.state_dir.clone(), config.docker_socket.clone())
         };
+        let store = Store::open(&state_dir)?;
         let sockets = Sockets::new(&run_dir, service_manager::handed_over())?;
         let left = sockets.left()?;
         let Around { config, inventory, roles, engine, access, journal } = around;
@@ -126,6 +128,7 @@ impl Gate {
             access,
             (engine, engine_socket),
             Desk::new(journal),
+            store,
         );
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
@@ -133,6 +136,8 @@ impl Gate {
             runtime: runtime.handle().clone(),
             doors: Mutex::new(doors),
         }));
+        // It is the first that there is.
+        let _ = gate.0.server.doors.set(WeakGate(Arc::downgrade(&gate.0)));
         for user in left {
             gate.open(&Principal::User(user), true)?;
         }
@@ -189,9 +194,11 @@ impl Gate {
         problems
     }
 
-    /// Tells what was not told of refusals. To be called now and then.
+    /// Tells what was not told of refusals, and looks what became of what it made. To be called now and then.
     pub fn settle(&self) {
         self.0.server.desk.settle();
+        let server = Arc::clone(&self.0.server);
+        self.0.runtime.spawn(async move { server.sweep_all().await });
     }
 
     /// How it is.
@@ -246,6 +253,18 @@ impl Gate {
     }
 }
 
+/// The gate, as what it serves knows it.
+#[derive(Debug)]
+pub(super) struct WeakGate(Weak<Inner>);
+
+impl WeakGate {
+    /// The socket of a user; `None`: there is none, and why is told.
+    pub(super) async fn open_for(&self, user: &User) -> Option<PathBuf> {
+        let opened = Gate(self.0.upgrade()?).open_for(user).await;
+        opened.inspect_err(|error| tracing::error!(%user, "no Docker socket: {error}")).ok()
+    }
+}
+
 /// Why there is no gate, or no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
@@ -255,9 +274,18 @@ pub enum GateError {
     /// No file.
     #[error(transparent)]
     Socket(#[from] SocketsError),
+    /// Nobody knows what is whose.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// It did not get to an end.
     #[error("gate: whoever makes the socket does not get to the end")]
     NoAnswer,
+}
+
+impl From<StoreError> for GateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 /// Removes all sockets and directories of the gate, once no daemon runs.

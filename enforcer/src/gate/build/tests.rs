@@ -78,13 +78,13 @@ impl Rig {
     /// What is answered to a build of this Dockerfile: status and text.
     async fn build(&self, query: &str, dockerfile: &str) -> Result<(StatusCode, String), Refusal> {
         let archive = context_of(dockerfile);
-        let done = self.begin(query, Full::new(Bytes::from(archive))).await?;
-        let (parts, body) = done.0.into_parts();
+        let (response, _line) = self.begin(query, Full::new(Bytes::from(archive))).await?;
+        let (parts, body) = response.into_parts();
         let read = body.collect().await.expect("an answer").to_bytes();
         Ok((parts.status, String::from_utf8(read.to_vec()).expect("a text")))
     }
 
-    async fn begin<B>(&self, query: &str, body: B) -> Result<Done, Refusal>
+    async fn begin<B>(&self, query: &str, body: B) -> Result<(Response<Incoming>, Line), Refusal>
     where
         B: Body<Data = Bytes, Error: Display> + Unpin,
     {
@@ -103,7 +103,9 @@ impl Rig {
             Verdict::Deny(refusal) => return Err(refusal),
         };
         let engine = self.dir.join("engine.sock");
-        run(&self.builds, (&engine, "1.43"), &context, asked, &forward, body).await
+        let engine = (&*engine, "1.43");
+        let ready = prepare(&self.builds, engine, &context, asked, body).await?;
+        ready.send(engine, &forward).await
     }
 
     /// What the engine was asked, in turn.
