@@ -43,7 +43,7 @@ use super::{
 /// Builds of all principals at a time: each takes twice its context of disk.
 const MOST: usize = 4;
 /// Longest build, the coming of its context apart.
-const LONGEST: Duration = Duration::from_secs(30 * 60);
+const LONGEST: Duration = Duration::from_mins(30);
 /// Longest answer about an image, bytes.
 const MAX_IMAGE: usize = 1 << 20;
 

@@ -184,10 +184,8 @@ impl Body for Relayed {
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         let this = &mut *self;
         loop {
-            let frame = match this.is_over {
-                true => None,
-                false => ready!(Pin::new(&mut this.body).poll_frame(cx)),
-            };
+            let frame =
+                if this.is_over { None } else { ready!(Pin::new(&mut this.body).poll_frame(cx)) };
             let Some(frame) = frame else {
                 this.is_over = true;
                 if let Some(last) = &mut this.last {

@@ -45,7 +45,7 @@ pub(super) fn rewrite<W: Write>(
     limit: u64,
 ) -> Result<Rewritten<W>, Refusal> {
     let mut read = BufReader::new(read);
-    let is_gzip = read.fill_buf().map_err(broken)?.starts_with(&GZIP);
+    let is_gzip = read.fill_buf().map_err(|error| broken(&error))?.starts_with(&GZIP);
     let read: Box<dyn Read + '_> =
         if is_gzip { Box::new(MultiGzDecoder::new(read)) } else { Box::new(read) };
     let mut archive = Archive::new(Bounded { read, left: limit });
@@ -58,8 +58,8 @@ pub(super) fn rewrite<W: Write>(
         // So the engine takes it, where there is no other.
         rewriting.texts.insert(wanted.to_lowercase(), None);
     }
-    for entry in archive.entries().map_err(broken)? {
-        rewriting.entry(entry.map_err(broken)?)?;
+    for entry in archive.entries().map_err(|error| broken(&error))? {
+        rewriting.entry(entry.map_err(|error| broken(&error))?)?;
     }
     let Rewriting { archive, mut texts, .. } = rewriting;
     let mut take = |name: &str| texts.remove(name).flatten();
@@ -122,8 +122,8 @@ impl<W: Write> Rewriting<W> {
         let mut header = Header::new_gnu();
         header.set_entry_type(entry.header().entry_type());
         header.set_size(0);
-        header.set_mode(entry.header().mode().map_err(broken)? & 0o7777);
-        header.set_mtime(entry.header().mtime().map_err(broken)?);
+        header.set_mode(entry.header().mode().map_err(|error| broken(&error))? & 0o7777);
+        header.set_mtime(entry.header().mtime().map_err(|error| broken(&error))?);
         let written = match entry.header().entry_type() {
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default();
@@ -143,7 +143,7 @@ impl<W: Write> Rewriting<W> {
                 if entry.size() > MAX_TEXT {
                     return Err(odd(&path, format!("it is longer than {MAX_TEXT} bytes")));
                 }
-                entry.read_to_end(&mut text).map_err(broken)?;
+                entry.read_to_end(&mut text).map_err(|error| broken(&error))?;
                 header.set_size(entry.size());
                 let written = if path == IGNORE {
                     Ok(())
@@ -158,7 +158,7 @@ impl<W: Write> Rewriting<W> {
                 self.archive.append_data(&mut header, &path, &mut entry)
             }
         };
-        written.map_err(broken)
+        written.map_err(|error| broken(&error))
     }
 
     /// Notes what stands at a path. A path has one meaning: nothing stands below a file or link, or twice.
@@ -206,7 +206,7 @@ fn odd(path: &str, why: impl std::fmt::Display) -> Refusal {
 }
 
 /// What cannot be read is no archive; what is too long says so.
-fn broken(error: io::Error) -> Refusal {
+fn broken(error: &io::Error) -> Refusal {
     let is_long = error.kind() == io::ErrorKind::FileTooLarge
         || error.get_ref().is_some_and(|inner| inner.to_string().contains(TOO_LONG));
     if is_long {

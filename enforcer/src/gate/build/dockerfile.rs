@@ -117,7 +117,7 @@ impl Dockerfile {
             .collect();
         let mut text = String::new();
         for step in &self.0 {
-            text += &match step {
+            let line = match step {
                 Step::From { base: from, name } => {
                     let name = name.as_ref().map(|name| format!(" AS {name}")).unwrap_or_default();
                     format!("FROM {}{name}\nLABEL {}\n", base(from)?, pairs.join(" "))
@@ -127,6 +127,7 @@ impl Dockerfile {
                 }
                 Step::Line { word, rest } => format!("{word} {rest}\n"),
             };
+            text.push_str(&line);
         }
         Some(text)
     }
@@ -322,12 +323,12 @@ fn keys(line: &Line) -> Result<Vec<&str>, Refusal> {
     Ok(found)
 }
 
+/// Names and values.
+type Flags<'a> = Vec<(&'a str, &'a str)>;
+
 /// Flags of an instruction, each once, and what stands after them.
-fn flags<'a>(
-    line: &'a Line,
-    known: &[&str],
-) -> Result<(Vec<(&'a str, &'a str)>, &'a str), Refusal> {
-    let mut flags: Vec<(&str, &str)> = Vec::new();
+fn flags<'a>(line: &'a Line, known: &[&str]) -> Result<(Flags<'a>, &'a str), Refusal> {
+    let mut flags: Flags<'_> = Vec::new();
     let mut rest = line.rest.as_str();
     while rest.starts_with("--") {
         let (word, behind) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));

@@ -64,7 +64,7 @@ pub(super) fn read(text: &[u8]) -> Result<Vec<Line>, Refusal> {
     }
 }
 
-/// `# escape=` makes another language of it. `# syntax=` is for BuildKit, which is not offered; what people write there
+/// `# escape=` makes another language of it. `# syntax=` is for `BuildKit`, which is not offered; what people write there
 /// by habit means what the engine reads anyway.
 fn check_directive(number: usize, comment: &str) -> Result<(), Refusal> {
     let Some((key, value)) = comment.split_once('=') else { return Ok(()) };

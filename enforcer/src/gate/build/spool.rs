@@ -25,7 +25,7 @@ use tokio::{
 use crate::gate::verdict::Refusal;
 
 /// Longest wait for a context.
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+const LONGEST: Duration = Duration::from_mins(10);
 /// Bytes of a file that are on their way at a time.
 const CHUNK: usize = 64 << 10;
 

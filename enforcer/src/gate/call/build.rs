@@ -1,5 +1,5 @@
 //! The query of a build: which of the engine's words for it are taken. The engine's older builder alone is offered; what
-//! only BuildKit has says so.
+//! only `BuildKit` has says so.
 
 use super::read::no_name;
 use crate::gate::{
