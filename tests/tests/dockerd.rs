@@ -9,6 +9,8 @@ mod answers;
 mod baseline;
 #[path = "dockerd/blocked.rs"]
 mod blocked;
+#[path = "dockerd/build.rs"]
+mod build;
 #[path = "dockerd/collector.rs"]
 mod collector;
 #[path = "dockerd/config.rs"]
