@@ -27,14 +27,14 @@ use hyper::{
     body::{Body, Incoming},
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::{context::Rewritten, dockerfile::Dockerfile};
 use super::{
     answer,
     body::{Context, who},
     call::build::Build,
-    image,
+    image, names,
     principal::Principal,
     upstream::{self, Line},
     verdict::{Forward, Refusal},
@@ -44,6 +44,8 @@ use super::{
 const MOST: usize = 4;
 /// Longest build, the coming of its context apart.
 const LONGEST: Duration = Duration::from_mins(30);
+/// The label that each stage begins with.
+const LABEL: &str = "enforcer.build";
 /// Longest answer about an image, bytes.
 const MAX_IMAGE: usize = 1 << 20;
 
@@ -128,7 +130,7 @@ where
         who::not_own(key, context)
     })?;
     let images = bases(engine, context, &dockerfile).await?;
-    let text = dockerfile.write(&images, &owner(context)).ok_or_else(|| {
+    let text = dockerfile.write(&images, &owner(context.principal)).ok_or_else(|| {
         answer::odd("build.base", "the gate lost an image that the build is made from")
     })?;
     let (context, length) = off_thread(move || finish(rewritten, &text)).await?;
@@ -172,12 +174,10 @@ async fn off_thread<T: Send + 'static>(
     })
 }
 
-/// The labels that say whose a stage is.
-fn owner(context: &Context<'_>) -> Vec<(String, String)> {
-    let mut labels = Map::new();
-    who::mark(&mut labels, context, None);
-    let text = |value: Value| value.as_str().map(str::to_owned);
-    labels.into_iter().filter_map(|(key, value)| Some((key, text(value)?))).collect()
+/// What the cache of steps is told apart by. Not the label by which a container's user is known: what a container has
+/// of its image says nothing about it (A2).
+fn owner(principal: &Principal) -> (&'static str, String) {
+    (LABEL, names::mark(principal))
 }
 
 /// The ids of the images that it is made from. The engine pulls none of them by itself: which image a name means is

@@ -53,7 +53,7 @@ pub(in crate::gate) fn not_own(key: &str, context: &Context<'_>) -> Option<&'sta
 }
 
 /// Adds the labels that say whose it is.
-pub(in crate::gate) fn mark(
+pub(super) fn mark(
     labels: &mut Map<String, Value>,
     context: &Context<'_>,
     user: Option<&UserName>,

@@ -1,7 +1,7 @@
 //! A Dockerfile: read, judged, and written anew for the engine's older builder. What it is made from is asked for by
 //! name here and written as an id, so that neither a variable nor a second image of the name makes something else of it.
-//! Each stage begins with labels that say whose it is: the engine's cache of steps is shared by all, and a step of
-//! another user's is found by nobody who does not have the other's labels.
+//! Each stage begins with a label of its user's: the engine's cache of steps is shared by all, and it finds a step
+//! behind the same label only.
 
 #[cfg(test)]
 mod tests;
@@ -100,27 +100,24 @@ impl Dockerfile {
         images.collect()
     }
 
-    /// Writes it, with an id for each image, and with these labels; `None`: an image has no id.
+    /// Writes it, with an id for each image, and with this label; `None`: an image has no id.
     pub(super) fn write(
         &self,
         ids: &BTreeMap<String, String>,
-        labels: &[(String, String)],
+        (key, value): &(&str, String),
     ) -> Option<String> {
         let base = |base: &Base| match base {
             Base::Scratch => Some(SCRATCH.to_owned()),
             Base::Stage(name) => Some(name.clone()),
             Base::Image(name) => ids.get(name).cloned(),
         };
-        let pairs: Vec<String> = labels
-            .iter()
-            .map(|(key, value)| format!("{}={}", quoted(key), quoted(value)))
-            .collect();
+        let label = format!("LABEL {key}={value}");
         let mut text = String::new();
         for step in &self.0 {
             let line = match step {
                 Step::From { base: from, name } => {
                     let name = name.as_ref().map(|name| format!(" AS {name}")).unwrap_or_default();
-                    format!("FROM {}{name}\nLABEL {}\n", base(from)?, pairs.join(" "))
+                    format!("FROM {}{name}\n{label}\n", base(from)?)
                 }
                 Step::CopyFrom { base: from, chown, rest } => {
                     format!("COPY --from={}{chown} {rest}\n", base(from)?)
@@ -131,18 +128,6 @@ impl Dockerfile {
         }
         Some(text)
     }
-}
-
-/// A text in quotes, in which nothing stands for anything else.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for letter in text.chars() {
-        if matches!(letter, '"' | '\\' | '$') {
-            quoted.push('\\');
-        }
-        quoted.push(letter);
-    }
-    quoted + "\""
 }
 
 impl Line {

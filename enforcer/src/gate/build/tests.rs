@@ -209,8 +209,7 @@ async fn s2_a_build_goes_to_the_engine_with_our_dockerfile_and_our_limits() {
         std::io::Read::read_to_string(&mut entry, &mut text).expect("a text");
         texts.insert(entry.path().expect("a path").display().to_string(), text);
     }
-    let label =
-        "LABEL \"enforcer.gate\"=\"user\" \"enforcer.hub\"=\"lab\" \"enforcer.user\"=\"ada\"\n";
+    let label = format!("LABEL enforcer.build={mark}\n");
     assert_eq!(
         texts[".enforcer.dockerfile"],
         format!("FROM {ALPINE} AS one\n{label}RUN id\nFROM {OWN}\n{label}COPY --from=one /x /\n")
