@@ -27,6 +27,8 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/gate.rs"]
 mod gate;
+#[path = "dockerd/gate_clients.rs"]
+mod gate_clients;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]

@@ -21,7 +21,7 @@ const fn none(method: &'static str, path: &'static str, why: &'static Why) -> Ro
 }
 
 const fn why(rule: &'static str, reason: &'static str) -> Why {
-    Why { rule, reason }
+    Why { rule, reason, is_missing: false }
 }
 
 const NOT_A_HUBS: Why = why(
@@ -54,6 +54,8 @@ const DISTRIBUTION: Why =
 const EXPORT: Why = why("route.export", "images and file systems are not exported");
 const LOAD: Why = why("route.load", "images come by pull, not from files");
 const PAUSE: Why = why("route.pause", "a container that is paused keeps its memory; stop it");
+const NO_PLUGIN: Why =
+    Why { rule: "route.plugins", reason: "there is no such object here", is_missing: true };
 const PLUGIN: Why = why("route.plugins", "plugins run with the rights of the host");
 const PRUNE_IMAGES: Why =
     why("route.images-prune", "images are shared; remove your own tags one by one");
@@ -149,7 +151,7 @@ pub const ROUTES: &[Route] = &[
 
     none("GET",     "/plugins", &PLUGIN),
     none("GET",     "/plugins/privileges", &PLUGIN),
-    none("GET",     "/plugins/{image}/json", &PLUGIN),
+    none("GET",     "/plugins/{image}/json", &NO_PLUGIN),
     none("POST",    "/plugins/pull", &PLUGIN),
     none("POST",    "/plugins/create", &PLUGIN),
     none("POST",    "/plugins/{image}/enable", &PLUGIN),
