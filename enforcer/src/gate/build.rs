@@ -29,6 +29,7 @@ use hyper::{
 };
 use serde_json::Value;
 
+pub(super) use self::spool::drain;
 use self::{context::Rewritten, dockerfile::Dockerfile};
 use super::{
     answer,
@@ -108,7 +109,7 @@ pub(super) async fn prepare<B>(
     engine: (&Path, &str),
     context: &Context<'_>,
     asked: &Build,
-    body: B,
+    body: &mut B,
 ) -> Result<Ready, Refusal>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,

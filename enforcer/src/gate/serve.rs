@@ -357,12 +357,25 @@ impl Exchange {
         }
     }
 
-    /// A build is judged by its query first, and then by its context, which takes long to come.
     async fn build(
         &self,
         call: &Call,
         asked: &Build,
-        body: Incoming,
+        mut body: Incoming,
+    ) -> Result<(Errand, Option<Ready>), Refusal> {
+        let judged = self.judge_build(call, asked, &mut body).await;
+        if judged.is_err() {
+            build::drain(&mut body).await;
+        }
+        judged
+    }
+
+    /// A build is judged by its query first, and then by its context, which takes long to come.
+    async fn judge_build(
+        &self,
+        call: &Call,
+        asked: &Build,
+        body: &mut Incoming,
     ) -> Result<(Errand, Option<Ready>), Refusal> {
         let mut errand = self.server.judge(&self.principal, call, None).await?;
         judged::check_encoding(&self.head)?;

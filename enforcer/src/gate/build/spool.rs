@@ -26,6 +26,8 @@ use crate::gate::verdict::Refusal;
 
 /// Longest wait for a context.
 const LONGEST: Duration = Duration::from_mins(10);
+/// Longest that is waited for the rest of what is refused.
+const DRAIN: Duration = Duration::from_secs(20);
 /// Bytes of a file that are on their way at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -47,7 +49,7 @@ pub(super) fn nameless(dir: &Path) -> io::Result<File> {
 }
 
 /// Keeps what a client sends, to its end: in time, without trailers, and at most so many bytes.
-pub(super) async fn from_client<B>(dir: &Path, mut body: B, limit: u64) -> Result<File, Refusal>
+pub(super) async fn from_client<B>(dir: &Path, body: &mut B, limit: u64) -> Result<File, Refusal>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
@@ -73,6 +75,13 @@ where
     let mut file = file.into_std().await;
     file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
     Ok(file)
+}
+
+/// Takes what a client still sends, for a while: one that is sending does not hear what it is answered.
+pub(in crate::gate) async fn drain<B: Body + Unpin>(body: &mut B) {
+    let draining = async { while let Some(Ok(_)) = body.frame().await {} };
+    // One that goes on and on has been told.
+    let _late = timeout(DRAIN, draining).await;
 }
 
 /// What is in a file, as a body.

@@ -84,7 +84,11 @@ impl Rig {
         Ok((parts.status, String::from_utf8(read.to_vec()).expect("a text")))
     }
 
-    async fn begin<B>(&self, query: &str, body: B) -> Result<(Response<Incoming>, Line), Refusal>
+    async fn begin<B>(
+        &self,
+        query: &str,
+        mut body: B,
+    ) -> Result<(Response<Incoming>, Line), Refusal>
     where
         B: Body<Data = Bytes, Error: Display> + Unpin,
     {
@@ -104,7 +108,7 @@ impl Rig {
         };
         let engine = self.dir.join("engine.sock");
         let engine = (&*engine, "1.43");
-        let ready = prepare(&self.builds, engine, &context, asked, body).await?;
+        let ready = prepare(&self.builds, engine, &context, asked, &mut body).await?;
         ready.send(engine, &forward).await
     }
 
