@@ -10,6 +10,7 @@
 
 mod answer;
 pub mod body;
+mod build;
 pub mod call;
 pub mod cgroup;
 mod errand;

@@ -11,6 +11,8 @@ mod answers;
 mod baseline;
 #[path = "dockerd/blocked.rs"]
 mod blocked;
+#[path = "dockerd/build.rs"]
+mod build;
 #[path = "dockerd/cli.rs"]
 mod cli;
 #[path = "dockerd/collector.rs"]

@@ -18,6 +18,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use super::{
     answer,
     body::Context,
+    build::Ready,
     facts::Facts,
     head::Upgrade,
     notes::{self, Found},
@@ -64,6 +65,27 @@ impl Errand {
             Answer::Shown(View::Events) => Ok(self.events(response, line)),
             Answer::Whole | Answer::Shown(_) => self.whole(response, line).await,
         }
+    }
+
+    /// Builds an image. It is noted before the client hears of the end; whose build breaks off has no image.
+    pub(super) async fn build(self, ready: Ready) -> Result<Done, Refusal> {
+        let api = self.server.api()?;
+        let engine = (&*self.server.engine_socket, &*api);
+        let (response, line) = ready.send(engine, &self.forward).await?;
+        if !response.status().is_success() {
+            return self.error(response, line).await;
+        }
+        let (parts, body) = response.into_parts();
+        let body = Relayed::from_engine(body, line).then(async move {
+            if let Err(refusal) = self.settle(&Value::Null).await {
+                // A build that fails says so in its answer, and leaves no tag.
+                tracing::debug!(principal = %self.principal, "gate: no image was built: {refusal}");
+            }
+        });
+        let mut answer = Response::new(Either::Right(body));
+        *answer.status_mut() = parts.status;
+        *answer.headers_mut() = answer::shown(&parts.headers);
+        Ok((answer, None))
     }
 
     /// Asks for a change, and notes it.
@@ -224,7 +246,7 @@ impl Errand {
         (answer, None)
     }
 
-    const fn context(&self) -> Context<'_> {
+    pub(super) const fn context(&self) -> Context<'_> {
         context(&self.principal, &self.rules, &self.facts)
     }
 }

@@ -46,7 +46,8 @@ pub(super) async fn body(
 ) -> Result<Option<Json>, Refusal> {
     let limit = match call.body() {
         BodyKind::Json { limit } => limit,
-        BodyKind::Empty => NOTHING,
+        // A context is read elsewhere.
+        BodyKind::Empty | BodyKind::Context => NOTHING,
     };
     let bytes = bytes(head, limit, body).await?;
     if bytes.is_empty() {
@@ -55,13 +56,22 @@ pub(super) async fn body(
     json::read(&bytes, Limits { bytes: limit, ..Limits::default() }).map(Some)
 }
 
+/// What is compressed twice over is read by nobody.
+pub(super) fn check_encoding(head: &Head) -> Result<(), Refusal> {
+    if !head.is_encoded {
+        return Ok(());
+    }
+    Err(Refusal {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        rule: "body.encoding",
+        message: "the body is compressed; send it as it is".to_owned(),
+    })
+}
+
 async fn bytes(head: &Head, limit: usize, body: Incoming) -> Result<Bytes, Refusal> {
     let refusal =
         |status, rule, message: &str| Refusal { status, rule, message: message.to_owned() };
-    if head.is_encoded {
-        let message = "the body is compressed; send it as it is";
-        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body.encoding", message));
-    }
+    check_encoding(head)?;
     let most = format!("the body is longer than {limit} bytes");
     let too_long = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "body.long", &most);
     if let Length::Sized(length) = head.length

@@ -24,6 +24,9 @@ use tokio::{
 
 use super::{
     answer,
+    build::{self, Builds, Ready},
+    call::{Call, build::Build},
+    errand::Errand,
     head::Head,
     identity::{Doorman, Stranger, Visitor},
     judged,
@@ -70,6 +73,7 @@ pub(super) struct Server {
     /// Whose the engine's things are.
     pub(super) store: Arc<Store>,
     pub(super) turns: Turns,
+    pub(super) builds: Arc<Builds>,
     /// Where users' sockets are made.
     pub(super) doors: OnceLock<WeakGate>,
     pub(super) users: Seats,
@@ -97,7 +101,9 @@ impl Server {
         desk: Desk,
         store: Store,
     ) -> Self {
+        let builds = doorman.config.borrow().state_dir.join("builds");
         Self {
+            builds: Arc::new(Builds::new(builds)),
             doorman,
             access,
             engine,
@@ -331,17 +337,54 @@ impl Exchange {
         let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         let judging = async {
             let call = judged::call(&self.principal, &self.head)?;
+            if let Call::ImageBuild(asked) = &call {
+                return self.build(&call, asked, request.into_body()).await;
+            }
             let body = judged::body(&self.head, &call, request.into_body()).await?;
-            self.server.judge(&self.principal, &call, body.as_ref()).await
+            Ok((self.server.judge(&self.principal, &call, body.as_ref()).await?, None))
         };
-        let errand = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
+        let judged = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
+        let (errand, build) = judged;
         {
             let mut telling = lock(&self.telling);
             telling.asks(errand.forward.method.as_str(), &errand.forward.target);
             telling.judged(&errand.forward.shown);
             telling.allowed("judged");
         }
-        errand.run(client).await
+        match build {
+            Some(ready) => errand.build(ready).await,
+            None => errand.run(client).await,
+        }
+    }
+
+    async fn build(
+        &self,
+        call: &Call,
+        asked: &Build,
+        mut body: Incoming,
+    ) -> Result<(Errand, Option<Ready>), Refusal> {
+        let judged = self.judge_build(call, asked, &mut body).await;
+        if judged.is_err() {
+            build::drain(&mut body).await;
+        }
+        judged
+    }
+
+    /// A build is judged by its query first, and then by its context, which takes long to come.
+    async fn judge_build(
+        &self,
+        call: &Call,
+        asked: &Build,
+        body: &mut Incoming,
+    ) -> Result<(Errand, Option<Ready>), Refusal> {
+        let mut errand = self.server.judge(&self.principal, call, None).await?;
+        judged::check_encoding(&self.head)?;
+        let api = self.server.api()?;
+        let engine = (&*self.server.engine_socket, &*api);
+        let builds = &self.server.builds;
+        let ready = build::prepare(builds, engine, &errand.context(), asked, body).await?;
+        errand.forward.shown["images"] = serde_json::json!(ready.images);
+        Ok((errand, Some(ready)))
     }
 }
 

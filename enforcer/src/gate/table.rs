@@ -78,6 +78,7 @@ pub enum Op {
     ImageInspect,
     ImageHistory,
     ImagePull,
+    ImageBuild,
     ImageTag,
     ImageRemove,
     VolumeList,

@@ -1,6 +1,7 @@
 //! The way to the engine: each request has a connection of its own, so that no byte of one can be taken for another's.
 
 use std::{
+    error::Error,
     fmt, io,
     path::{Path, PathBuf},
     pin::Pin,
@@ -18,7 +19,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::UnixStream, task::JoinHandle, time::timeout};
+use tokio::{
+    net::UnixStream,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{answer, verdict::Refusal};
 
@@ -66,6 +71,16 @@ impl Drop for Line {
     }
 }
 
+impl Line {
+    /// Keeps something as long as the connection, and the connection for so long at most.
+    pub(super) fn keeping(self, kept: impl Send + 'static, longest: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            let _kept = (self, kept);
+            sleep(longest).await;
+        }))
+    }
+}
+
 /// A body for the engine: whole, or a client's as it comes.
 pub(super) type Sent = Either<Full<Bytes>, Relayed>;
 /// A body for a client: whole, or the engine's as it comes.
@@ -78,6 +93,17 @@ pub(super) struct Relayed {
     /// Kept as long as its body is read.
     _line: Option<Line>,
     lines: Option<Lines>,
+    last: Option<Last>,
+    is_over: bool,
+}
+
+/// What is done when a body has come to its end, before that is told.
+struct Last(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Last").finish_non_exhaustive()
+    }
 }
 
 /// What goes on of a line; `None`: nothing.
@@ -113,18 +139,24 @@ impl Lines {
 impl Relayed {
     /// From a client.
     pub(super) const fn from_client(body: Incoming) -> Self {
-        Self { body, _line: None, lines: None }
+        Self { body, _line: None, lines: None, last: None, is_over: false }
     }
 
     /// From the engine, over this connection.
     pub(super) const fn from_engine(body: Incoming, line: Line) -> Self {
-        Self { body, _line: Some(line), lines: None }
+        Self { body, _line: Some(line), lines: None, last: None, is_over: false }
     }
 
     /// From the engine, line by line.
     pub(super) fn lines(body: Incoming, line: Line, reduce: Reduce) -> Self {
         let lines = Lines { begun: BytesMut::new(), reduce };
-        Self { body, _line: Some(line), lines: Some(lines) }
+        Self { body, _line: Some(line), lines: Some(lines), last: None, is_over: false }
+    }
+
+    /// Has this done at its end, if it comes to it.
+    pub(super) fn then(mut self, last: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.last = Some(Last(Box::pin(last)));
+        self
     }
 }
 
@@ -152,7 +184,14 @@ impl Body for Relayed {
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         let this = &mut *self;
         loop {
-            let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else {
+            let frame =
+                if this.is_over { None } else { ready!(Pin::new(&mut this.body).poll_frame(cx)) };
+            let Some(frame) = frame else {
+                this.is_over = true;
+                if let Some(last) = &mut this.last {
+                    ready!(last.0.as_mut().poll(cx));
+                    this.last = None;
+                }
                 return Poll::Ready(None);
             };
             let data = match frame.map(Frame::into_data) {
@@ -174,19 +213,34 @@ impl Body for Relayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.last.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.lines.is_some() { SizeHint::default() } else { self.body.size_hint() }
+        if self.lines.is_some() || self.last.is_some() {
+            SizeHint::default()
+        } else {
+            self.body.size_hint()
+        }
     }
 }
 
 /// Asks the engine, over a new connection.
 pub(super) async fn ask(
     socket: &Path,
-    mut request: Request<Sent>,
+    request: Request<Sent>,
 ) -> Result<(Response<Incoming>, Line), UpstreamError> {
+    ask_with(socket, request).await
+}
+
+/// The same with a body of any kind.
+pub(super) async fn ask_with<B>(
+    socket: &Path,
+    mut request: Request<B>,
+) -> Result<(Response<Incoming>, Line), UpstreamError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let failed = |source| UpstreamError::Connect { path: socket.to_owned(), source };
     let connecting = timeout(CONNECT, UnixStream::connect(socket)).await;
     let late = || io::Error::from(io::ErrorKind::TimedOut);

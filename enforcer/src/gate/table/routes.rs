@@ -38,7 +38,7 @@ const AUTH: Why = why(
 );
 const BUILD: Why = why(
     "route.build",
-    "images are not built through this socket; pull one, or ask the operator of this host",
+    "only the older builder is offered, which keeps nothing that could be pruned or cancelled",
 );
 const CHANGES: Why = why("route.changes", "differences of file systems are not shown");
 const CHECKPOINT: Why = why("route.checkpoint", "checkpoints are files of the host");
@@ -128,7 +128,7 @@ pub const ROUTES: &[Route] = &[
     none("POST",    "/images/{image}/push", &PUSH),
     none("POST",    "/images/prune", &PRUNE_IMAGES),
     none("GET",     "/distribution/{image}/json", &DISTRIBUTION),
-    none("POST",    "/build", &BUILD),
+    user("POST",    "/build", Op::ImageBuild),
     none("POST",    "/build/prune", &BUILD),
     none("POST",    "/build/cancel", &BUILD),
     none("POST",    "/session", &SESSION),
