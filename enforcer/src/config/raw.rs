@@ -188,6 +188,7 @@ pub(super) struct RawGate {
     pub(super) host_ports: Option<Spanned<String>>,
     /// Of this host: not in a hub's table.
     pub(super) own_networks: Option<Spanned<String>>,
+    pub(super) build_context: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.
