@@ -60,6 +60,7 @@ impl Rig {
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
             journal,
+            networks: None,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();
         let keeping = doors::keep(gate.clone(), gates, daemon.state.clone(), daemon.inventory());
