@@ -162,8 +162,6 @@ fn refuses(person: &Person<'_>, daemon: &Enforcer) -> Result<()> {
     let record = daemon.wait_record("a refusal", |record| record["rule.name"] == "build.base")?;
     ensure!(record["enforcer.verdict"] == "deny" && record["user.name"] == "ann", "{record}");
     let context = person.dir.display();
-    let (code, said) = person.docker("", &format!("build http://{WORLD}:{PORT}/ 2>&1"))?;
-    ensure!(code != 0, "{said}");
     let (code, said) = person.docker("DOCKER_BUILDKIT=1", &format!("build {context} 2>&1"))?;
     ensure!(code != 0, "{said}");
     // Nothing of it is left at the engine.

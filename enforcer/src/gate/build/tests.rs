@@ -186,7 +186,7 @@ async fn s2_a_build_goes_to_the_engine_with_our_dockerfile_and_our_limits() {
     let target = head.split(' ').nth(1).expect("a target");
     let (path, query) = target.split_once('?').expect("a query");
     let pairs: BTreeMap<String, String> = serde_urlencoded::from_str(query).expect("a form");
-    let mark = crate::gate::names::mark(&rig.principal);
+    let mark = names::mark(&rig.principal);
     let expected = [
         ("version", "1"),
         ("dockerfile", ".enforcer.dockerfile"),
@@ -328,7 +328,7 @@ fn s3_a_build_s_image_is_its_maker_s() {
     let rig_user =
         User { hub: "lab".parse().expect("a hub"), name: "ada".parse().expect("a user") };
     let principal = Principal::User(rig_user);
-    let mark = crate::gate::names::mark(&principal);
+    let mark = names::mark(&principal);
     let network =
         GuestNetwork { name: "guests".to_owned(), gateway: [192, 0, 2, 1].into(), resolves: true };
     let facts = Facts { guest_network: Some(network), ..Facts::default() };
