@@ -7,6 +7,7 @@ pub mod alone;
 pub mod closing;
 mod dns;
 mod doorkeeper;
+pub mod doors;
 mod erase;
 mod explain;
 mod flows;
@@ -20,11 +21,13 @@ mod metrics;
 mod networks;
 mod outputs;
 mod outside;
+mod owned;
 mod proof;
 mod records;
 mod reload;
 mod report;
 pub mod uninstall;
+mod ways;
 
 use std::{
     path::Path,
@@ -39,7 +42,11 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, Asked, ControlSocket, Refusals, SocketError, asked::GuestAsked, routes::Api},
+    api::{
+        self, Asked, ControlSocket, Refusals, SocketError,
+        asked::{GuestAsked, NetworkAsked},
+        routes::Api,
+    },
     audit::record::Clock,
     config::Config,
     control::{
@@ -60,6 +67,7 @@ use crate::{
     metrics::Reports,
     model::{caller::Caller, owner::Owners},
     netlink::{self, NetlinkError},
+    owned::service::Sights,
     run_dir::{RunDir, RunDirError},
     service_manager,
 };
@@ -72,6 +80,7 @@ use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
+use ways::Ways;
 
 /// How often the service manager hears of a control loop that goes on.
 const ALIVE: Duration = Duration::from_secs(6);
@@ -136,6 +145,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
+    let (config, opened) = owned::open(config).await?;
     let closing = closing::close(&config).await?;
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
@@ -171,6 +181,13 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         journal: journal.clone(),
         reasons: outside,
     };
+    let sights = Sights {
+        state: state_out.clone(),
+        inventory: watching.inventory.clone(),
+        links: links.links.clone(),
+    };
+    let (owning, owned) =
+        owned::Keeper::new(opened, config.clone(), sights, watching.engine.clone());
     let (abuse, abuse_out) =
         AbuseWatch::beside(&outsiders, told, owners_out.clone(), records.handle());
     let (reports, asked_for) = mpsc::channel(16);
@@ -181,14 +198,16 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
     let following = following.serve(admitted.roles.clone(), refusals.clone());
-    let keeping = gate::start(Around {
+    let around = Around {
         config: config_out.clone(),
         inventory: watching.inventory.clone(),
         roles: admitted.roles.clone(),
         engine: watching.engine.clone(),
         access: tending.access.clone(),
+        networks: Arc::new(owning.networks.clone()),
         journal: journal.clone(),
-    });
+    };
+    let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -204,6 +223,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             admitted.problems,
             tending.problems,
             keeping.problems,
+            owned.problems,
         ],
         gate: keeping.gate.clone(),
         refusals: refusals.clone(),
@@ -225,6 +245,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (ordered, orders) = mpsc::channel(8);
     let access = tending.access.clone();
     let sockets = Arc::new(gate::GuestSockets(keeping.gate.clone()));
+    let ways = Ways::new(config_out.clone(), access.clone(), keeping.gate.clone());
+    let telling = tokio::spawn(ways.clone().tell(watching.engine.clone()));
     let keeper = Keeper {
         guests: Guests::new(
             config_out.clone(),
@@ -266,11 +288,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (asked, questions) = mpsc::channel(8);
     let api = Api { supervisor: asked, roles: admitted.roles, access: tending.access, refusals };
 
+    let orders_to = Orders { guests: &ordered, networks: &owned.orders };
+
     let outcome = tokio::select! {
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
         () = abuse.run() => ended("the watch for abuse"),
         () = keeper.run() => ended("the keeper of guests"),
+        () = owning.run() => ended("the keeper of own networks"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
         () = early => ended("the watch for new interfaces"),
@@ -280,15 +305,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons, &ordered),
-            (&mut reloader, &eraser, &viewer),
+            (&reports, &abuse_out.pardons, orders_to),
+            (&mut reloader, &eraser, &viewer, &ways),
             questions,
             &mut signals,
         ) => Ok(by),
     };
     service_manager::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
-    drop((reloader, eraser, viewer, socket));
+    drop((reloader, eraser, viewer, ways, socket));
     end([
         watching.task,
         networks.task,
@@ -296,6 +321,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         resolving.task,
         tending.task,
         keeping.task,
+        telling,
         reporting,
     ])
     .await;
@@ -349,10 +375,17 @@ impl Signals {
     }
 }
 
+/// Where orders go.
+#[derive(Clone, Copy)]
+struct Orders<'a> {
+    guests: &'a mpsc::Sender<Box<GuestAsked>>,
+    networks: &'a mpsc::Sender<Box<NetworkAsked>>,
+}
+
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, &mpsc::Sender<Box<GuestAsked>>),
-    (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
+    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, Orders<'_>),
+    (reloader, eraser, viewer, ways): (&mut Reloader, &Eraser, &Viewer, &Ways),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
 ) -> Caller {
@@ -379,8 +412,10 @@ async fn obey(
                 drop(reply.send(explain::answer_name(&reloader.state(), &question)));
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
+            Asked::Access(reply) => ways.answer(reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
-            Asked::Guest(asked) => drop(orders.send(asked).await),
+            Asked::Guest(asked) => drop(orders.guests.send(asked).await),
+            Asked::Network(asked) => drop(orders.networks.send(asked).await),
             Asked::Stop(by, reply) => {
                 let _ = reply.send(());
                 return by;

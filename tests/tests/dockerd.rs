@@ -3,12 +3,18 @@
 
 #[path = "dockerd/abuse.rs"]
 mod abuse;
+#[path = "dockerd/access.rs"]
+mod access;
 #[path = "dockerd/answers.rs"]
 mod answers;
 #[path = "dockerd/baseline.rs"]
 mod baseline;
 #[path = "dockerd/blocked.rs"]
 mod blocked;
+#[path = "dockerd/build.rs"]
+mod build;
+#[path = "dockerd/cli.rs"]
+mod cli;
 #[path = "dockerd/collector.rs"]
 mod collector;
 #[path = "dockerd/config.rs"]
@@ -27,10 +33,14 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/gate.rs"]
 mod gate;
+#[path = "dockerd/gate_clients.rs"]
+mod gate_clients;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]
 mod guests;
+#[path = "dockerd/interrupted.rs"]
+mod interrupted;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]
@@ -51,6 +61,8 @@ mod other_resolver;
 mod outside;
 #[path = "dockerd/own_addresses.rs"]
 mod own_addresses;
+#[path = "dockerd/own_networks.rs"]
+mod own_networks;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/policies.rs"]

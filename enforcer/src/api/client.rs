@@ -24,11 +24,13 @@ use super::{
     ndjson::Line,
     routes::{
         Route,
+        access::{self, AccessReport},
         daemon::{self, Done},
         grants::{self, GrantOrder, Grants},
         groups::{self, Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
         guests,
         names::{self, Gone, Names},
+        networks,
         restraints::{self, Pardon, Pardoned},
         traffic,
     },
@@ -39,6 +41,7 @@ use crate::model::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
+    owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -180,6 +183,11 @@ pub async fn grants(run_dir: &Path, asked: &OfHub) -> Result<Grants, ControlErro
     get(run_dir, &grants::LIST, asked).await
 }
 
+/// Asks the daemon of `run_dir` who has access to an engine of this host.
+pub async fn access_report(run_dir: &Path) -> Result<AccessReport, ControlError> {
+    get(run_dir, &access::REPORT, &()).await
+}
+
 /// Has the daemon of `run_dir` set a grant.
 pub async fn set_grant(run_dir: &Path, order: &GrantOrder) -> Result<Changed, ControlError> {
     post(run_dir, &grants::SET, Some(order)).await
@@ -188,6 +196,27 @@ pub async fn set_grant(run_dir: &Path, order: &GrantOrder) -> Result<Changed, Co
 /// Asks the daemon of `run_dir` for guests that it started.
 pub async fn guests(run_dir: &Path, asked: &GuestsQuestion) -> Result<GuestList, ControlError> {
     get(run_dir, &guests::LIST, asked).await
+}
+
+/// Asks the daemon of `run_dir` for own networks.
+pub async fn networks(
+    run_dir: &Path,
+    asked: &OwnNetworksQuestion,
+) -> Result<OwnNetworkList, ControlError> {
+    get(run_dir, &networks::LIST, asked).await
+}
+
+/// Has the daemon of `run_dir` make an own network.
+pub async fn create_network(
+    run_dir: &Path,
+    which: &WhichNetwork,
+) -> Result<OwnNetworkStatus, ControlError> {
+    follow(run_dir, &networks::CREATE, Some(which), |_| {}).await
+}
+
+/// Has the daemon of `run_dir` remove an own network.
+pub async fn remove_network(run_dir: &Path, which: &WhichNetwork) -> Result<(), ControlError> {
+    follow(run_dir, &networks::REMOVE, Some(which), |_| {}).await.map(|guests::Done { .. }| ())
 }
 
 /// Asks the daemon of `run_dir` for all about a guest.

@@ -12,6 +12,7 @@ use super::{
     roles::RoleKind,
     routes::{
         Route, TABLE, Verb,
+        access::AccessReport,
         daemon::{Done, Version},
         grants::{GrantOrder, Grants},
         groups::{Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
@@ -26,6 +27,7 @@ use crate::model::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
+    owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -136,6 +138,18 @@ impl Generators {
                 let line = self.lines::<ResetDone>();
                 Shape { body: Some(self.asked::<ResetOrder>()), ..nothing(line) }
             }
+            "networks" => Shape {
+                query: Some(self.read.root_schema_for::<OwnNetworksQuestion>()),
+                ..nothing(self.told::<OwnNetworkList>())
+            },
+            "network_create" => {
+                let line = self.lines::<OwnNetworkStatus>();
+                Shape { body: Some(self.asked::<WhichNetwork>()), ..nothing(line) }
+            }
+            "network_remove" => {
+                let line = self.lines::<GuestDone>();
+                Shape { body: Some(self.asked::<WhichNetwork>()), ..nothing(line) }
+            }
             "groups" => Shape {
                 query: Some(self.read.root_schema_for::<OfHub>()),
                 ..nothing(self.told::<Groups>())
@@ -154,6 +168,7 @@ impl Generators {
                 query: Some(self.read.root_schema_for::<OfHub>()),
                 ..nothing(self.told::<Grants>())
             },
+            "access_report" => nothing(self.told::<AccessReport>()),
             "grant_set" => {
                 Shape { body: Some(self.asked::<GrantOrder>()), ..nothing(self.told::<Changed>()) }
             }

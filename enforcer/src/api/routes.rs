@@ -1,11 +1,13 @@
 //! The calls: a table that says what there is and who may, and beside it what answers. A call is in both;
 //! one that is in the router alone is denied.
 
+pub mod access;
 pub mod daemon;
 pub mod grants;
 pub mod groups;
 pub mod guests;
 pub mod names;
+pub mod networks;
 pub mod restraints;
 pub mod traffic;
 
@@ -93,6 +95,7 @@ pub static TABLE: &[Route] = &[
     groups::MEMBERS,
     grants::SET,
     grants::LIST,
+    access::REPORT,
     groups::REMOVE,
     groups::DELETE,
     guests::LIST,
@@ -104,6 +107,9 @@ pub static TABLE: &[Route] = &[
     guests::REMOVE,
     guests::EXEC,
     guests::RESET,
+    networks::LIST,
+    networks::CREATE,
+    networks::REMOVE,
 ];
 
 /// What answers calls.
@@ -142,7 +148,9 @@ pub(super) fn router(api: Api) -> Router {
             .merge(names::router())
             .merge(groups::router())
             .merge(grants::router())
-            .merge(guests::router()),
+            .merge(access::router())
+            .merge(guests::router())
+            .merge(networks::router()),
         api,
     )
 }

@@ -1,10 +1,11 @@
 //! The tables `[gate]` and `[hubs.NAME.gate]`: what a filtered Docker socket lets its user do.
 
-use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, net::Ipv4Addr, ops::RangeInclusive, str::FromStr};
 
 use toml::{Spanned, Value};
 
 use super::{
+    GuestNetwork, OWNED_PREFIX, check,
     problem::Problems,
     raw::{RawGate, RawNamedHub},
 };
@@ -16,6 +17,8 @@ const COUNTS: RangeInclusive<u32> = 0..=10_000;
 const PIDS: RangeInclusive<u32> = 1..=4_194_304;
 /// Memory of one container, bytes: the engine takes no less than 6 MiB.
 const MEMORY: RangeInclusive<u64> = 6 << 20..=1 << 44;
+/// Context of a build, bytes.
+const CONTEXT: RangeInclusive<u64> = 1 << 20..=4 << 30;
 /// CPUs of one container: the engine takes no less than a hundredth.
 const CPUS: RangeInclusive<f64> = 0.01..=1024.0;
 /// Host ports that may be published: those below are the host's own services'.
@@ -33,6 +36,8 @@ pub struct Gate {
     pub users: Rules,
     /// For users of these hubs.
     pub hubs: BTreeMap<HubName, Rules>,
+    /// Where own networks have their subnets, of [`OWNED_PREFIX`] bits each; `None`: nobody makes one.
+    pub own_networks: Option<(Ipv4Addr, u8)>,
 }
 
 impl Gate {
@@ -47,9 +52,19 @@ impl Gate {
 pub(super) fn gate(
     raw: &RawGate,
     hubs: &BTreeMap<Spanned<String>, Spanned<RawNamedHub>>,
+    networks: &BTreeMap<String, GuestNetwork>,
     problems: &mut Problems<'_>,
 ) -> Gate {
     let users = read(raw, Rules::default(), problems);
+    let own_networks = raw.own_networks.as_ref().and_then(|text| {
+        let found = pool(text.get_ref(), networks);
+        found.map_err(|message| problems.add(text.span(), message)).ok()
+    });
+    for table in hubs.values().filter_map(|table| table.get_ref().gate.as_ref()) {
+        if let Some(text) = &table.own_networks {
+            problems.add(text.span(), "own_networks is this host's: write it in [gate]");
+        }
+    }
     let of_hubs = hubs.iter().filter_map(|(name, table)| {
         let own = table.get_ref().gate.as_ref()?;
         let rules = read(own, users.clone(), problems);
@@ -57,7 +72,24 @@ pub(super) fn gate(
         Some((name.get_ref().parse().ok()?, rules))
     });
     let hubs = of_hubs.collect();
-    Gate { users, hubs }
+    Gate { users, hubs, own_networks }
+}
+
+/// Where own networks have their subnets: nowhere near a network of the file.
+fn pool(text: &str, networks: &BTreeMap<String, GuestNetwork>) -> Result<(Ipv4Addr, u8), String> {
+    let (address, length) = check::subnet4(text)?;
+    if length > OWNED_PREFIX {
+        return Err(format!(
+            "each own network has a /{OWNED_PREFIX}: \"{text}\" has room for none; use /8 to /{OWNED_PREFIX}"
+        ));
+    }
+    let of_network = |network: &GuestNetwork| {
+        network.subnet4.is_some_and(|subnet| check::overlap4(subnet, (address, length)))
+    };
+    match networks.iter().find(|(_, network)| of_network(network)) {
+        Some((name, _)) => Err(format!("\"{text}\" overlaps the subnet of network \"{name}\"")),
+        None => Ok((address, length)),
+    }
 }
 
 fn read(raw: &RawGate, mut rules: Rules, problems: &mut Problems<'_>) -> Rules {
@@ -86,6 +118,15 @@ fn read(raw: &RawGate, mut rules: Rules, problems: &mut Problems<'_>) -> Rules {
         match nano_cpus(value.get_ref()) {
             Some(nano) => rules.nano_cpus = nano,
             None => problems.add(value.span(), "cpus is a number from 0.01 to 1024, such as 1.5"),
+        }
+    }
+    if let Some(value) = &raw.build_context {
+        match context(value.get_ref()) {
+            Some(bytes) => rules.build_context = bytes,
+            None => problems.add(
+                value.span(),
+                "build_context is \"1MiB\" to \"4GiB\", such as \"64MiB\", or \"0\", by which nothing is built",
+            ),
         }
     }
     if let Some(value) = &raw.host_ports {
@@ -123,10 +164,18 @@ fn number(value: i64, bounds: &RangeInclusive<u32>) -> Result<u32, String> {
 }
 
 fn memory(text: &str) -> Option<u64> {
+    bytes(text).filter(|bytes| MEMORY.contains(bytes))
+}
+
+fn context(text: &str) -> Option<u64> {
+    if text == "0" { Some(0) } else { bytes(text).filter(|bytes| CONTEXT.contains(bytes)) }
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let (digits, unit) = UNITS
         .iter()
         .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits.trim_end(), unit)))?;
-    plain::<u64>(digits)?.checked_mul(*unit).filter(|bytes| MEMORY.contains(bytes))
+    plain::<u64>(digits)?.checked_mul(*unit)
 }
 
 fn nano_cpus(value: &Value) -> Option<u64> {
@@ -167,20 +216,47 @@ mod tests {
         assert_eq!((&none.users, none.hubs.len()), (&Rules::default(), 0));
         let text = format!(
             "[gate]\nimages = [\"python:3*\"]\nmax_containers = 4\nmax_volumes = 5\nmax_networks = 0\n\
-             memory = \"512MiB\"\ncpus = 1.5\npids = 64\nhost_ports = \"20000-20099\"\n\
-             [hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\nmemory = \"1 GiB\"\ncpus = 2\n{LEAST}"
+             memory = \"512MiB\"\ncpus = 1.5\npids = 64\nhost_ports = \"20000-20099\"\nbuild_context = \"1MiB\"\n\
+             [hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\nmemory = \"1 GiB\"\ncpus = 2\nbuild_context = \"0\"\n{LEAST}"
         );
         let gate = parse(&text, "f").expect("valid").gate;
         let users = &gate.users;
         assert_eq!(users.images, ["python:3*"]);
         assert_eq!((users.max_containers, users.max_volumes, users.max_networks), (4, 5, 0));
         assert_eq!((users.memory, users.nano_cpus, users.pids), (512 << 20, 1_500_000_000, 64));
-        assert_eq!(users.host_ports, Some((20_000, 20_099)));
+        assert_eq!((users.host_ports, users.build_context), (Some((20_000, 20_099)), 1 << 20));
         let (local, course) = (HubName::local(), "course".parse().expect("a hub"));
         assert_eq!(gate.of(&local), users);
         let own = gate.of(&course);
-        assert_eq!((own.memory, own.nano_cpus), (1 << 30, 2_000_000_000));
+        assert_eq!((own.memory, own.nano_cpus, own.build_context), (1 << 30, 2_000_000_000, 0));
         assert_eq!((own.pids, &own.images), (64, &users.images), "the rest is as [gate] has it");
+    }
+
+    #[test]
+    fn o2_the_pool_of_own_networks_is_this_host_s_and_overlaps_nothing() {
+        let none = parse(LEAST, "f").expect("valid").gate.own_networks;
+        assert_eq!(none, None, "nobody makes one unless somebody says where");
+        let given = parse(&table("own_networks = \"10.201.0.0/16\""), "f").expect("valid");
+        assert_eq!(given.gate.own_networks, Some((Ipv4Addr::new(10, 201, 0, 0), 16)));
+        let taken = "subnet = \"10.201.9.0/24\"";
+        for (text, words) in [
+            (table("own_networks = \"10.201.0.0/27\""), "room for none"),
+            (table("own_networks = \"10.201.0.1/16\""), "host bits"),
+            (table("own_networks = \"fd00::/48\""), "not a subnet of this family"),
+            (format!("{}{taken}", table("own_networks = \"10.201.0.0/16\"")), "network \"lab\""),
+            (
+                format!(
+                    "[hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\n\
+                     own_networks = \"10.201.0.0/16\"\n{LEAST}"
+                ),
+                "write it in [gate]",
+            ),
+        ] {
+            let error = parse(&text, "f.toml").expect_err(&text).to_string();
+            assert!(error.contains(words), "{text}\n{error}");
+        }
+        let text = "[networks.lab]\nbridge = \"en-own-1\"\n";
+        assert!(parse(text, "f.toml").is_err(), "such bridges are own networks'");
     }
 
     #[test]
@@ -199,6 +275,9 @@ mod tests {
             (table("host_ports = \"80-90\""), 2, "from 1024"),
             (table("host_ports = \"20099-20000\""), 2, "from 1024"),
             (table("host_ports = \"20000-\""), 2, "from 1024"),
+            (table("build_context = \"1\""), 2, "such as \"64MiB\""),
+            (table("build_context = \"1KiB\""), 2, "1MiB"),
+            (table("build_context = \"5GiB\""), 2, "4GiB"),
             (table("images = [\"a b\"]"), 2, "reference"),
             (table("images = [\"\"]"), 2, "reference"),
             (table("image = []"), 2, "did you mean `images`"),
