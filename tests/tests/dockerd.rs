@@ -25,6 +25,8 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/gate.rs"]
 mod gate;
+#[path = "dockerd/gate_attacks.rs"]
+mod gate_attacks;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]

@@ -122,7 +122,8 @@ impl Enforcer {
         let binary = binary.context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
-        fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
+        let engine = settings.engine.clone().unwrap_or_else(|| docker.socket());
+        fs::write(&config, config_text(&engine, &dir.join("run"), settings))?;
         let environment = Environment::of(settings);
         let mut enforcer = Self::spawn(host, binary, config, dir.join("log"), environment)?;
         enforcer.wait_ready(host)?;
@@ -387,6 +388,8 @@ pub struct Settings {
     pub object: Option<PathBuf>,
     /// Refuse calls before there is a packet. Off for tests of packets, which count each of them.
     pub refuse_at_connect: bool,
+    /// A socket in front of the engine's, which the daemon takes for it.
+    pub engine: Option<PathBuf>,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
     /// Another binary than the usual one.
