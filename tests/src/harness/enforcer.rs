@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -11,6 +12,10 @@ use std::{
     time::Duration,
 };
 
+use ::enforcer::{
+    access::name::{HubName, User},
+    gate::socket_path,
+};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
@@ -208,6 +213,20 @@ impl Enforcer {
     #[must_use]
     pub fn config(&self) -> &std::path::Path {
         &self.config
+    }
+
+    /// Leaves the directory of a user's socket behind, as an earlier daemon would: the next one listens there. The
+    /// socket's path.
+    pub fn leave_socket(&self, user: &str) -> Result<PathBuf> {
+        let text = fs::read_to_string(&self.config)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("run_dir = \""));
+        let run_dir = line.and_then(|rest| rest.strip_suffix('"')).context("no run directory")?;
+        let whose = User { hub: HubName::local(), name: user.parse()? };
+        let socket = socket_path(run_dir.as_ref(), &whose);
+        let home = socket.parent().context("no directory")?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+        fs::write(home.join("user"), user)?;
+        Ok(socket)
     }
 
     /// Has it read its config file again (`SIGHUP`).

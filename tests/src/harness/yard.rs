@@ -133,6 +133,11 @@ impl<'a> Yard<'a> {
         Ok(words)
     }
 
+    /// What a word of a row stands for, one that says what is another's.
+    pub fn word(&self, word: &str) -> Result<String> {
+        self.others.word(word)?.with_context(|| format!("{word} is no word"))
+    }
+
     /// Does what a row says. A step that is refused ends nothing: the next may work nevertheless.
     pub fn perform(&self, row: &Row, words: &mut Words, who: &Attacker) -> Result<Replies> {
         let mut replies = Vec::new();

@@ -11,7 +11,6 @@ use enforcer_tests::harness::{
     container::{Container, Spec},
     dockerd::Options,
     enforcer::{Enforcer, Settings},
-    netns::Namespace,
     residue::Snapshot,
     run::wait_for,
     topology::{Base, NETWORK, Rig},
@@ -20,9 +19,9 @@ use serde_json::Value;
 
 use crate::flood::{binary, finish};
 
-pub(super) const GROUP: &str = "docker-privileged";
+const GROUP: &str = "docker-privileged";
 /// Where clients look for the engine.
-pub(super) const SOCKET: &str = "/var/run/docker.sock";
+const SOCKET: &str = "/var/run/docker.sock";
 
 /// S17, S19, S27: who is raw gets the engine's answers, by a socket that serves no other container; when the membership
 /// ends, so do open streams, within a second. All of it is recorded.
@@ -38,8 +37,8 @@ fn s19_a_raw_socket_serves_its_user_alone_and_ends_with_the_grant() -> Result<()
     let socket = left_behind(&daemon)?;
     let daemon = daemon.end()?.restart(&rig.host, binary()?)?;
     ensure!(daemon.status(&rig.host)?["gate"]["users"] == 1, "no socket");
-    command(&daemon, &rig.host, "grant", &["set", GROUP, "raw"])?;
-    command(&daemon, &rig.host, "group", &["add", GROUP, "ann"])?;
+    command(&daemon, &rig, "grant", &["set", GROUP, "raw"])?;
+    command(&daemon, &rig, "group", &["add", GROUP, "ann"])?;
 
     let mount = format!("{}:{SOCKET}", socket.display());
     let start = |name, user: &str| {
@@ -80,7 +79,7 @@ fn s19_a_raw_socket_serves_its_user_alone_and_ends_with_the_grant() -> Result<()
     })?;
     let (_, early) = ann.exec(&rig.docker, &["sh", "-c", "cat /tmp/out /tmp/over"])?;
     ensure!(early.contains("HTTP/1.1 200") && !early.contains("over\n"), "{early}");
-    command(&daemon, &rig.host, "group", &["remove", GROUP, "ann"])?;
+    command(&daemon, &rig, "group", &["remove", GROUP, "ann"])?;
     wait_for("the end of the stream", Duration::from_secs(5), || {
         let (code, _) = ann.exec(&rig.docker, &["cat", "/tmp/over"])?;
         Ok((code == 0).then_some(()))
@@ -102,7 +101,7 @@ fn s19_a_raw_socket_serves_its_user_alone_and_ends_with_the_grant() -> Result<()
 }
 
 /// The directory of a user's socket, without a listener.
-pub(super) fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
+fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
     let text = fs::read_to_string(daemon.config())?;
     let line = text.lines().find_map(|line| line.strip_prefix("run_dir = \""));
     let run_dir = line.and_then(|rest| rest.strip_suffix('"')).context("no run directory")?;
@@ -114,13 +113,8 @@ pub(super) fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
     Ok(socket)
 }
 
-pub(super) fn command(
-    daemon: &Enforcer,
-    host: &Namespace,
-    verb: &str,
-    arguments: &[&str],
-) -> Result<()> {
-    let (code, said) = daemon.verb(host, verb, arguments)?;
+fn command(daemon: &Enforcer, rig: &Rig, verb: &str, arguments: &[&str]) -> Result<()> {
+    let (code, said) = daemon.verb(&rig.host, verb, arguments)?;
     ensure!(code == 0, "{verb} {arguments:?}: {code}: {said}");
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! Attacks on the gate, judged by what is seen on the host of a real engine: each works with the engine's own socket, and
 //! none with a filtered one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
-    attacks::gate::{Body, Message, Row, Step, catalogue, covered, everything, harmless},
+    attacks::gate::{Body, IMAGE, Message, Row, Step, catalogue, covered, everything, harmless},
     harness::{
         container::{Container, Spec},
         dockerd::Options,
@@ -17,11 +21,14 @@ use enforcer_tests::{
         yard::{Attacker, Yard},
     },
 };
+use serde_json::json;
 
-use crate::{
-    flood::binary,
-    gate::{GROUP, SOCKET, command, left_behind},
-};
+use crate::flood::binary;
+
+/// A group whose members have a socket.
+const GROUP: &str = "docker-privileged";
+/// Where clients look for the engine.
+const SOCKET: &str = "/var/run/docker.sock";
 
 /// Longest wait for an effect of the engine's own socket.
 const EFFECT: Duration = Duration::from_secs(10);
@@ -97,36 +104,34 @@ fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
         ..Settings::default()
     };
     let daemon = Enforcer::start(&base, &settings)?;
-    let socket = left_behind(&daemon)?;
+    let sockets = (daemon.leave_socket("ann")?, daemon.leave_socket("ben")?);
     let daemon = daemon.end()?.restart(&base.host, binary()?)?;
-    command(&daemon, &base.host, "grant", &["set", GROUP, "filtered"])?;
-    command(&daemon, &base.host, "group", &["add", GROUP, "ann"])?;
-    let mount = format!("{}:{SOCKET}", socket.display());
-    let notebook = Spec {
-        name: "of-ann",
-        network: NETWORK,
-        labels: &["enforcer.user=ann", "enforcer.hub=local"],
-        binds: &[&mount],
-        ..Spec::default()
-    };
-    let notebook = Container::start(&base.run, &base.docker, &notebook)?;
-    let line = Line::Through(notebook.actor()?, SOCKET.to_owned());
+    command(&daemon, &base, "grant", &["set", GROUP, "filtered"])?;
+    command(&daemon, &base, "group", &["add", GROUP, "ann", "ben"])?;
+    let line = notebook(&base, "ann", &sockets.0)?;
+    let ben = notebook(&base, "ben", &sockets.1)?;
+    make(&ben, "bens", "echo MARK-OF-BEN; mkdir -p /tmp; sleep 600", &tap)?;
+    make(&line, "annown", "mkdir -p /tmp; sleep 600", &tap)?;
 
     let mut yard = Yard::open(&base.run, &base.docker, &base.host)?;
-    let stranger =
-        Attacker { own: own(&line, &tap)?, line, notebook: notebook.name.clone(), letter: 'g' };
-    let master = Attacker {
-        line: yard.engine.clone(),
-        own: "rawown".to_owned(),
-        notebook: "rawown".to_owned(),
-        letter: 'r',
+    let attacker = |line, own: &str, notebook: &str, letter| Attacker {
+        line,
+        own: own.to_owned(),
+        notebook: notebook.to_owned(),
+        letter,
     };
-    yard.keep_all()?;
+    let stranger = attacker(line, "annown", "of-ann", 'g');
+    let master = attacker(yard.engine.clone(), "rawown", "rawown", 'r');
     let mut failures = Vec::new();
     for (index, row) in chosen().iter().enumerate() {
         let tried = attack(&mut yard, (row, index), &stranger, &master, &tap);
         failures.extend(tried.unwrap_or_else(|error| vec![format!("{}: {error:#}", row.title())]));
     }
+    let ids = ["victim_id", "bens_id"].map(|word| yard.word(word));
+    let ids = ids.into_iter().collect::<Result<Vec<_>>>()?;
+    let names = ["victim", "bens", "foreign-net", "foreign-volume", "bens-volume"];
+    let ids = [ids, names.map(str::to_owned).to_vec()].concat();
+    ensure_all_are_missing(&stranger.line, &ids)?;
     yard.close()?;
     ensure!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     daemon.stop()?;
@@ -140,15 +145,90 @@ fn chosen() -> Vec<Row> {
     catalogue().into_iter().filter(|row| row.title().contains(&word)).collect()
 }
 
-/// What the stranger may have: a container of their own, made through the gate. So a gate that refuses everything
-/// proves nothing.
-fn own(line: &Line, tap: &Tap) -> Result<String> {
-    let body = serde_json::json!({"Image": "enforcer-test-guest", "StopSignal": "SIGKILL",
-                                  "Cmd": ["sh", "-c", "mkdir -p /tmp; sleep 600"]});
-    line.get("POST", "/v1.41/containers/create?name=annown", Some(&body))?;
-    line.get("POST", "/v1.41/containers/annown/start", None)?;
-    ensure!(tap.has("annown"), "what goes to the engine is not seen");
-    Ok("annown".to_owned())
+fn command(daemon: &Enforcer, base: &Base, verb: &str, arguments: &[&str]) -> Result<()> {
+    let (code, said) = daemon.verb(&base.host, verb, arguments)?;
+    ensure!(code == 0, "{verb} {arguments:?}: {code}: {said}");
+    Ok(())
+}
+
+/// A user's notebook, and from it the way to their socket.
+fn notebook(base: &Base, user: &str, socket: &Path) -> Result<Line> {
+    let (name, label) = (format!("of-{user}"), format!("enforcer.user={user}"));
+    let spec = Spec {
+        name: &name,
+        network: NETWORK,
+        labels: &[&label, "enforcer.hub=local"],
+        binds: &[&format!("{}:{SOCKET}", socket.display())],
+        ..Spec::default()
+    };
+    let notebook = Container::start(&base.run, &base.docker, &spec)?;
+    Ok(Line::Through(notebook.actor()?, SOCKET.to_owned()))
+}
+
+/// What a user may have: a container of their own, made through the gate. So a gate that refuses everything proves
+/// nothing.
+fn make(line: &Line, name: &str, command: &str, tap: &Tap) -> Result<()> {
+    let body = json!({
+        "Image": IMAGE, "StopSignal": "SIGKILL", "Cmd": ["sh", "-c", command],
+        "Env": [format!("SECRET=of-{}", name.get(..3).unwrap_or_default())],
+        "HostConfig": {"Binds": [format!("{name}-volume:/{name}-data")]},
+    });
+    let target = format!("/v1.41/containers/create?name={name}");
+    line.get("POST", &target, Some(&body))?;
+    line.get("POST", &format!("/v1.41/containers/{name}/start"), None)?;
+    ensure!(tap.has(name), "what goes to the engine is not seen");
+    Ok(())
+}
+
+/// S12: what is another's, and what is nowhere, is answered alike: in status, in words, and in time.
+fn ensure_all_are_missing(line: &Line, ids: &[String]) -> Result<()> {
+    let calls = [
+        ("GET", "/v1.41/containers/{}/json"),
+        ("GET", "/v1.41/containers/{}/logs?stdout=1"),
+        ("POST", "/v1.41/containers/{}/start"),
+        ("POST", "/v1.41/containers/{}/stop"),
+        ("DELETE", "/v1.41/containers/{}"),
+        ("GET", "/v1.41/networks/{}"),
+        ("DELETE", "/v1.41/networks/{}"),
+        ("GET", "/v1.41/volumes/{}"),
+        ("DELETE", "/v1.41/volumes/{}"),
+        ("GET", "/v1.41/images/{}/json"),
+        ("GET", "/v1.41/exec/{}/json"),
+    ];
+    for (method, target) in calls {
+        let answer = |called: &str| {
+            let reply = line.ask(method, &target.replace("{}", called), None)?;
+            let said = String::from_utf8_lossy(&reply.body).replace(called, "{}");
+            Ok::<_, anyhow::Error>((reply.status, said))
+        };
+        let nowhere = answer("nowhere")?;
+        ensure!(nowhere.0 == 404, "{method} {target}: {nowhere:?}");
+        for id in ids {
+            let other = answer(id)?;
+            ensure!(other == nowhere, "{method} {target}: {id}: {other:?}, not {nowhere:?}");
+        }
+    }
+    // One after the other, so that what else the machine does falls on both.
+    let mut took = [Vec::new(), Vec::new()];
+    let other = ids.first().context("no ids")?;
+    for _ in 0..40 {
+        for (called, took) in [other.as_str(), "nowhere"].into_iter().zip(&mut took) {
+            let since = Instant::now();
+            line.ask("GET", &format!("/v1.41/containers/{called}/json"), None)?;
+            took.push(since.elapsed());
+        }
+    }
+    let [other, nowhere] = took.map(|mut took| {
+        took.sort_unstable();
+        took[took.len() / 2]
+    });
+    // An engine that was asked would take longer than all of the rest.
+    let most = nowhere.mul_f64(1.5) + Duration::from_millis(1);
+    ensure!(
+        other < most && nowhere < other.mul_f64(1.5) + Duration::from_millis(1),
+        "another's: {other:?}, nowhere: {nowhere:?}"
+    );
+    Ok(())
 }
 
 /// Tries one both ways; what is wrong.

@@ -232,10 +232,10 @@ fn several() -> Vec<Case> {
         (
             "a request after a hijack",
             false,
-            format!(
-                "POST /v1.41/containers/none/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n\
+            "POST /v1.41/containers/none/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n\
                  Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
-            ) + "evil\r\n"
+                .to_owned()
+                + "evil\r\n"
                 + &create,
         ),
         ("lines that end with LF", true, create.replace("\r\n", "\n")),

@@ -11,6 +11,7 @@ pub(super) fn add(book: &mut Book) {
     looked_at(book);
     done_to(book);
     executed(book);
+    of_another_user(book);
     own(book);
 }
 
@@ -234,6 +235,86 @@ fn executed(book: &mut Book) {
         &["ExecConfig.Privileged"],
         [send("POST", "/v1.41/containers/@own@/exec", &privileged)],
         Effect::Says("/exec/@id@/json".to_owned(), "/ProcessConfig/privileged", is(json!(true))),
+    );
+}
+
+/// A container that another user made, through a gate as well: it has the same labels but for the name.
+fn of_another_user(book: &mut Book) {
+    for called in ["bens", "@bens_id@"] {
+        for (name, target, part) in [
+            ("inspected", "json", "SECRET=of-ben"),
+            ("listened to", "logs?stdout=1", "MARK-OF-BEN"),
+            ("watched", "top", "MARK-OF-BEN"),
+        ] {
+            book.add(
+                "S12",
+                format!("another user's container {called} is {name}"),
+                &[],
+                [ask("GET", &format!("/v1.41/containers/{called}/{target}"))],
+                Effect::Answer(part),
+            );
+        }
+        for (field, place) in [
+            ("NetworkMode", "/HostConfig/NetworkMode"),
+            ("PidMode", "/HostConfig/PidMode"),
+            ("IpcMode", "/HostConfig/IpcMode"),
+        ] {
+            let body = on_host(&json!({ field: format!("container:{called}") }));
+            book.add(
+                "S04",
+                format!("{field} of another user's container {called}"),
+                &[],
+                [super::create(&body)],
+                Effect::Container(place, is(json!("container:@bens_id@"))),
+            );
+        }
+        book.add(
+            "S04",
+            format!("the mounts of another user's container {called}"),
+            &[],
+            [super::create(&on_host(&json!({"VolumesFrom": [called]})))],
+            Effect::Container("/Mounts", has("/bens-data")),
+        );
+        let body = json!({"Cmd": ["sh", "-c", "echo > /tmp/@name@"]});
+        book.add(
+            "S12",
+            format!("a command runs in another user's container {called}"),
+            &[],
+            [
+                send("POST", &format!("/v1.41/containers/{called}/exec"), &body),
+                send("POST", "/v1.41/exec/@id@/start", &json!({"Detach": true})),
+            ],
+            Effect::File("/proc/@bens_pid@/root/tmp/@name@".to_owned()),
+        );
+        book.add(
+            "S12",
+            format!("another user's container {called} is killed"),
+            &[],
+            [ask("POST", &format!("/v1.41/containers/{called}/kill"))],
+            Effect::Says("/containers/bens/json".to_owned(), "/State/Running", is(json!(false))),
+        )
+        .harms();
+    }
+    book.add(
+        "S12",
+        "another user's container is listed",
+        &["GET /containers/json"],
+        [ask("GET", "/v1.41/containers/json?all=1")],
+        Effect::Answer("/bens"),
+    );
+    book.add(
+        "S12",
+        "another user's volume is listed",
+        &["GET /volumes"],
+        [ask("GET", "/v1.41/volumes")],
+        Effect::Answer("bens-volume"),
+    );
+    book.add(
+        "S12",
+        "what another user does is told",
+        &["GET /events"],
+        [ask("GET", "/v1.41/events?since=1&until=@now@").quiet(2_000)],
+        Effect::Answer("bens"),
     );
 }
 

@@ -198,9 +198,7 @@ impl Yard<'_> {
                 let part = words.fill(part);
                 (false, replies.iter().any(|reply| reply.has(&part)))
             }
-            Effect::Canary => {
-                (true, Value::from(self.host.actor.served(self.canary.0)?.accepted) != *before)
-            }
+            Effect::Canary => (true, *before != self.host.actor.served(self.canary.0)?.accepted),
             Effect::File(path) => (true, Path::new(&words.fill(path)).exists()),
             Effect::Inside(_)
             | Effect::Namespace(_)
