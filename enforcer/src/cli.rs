@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod close;
+mod doctor;
 mod events;
 mod explain;
 mod flows;
@@ -12,6 +13,7 @@ mod group;
 mod guest;
 mod learn;
 mod lifecycle;
+pub mod manual;
 mod pardon;
 mod policy;
 mod run;
@@ -64,6 +66,7 @@ Examples:
   enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
   enforcer status --json | jq .health   the same for programs
+  enforcer doctor                       say what this host lacks, and what mends it
   enforcer explain --from G --to 192.0.2.7:443   say which rule allows or denies it
   enforcer flows --guest G              show who talks to whom now, and how much
   enforcer policy diff OLD NEW          say which rules come and go with another config file
@@ -86,7 +89,7 @@ Exit codes:
   1  something failed; for `policy diff` and `policy replay`: there is a difference; for
      `policy import-z2jh`: something has no equal
   2  wrong usage, or the config file is refused
-  3  this host lacks something that is needed; nothing was changed
+  3  this host lacks something that is needed; nothing was changed; for `doctor`: a check fails
   4  `status`: degraded; policy holds, but something is missing, the daemon for instance
   5  `status`: not enforcing
   6  `audit verify`: not intact; stored records were changed, removed, added or moved
@@ -112,6 +115,8 @@ enum Command {
     Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
     Status(StatusArgs),
+    /// Say whether this host has what enforcer needs, and what mends it where it has not.
+    Doctor(DoctorArgs),
     /// Say why a guest may, or may not, reach a destination: which rule decides, and what the others say.
     Explain(ExplainArgs),
     /// Show live flows, as the kernel holds them now.
@@ -140,6 +145,11 @@ enum Command {
     Uninstall(UninstallArgs),
     /// Verify the stored records, find some of them, tell a guest's story, or erase a name.
     Audit(audit::AuditArgs),
+    /// Write what a shell needs to complete commands.
+    Completions(manual::CompletionsArgs),
+    /// Write the man pages and completions into a directory, as packages do.
+    #[command(hide = true)]
+    Manual(manual::ManualArgs),
 }
 
 /// Arguments of `run`.
@@ -204,6 +214,25 @@ struct StatusArgs {
     json: bool,
     #[command(flatten)]
     at: DaemonAt,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sudo enforcer doctor
+  sudo enforcer doctor --json | jq '.checks[] | select(.grade != \"ok\")'
+
+Looks at the kernel, at Docker and its settings, at the guest bridges, the clock, disks, the config, the daemon
+and its units. Each line is ok, warn or fail; what is not ok says what it means and what mends it. Nothing is
+changed. Exit codes: 0 where nothing fails, also with warnings; 3 where something does.")]
+struct DoctorArgs {
+    /// The config file.
+    #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
+    config: PathBuf,
+    /// Write JSON, for programs.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `explain`.
@@ -400,6 +429,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Check(args) => check::check(&args),
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
+        Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Flows(args) => flows::flows(&args).await,
         Command::Policy(args) => policy::policy(&args),
@@ -414,6 +444,8 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Stop(args) => lifecycle::stop(&args).await,
         Command::Uninstall(args) => lifecycle::uninstall(&args).await,
         Command::Audit(args) => audit::audit(args).await,
+        Command::Completions(args) => manual::completions(&args),
+        Command::Manual(args) => manual::write(&args),
     }
 }
 

@@ -25,6 +25,7 @@ mod policy;
 pub(crate) mod presets;
 mod problem;
 mod raw;
+pub mod reference;
 mod services;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,10 @@ pub mod sweep;
 mod sys;
 pub mod takeover;
 
-pub use sys::{monotonic_ns, raise_open_files, raise_receive_buffer, since_boot};
+pub use sys::{
+    clock_is_synchronised, file_system, is_root, monotonic_ns, raise_open_files,
+    raise_receive_buffer, since_boot,
+};
 
 use std::io;
 

@@ -17,3 +17,4 @@ pub mod owner;
 pub mod provenance;
 pub mod status;
 pub mod upstream;
+pub mod way;

@@ -7,6 +7,7 @@ pub mod alone;
 pub mod closing;
 mod dns;
 mod doorkeeper;
+pub mod doors;
 mod erase;
 mod explain;
 mod flows;
@@ -25,6 +26,7 @@ mod records;
 mod reload;
 mod report;
 pub mod uninstall;
+mod ways;
 
 use std::{
     path::Path,
@@ -72,6 +74,7 @@ use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
 use report::Reporter;
+use ways::Ways;
 
 /// How often the service manager hears of a control loop that goes on.
 const ALIVE: Duration = Duration::from_secs(6);
@@ -181,14 +184,15 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
     let following = following.serve(admitted.roles.clone(), refusals.clone());
-    let keeping = gate::start(Around {
+    let around = Around {
         config: config_out.clone(),
         inventory: watching.inventory.clone(),
         roles: admitted.roles.clone(),
         engine: watching.engine.clone(),
         access: tending.access.clone(),
         journal: journal.clone(),
-    });
+    };
+    let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());
     let reporter = Reporter {
         config: config_out.clone(),
         path: path.clone(),
@@ -225,6 +229,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (ordered, orders) = mpsc::channel(8);
     let access = tending.access.clone();
     let sockets = Arc::new(gate::GuestSockets(keeping.gate.clone()));
+    let ways = Ways::new(config_out.clone(), access.clone(), keeping.gate.clone());
+    let telling = tokio::spawn(ways.clone().tell(watching.engine.clone()));
     let keeper = Keeper {
         guests: Guests::new(
             config_out.clone(),
@@ -281,14 +287,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
             (&reports, &abuse_out.pardons, &ordered),
-            (&mut reloader, &eraser, &viewer),
+            (&mut reloader, &eraser, &viewer, &ways),
             questions,
             &mut signals,
         ) => Ok(by),
     };
     service_manager::send("STOPPING=1");
     tracing::info!("stopping; policy stays as it is until `enforcer uninstall`");
-    drop((reloader, eraser, viewer, socket));
+    drop((reloader, eraser, viewer, ways, socket));
     end([
         watching.task,
         networks.task,
@@ -296,6 +302,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         resolving.task,
         tending.task,
         keeping.task,
+        telling,
         reporting,
     ])
     .await;
@@ -352,7 +359,7 @@ impl Signals {
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
     (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, &mpsc::Sender<Box<GuestAsked>>),
-    (reloader, eraser, viewer): (&mut Reloader, &Eraser, &Viewer),
+    (reloader, eraser, viewer, ways): (&mut Reloader, &Eraser, &Viewer, &Ways),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
 ) -> Caller {
@@ -379,6 +386,7 @@ async fn obey(
                 drop(reply.send(explain::answer_name(&reloader.state(), &question)));
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
+            Asked::Access(reply) => ways.answer(reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
             Asked::Guest(asked) => drop(orders.send(asked).await),
             Asked::Stop(by, reply) => {

@@ -3,12 +3,18 @@
 
 #[path = "dockerd/abuse.rs"]
 mod abuse;
+#[path = "dockerd/access.rs"]
+mod access;
 #[path = "dockerd/answers.rs"]
 mod answers;
 #[path = "dockerd/baseline.rs"]
 mod baseline;
 #[path = "dockerd/blocked.rs"]
 mod blocked;
+#[path = "dockerd/build.rs"]
+mod build;
+#[path = "dockerd/cli.rs"]
+mod cli;
 #[path = "dockerd/collector.rs"]
 mod collector;
 #[path = "dockerd/config.rs"]
@@ -17,6 +23,8 @@ mod config;
 mod control;
 #[path = "dockerd/dns.rs"]
 mod dns;
+#[path = "dockerd/doctor.rs"]
+mod doctor;
 #[path = "dockerd/engine.rs"]
 mod engine;
 #[path = "dockerd/engine_resolver.rs"]
@@ -27,10 +35,14 @@ mod flood;
 mod gate;
 #[path = "dockerd/gate_attacks.rs"]
 mod gate_attacks;
+#[path = "dockerd/gate_clients.rs"]
+mod gate_clients;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]
 mod guests;
+#[path = "dockerd/interrupted.rs"]
+mod interrupted;
 #[path = "dockerd/ipv6.rs"]
 mod ipv6;
 #[path = "dockerd/kept.rs"]

@@ -5,6 +5,8 @@ use anyhow::Result;
 use crate::workspace::{Workspace, succeed};
 
 #[derive(clap::Args)]
+// Other verbs take these as well, and have a group of this name of their own.
+#[group(skip)]
 pub(crate) struct Arguments {
     /// Let the eBPF programs log, for development
     #[arg(long)]

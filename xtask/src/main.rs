@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod build;
 mod demo;
+mod package;
 mod run;
 mod test;
 #[path = "../../enforcer/build/toolchain.rs"]
@@ -31,6 +32,8 @@ enum Verb {
     Build(build::Arguments),
     /// Show guests kept apart: a throw-away host, attacked before and after (root)
     Demo(demo::Arguments),
+    /// Make a Debian package and a tarball
+    Package(package::Arguments),
     /// Build, then run the daemon in the foreground with the example config (root)
     Run(run::Arguments),
     /// Every test, in the order of CI (root)
@@ -57,9 +60,20 @@ fn verb() -> anyhow::Result<()> {
         Verb::Bench(arguments) => bench::run(&workspace, &arguments),
         Verb::Build(arguments) => build::run(&workspace, &arguments),
         Verb::Demo(arguments) => demo::run(&workspace, &arguments),
+        Verb::Package(arguments) => package::run(&workspace, &arguments),
         Verb::Run(arguments) => run::run(&workspace, &arguments),
         Verb::Test(arguments) => test::run(&workspace, &arguments),
         Verb::Verifier(arguments) => verifier::run(&workspace, &arguments),
         Verb::Vm(arguments) => vm::run(&workspace, &arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_verbs_are_consistent() {
+        super::Arguments::command().debug_assert();
     }
 }

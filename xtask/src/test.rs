@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    package,
     toolchain::Toolchain,
     verifier, vm,
     workspace::{Workspace, require_root, succeed, succeed_watched},
@@ -39,12 +40,13 @@ struct Stage {
     run: fn(&Workspace, &mut Closing) -> Result<()>,
 }
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage { name: "build", minutes: 12, run: build },
     Stage { name: "checks", minutes: 5, run: checks },
     Stage { name: "namespaces", minutes: 8, run: namespaces },
     Stage { name: "hub", minutes: 6, run: hub },
     Stage { name: "dockerd", minutes: 10, run: dockerd },
+    Stage { name: "packages", minutes: 3, run: packages },
     Stage { name: "kernels", minutes: 10, run: kernels },
 ];
 
@@ -55,7 +57,8 @@ const HOST: [&str; 3] = ["--workspace", "--exclude", "enforcer-ebpf"];
 /// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
 /// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
 /// the other one has all that are not named here.
-const FIRST: [&str; 15] = [
+const FIRST: [&str; 16] = [
+    "doctor::",
     "engine::",
     "kept::",
     "lives::",
@@ -269,6 +272,14 @@ fn passing_object(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = toolchain.cargo("build", &target);
     succeed(cargo.current_dir(&workspace.root).args(["--features", "pass"]))?;
     Ok(toolchain.object(&target))
+}
+
+/// The Debian package, of the debug build that is there already, on a host that is thrown away.
+fn packages(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    let [deb, next] = package::debug(workspace)?;
+    let mut cargo = workspace.cargo(["test"]);
+    cargo.args(HOST).env("ENFORCER_DEB", deb).env("ENFORCER_NEXT_DEB", next);
+    closing.run(cargo.args(["--test", "package", "--", "--test-threads=1"]))
 }
 
 fn kernels(workspace: &Workspace, closing: &mut Closing) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Groups and grants as the daemon has them: the store, the hubs that are asked instead, and the stream that hears
 //! of every change. Whoever asks for a socket is judged by what is known at that moment.
 
+mod holders;
 mod tell;
 mod tend;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
 };
+
+pub use holders::Holder;
 
 use super::{
     grant::{By, Grant, Kind, Note, Reason, Seconds},

@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::path::PathBuf;
 
+use super::routes::access::AccessReport;
 use crate::{
     access::name::{HubName, User, UserName},
     guest::{
@@ -38,6 +39,8 @@ pub enum Asked {
     ExplainName(NameQuestion, Reply<ExplainedName>),
     /// Which flows there are.
     Flows(FlowsQuestion, Reply<FlowsReport>),
+    /// Who has access to an engine of this host.
+    Access(Reply<AccessReport>),
     /// Let a guest go that is cut off or paused; takes what was ended.
     Pardon {
         /// Its container's name, or the beginning of its id.

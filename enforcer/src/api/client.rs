@@ -24,6 +24,7 @@ use super::{
     ndjson::Line,
     routes::{
         Route,
+        access::{self, AccessReport},
         daemon::{self, Done},
         grants::{self, GrantOrder, Grants},
         groups::{self, Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
@@ -178,6 +179,11 @@ pub async fn remove_member(run_dir: &Path, order: &MemberOrder) -> Result<Change
 /// Asks the daemon of `run_dir` for grants.
 pub async fn grants(run_dir: &Path, asked: &OfHub) -> Result<Grants, ControlError> {
     get(run_dir, &grants::LIST, asked).await
+}
+
+/// Asks the daemon of `run_dir` who has access to an engine of this host.
+pub async fn access_report(run_dir: &Path) -> Result<AccessReport, ControlError> {
+    get(run_dir, &access::REPORT, &()).await
 }
 
 /// Has the daemon of `run_dir` set a grant.

@@ -198,4 +198,42 @@ mod tests {
         let own = Process { directory: "/proc/self".into(), alive: alive(&stream) };
         assert!(!own.is_of_host() || matches!(own.alive, Alive::Unknown));
     }
+
+    /// S18: whoever is handed a connection asks as the one who made it, and as nobody once that one is gone.
+    #[tokio::test]
+    async fn s18_a_connection_that_was_handed_on_is_still_its_makers() {
+        let path =
+            std::env::temp_dir().join(format!("enforcer-handed-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).expect("bound");
+        let script = "import os,socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
+                      if os.fork()==0:\n if os.getuid()==0: os.setuid(65534)\n s.sendall(b'x')\n s.recv(1)\n os._exit(0)\n\
+                      sys.stdin.readline()";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(&path).stdin(std::process::Stdio::piped());
+        let mut maker = match command.spawn() {
+            Ok(maker) => maker,
+            Err(error) => {
+                eprintln!("skipped: no python3 ({error})");
+                fs::remove_file(&path).expect("removed");
+                return;
+            }
+        };
+        let (mut accepted, _) = listener.accept().expect("accepted");
+        fs::remove_file(&path).expect("removed");
+        // Somebody else's word, over the maker's connection.
+        io::Read::read_exact(&mut accepted, &mut [0]).expect("a word");
+        accepted.set_nonblocking(true).expect("set");
+        let stream = UnixStream::from_std(accepted).expect("a stream");
+        let (before, cgroups) = attest(&stream).expect("attested");
+        // SAFETY: takes nothing.
+        assert_eq!(before.peer.uid, unsafe { libc::geteuid() });
+        assert_eq!(before.caller.pid, Some(maker.id()));
+        assert!(cgroups.is_some(), "it lives");
+        drop(maker.stdin.take());
+        maker.wait().expect("ended");
+        let (after, cgroups) = attest(&stream).expect("attested");
+        let alive = alive(&stream);
+        let is_gone = !after.peer.is_of_host && cgroups.is_none();
+        assert!(is_gone || matches!(alive, Alive::Unknown), "{after:?} {cgroups:?}");
+    }
 }

@@ -12,6 +12,7 @@ use super::{
     roles::RoleKind,
     routes::{
         Route, TABLE, Verb,
+        access::AccessReport,
         daemon::{Done, Version},
         grants::{GrantOrder, Grants},
         groups::{Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
@@ -154,6 +155,7 @@ impl Generators {
                 query: Some(self.read.root_schema_for::<OfHub>()),
                 ..nothing(self.told::<Grants>())
             },
+            "access_report" => nothing(self.told::<AccessReport>()),
             "grant_set" => {
                 Shape { body: Some(self.asked::<GrantOrder>()), ..nothing(self.told::<Changed>()) }
             }

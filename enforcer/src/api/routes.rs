@@ -1,6 +1,7 @@
 //! The calls: a table that says what there is and who may, and beside it what answers. A call is in both;
 //! one that is in the router alone is denied.
 
+pub mod access;
 pub mod daemon;
 pub mod grants;
 pub mod groups;
@@ -93,6 +94,7 @@ pub static TABLE: &[Route] = &[
     groups::MEMBERS,
     grants::SET,
     grants::LIST,
+    access::REPORT,
     groups::REMOVE,
     groups::DELETE,
     guests::LIST,
@@ -142,6 +144,7 @@ pub(super) fn router(api: Api) -> Router {
             .merge(names::router())
             .merge(groups::router())
             .merge(grants::router())
+            .merge(access::router())
             .merge(guests::router()),
         api,
     )

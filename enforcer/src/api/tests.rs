@@ -1,5 +1,6 @@
 //! The API over a real socket, with a supervisor that answers by rote.
 
+mod access;
 mod document;
 mod guests;
 mod limits;

@@ -16,6 +16,8 @@ const COUNTS: RangeInclusive<u32> = 0..=10_000;
 const PIDS: RangeInclusive<u32> = 1..=4_194_304;
 /// Memory of one container, bytes: the engine takes no less than 6 MiB.
 const MEMORY: RangeInclusive<u64> = 6 << 20..=1 << 44;
+/// Context of a build, bytes.
+const CONTEXT: RangeInclusive<u64> = 1 << 20..=4 << 30;
 /// CPUs of one container: the engine takes no less than a hundredth.
 const CPUS: RangeInclusive<f64> = 0.01..=1024.0;
 /// Host ports that may be published: those below are the host's own services'.
@@ -88,6 +90,15 @@ fn read(raw: &RawGate, mut rules: Rules, problems: &mut Problems<'_>) -> Rules {
             None => problems.add(value.span(), "cpus is a number from 0.01 to 1024, such as 1.5"),
         }
     }
+    if let Some(value) = &raw.build_context {
+        match context(value.get_ref()) {
+            Some(bytes) => rules.build_context = bytes,
+            None => problems.add(
+                value.span(),
+                "build_context is \"1MiB\" to \"4GiB\", such as \"64MiB\", or \"0\", by which nothing is built",
+            ),
+        }
+    }
     if let Some(value) = &raw.host_ports {
         match ports(value.get_ref()) {
             Some(ports) => rules.host_ports = Some(ports),
@@ -123,10 +134,18 @@ fn number(value: i64, bounds: &RangeInclusive<u32>) -> Result<u32, String> {
 }
 
 fn memory(text: &str) -> Option<u64> {
+    bytes(text).filter(|bytes| MEMORY.contains(bytes))
+}
+
+fn context(text: &str) -> Option<u64> {
+    if text == "0" { Some(0) } else { bytes(text).filter(|bytes| CONTEXT.contains(bytes)) }
+}
+
+fn bytes(text: &str) -> Option<u64> {
     let (digits, unit) = UNITS
         .iter()
         .find_map(|(name, unit)| text.strip_suffix(name).map(|digits| (digits.trim_end(), unit)))?;
-    plain::<u64>(digits)?.checked_mul(*unit).filter(|bytes| MEMORY.contains(bytes))
+    plain::<u64>(digits)?.checked_mul(*unit)
 }
 
 fn nano_cpus(value: &Value) -> Option<u64> {
@@ -167,19 +186,19 @@ mod tests {
         assert_eq!((&none.users, none.hubs.len()), (&Rules::default(), 0));
         let text = format!(
             "[gate]\nimages = [\"python:3*\"]\nmax_containers = 4\nmax_volumes = 5\nmax_networks = 0\n\
-             memory = \"512MiB\"\ncpus = 1.5\npids = 64\nhost_ports = \"20000-20099\"\n\
-             [hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\nmemory = \"1 GiB\"\ncpus = 2\n{LEAST}"
+             memory = \"512MiB\"\ncpus = 1.5\npids = 64\nhost_ports = \"20000-20099\"\nbuild_context = \"1MiB\"\n\
+             [hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\nmemory = \"1 GiB\"\ncpus = 2\nbuild_context = \"0\"\n{LEAST}"
         );
         let gate = parse(&text, "f").expect("valid").gate;
         let users = &gate.users;
         assert_eq!(users.images, ["python:3*"]);
         assert_eq!((users.max_containers, users.max_volumes, users.max_networks), (4, 5, 0));
         assert_eq!((users.memory, users.nano_cpus, users.pids), (512 << 20, 1_500_000_000, 64));
-        assert_eq!(users.host_ports, Some((20_000, 20_099)));
+        assert_eq!((users.host_ports, users.build_context), (Some((20_000, 20_099)), 1 << 20));
         let (local, course) = (HubName::local(), "course".parse().expect("a hub"));
         assert_eq!(gate.of(&local), users);
         let own = gate.of(&course);
-        assert_eq!((own.memory, own.nano_cpus), (1 << 30, 2_000_000_000));
+        assert_eq!((own.memory, own.nano_cpus, own.build_context), (1 << 30, 2_000_000_000, 0));
         assert_eq!((own.pids, &own.images), (64, &users.images), "the rest is as [gate] has it");
     }
 
@@ -199,6 +218,9 @@ mod tests {
             (table("host_ports = \"80-90\""), 2, "from 1024"),
             (table("host_ports = \"20099-20000\""), 2, "from 1024"),
             (table("host_ports = \"20000-\""), 2, "from 1024"),
+            (table("build_context = \"1\""), 2, "such as \"64MiB\""),
+            (table("build_context = \"1KiB\""), 2, "1MiB"),
+            (table("build_context = \"5GiB\""), 2, "4GiB"),
             (table("images = [\"a b\"]"), 2, "reference"),
             (table("images = [\"\"]"), 2, "reference"),
             (table("image = []"), 2, "did you mean `images`"),

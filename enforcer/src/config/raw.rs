@@ -186,6 +186,7 @@ pub(super) struct RawGate {
     pub(super) cpus: Option<Spanned<toml::Value>>,
     pub(super) pids: Option<Spanned<i64>>,
     pub(super) host_ports: Option<Spanned<String>>,
+    pub(super) build_context: Option<Spanned<String>>,
 }
 
 /// `[networks.NAME]`.

@@ -6,7 +6,7 @@ mod output;
 mod pull;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::Ipv4Addr,
     time::Duration,
 };
@@ -23,10 +23,13 @@ use bollard::{
 use tokio::time::timeout;
 
 use super::{Engine, EngineError, expel::Expelled};
-use crate::guest::{
-    left::Listed,
-    names::{self, Use},
-    spec::{Spec, Volume},
+use crate::{
+    access::name::User,
+    guest::{
+        left::Listed,
+        names::{self, Use},
+        spec::{Spec, Volume},
+    },
 };
 
 pub use output::{Output, Ran};
@@ -91,6 +94,19 @@ impl Engine {
         let found = timeout(ANSWER, within(doing, list)).await;
         let found = found.map_err(|_elapsed| EngineError::TimedOut { doing })??;
         Ok(found.into_iter().filter_map(convert::entry).collect())
+    }
+
+    /// Users for whom there are containers, whatever their state and whoever made them.
+    pub async fn users(&self) -> Result<BTreeSet<User>, EngineError> {
+        let label = [("label", vec![names::USER.to_owned()])];
+        let options =
+            ListContainersOptionsBuilder::default().all(true).filters(&label.into()).build();
+        let found = within("list guests", self.docker.list_containers(Some(options))).await?;
+        let user = |labels: HashMap<String, String>| {
+            let of = |key: &str| labels.get(key);
+            Some(User { hub: of(names::HUB)?.parse().ok()?, name: of(names::USER)?.parse().ok()? })
+        };
+        Ok(found.into_iter().filter_map(|one| user(one.labels?)).collect())
     }
 
     /// Which of these volumes there are. One that is somebody else's is an error.

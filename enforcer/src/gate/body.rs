@@ -23,7 +23,7 @@ mod tests;
 mod tmpfs;
 pub mod update;
 pub mod volume;
-mod who;
+pub(super) mod who;
 
 use hyper::StatusCode;
 use serde_json::Value;

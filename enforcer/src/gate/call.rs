@@ -1,6 +1,7 @@
 //! A call: a request that the table lets be judged, with all that its path and query say in types. Nothing else
 //! of them exists from here on.
 
+pub mod build;
 pub mod headers;
 mod read;
 #[cfg(test)]
@@ -133,6 +134,8 @@ pub enum Call {
         image: String,
         platform: Option<String>,
     },
+    /// The older builder alone; the context comes as the body.
+    ImageBuild(Box<build::Build>),
     ImageTag {
         image: String,
         repository: String,
@@ -219,6 +222,8 @@ pub struct Size {
 pub enum BodyKind {
     /// Nothing, or what old clients send for nothing: `{}`, `null`.
     Empty,
+    /// A tar archive, as long as a context may be; [`super::build`] reads it.
+    Context,
     /// One JSON object of at most so many bytes.
     Json {
         /// Bytes.
@@ -237,6 +242,20 @@ impl Call {
         Ok(call)
     }
 
+    /// Whether there is more after it, for which there are bounds: no two such requests of a principal are judged at
+    /// once.
+    #[must_use]
+    pub const fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::ContainerCreate { .. }
+                | Self::ExecCreate { .. }
+                | Self::ImageTag { .. }
+                | Self::VolumeCreate
+                | Self::NetworkCreate
+        )
+    }
+
     /// What its body may be. A body where there is none is refused by who reads it.
     #[must_use]
     pub const fn body(&self) -> BodyKind {
@@ -249,6 +268,7 @@ impl Call {
             | Self::NetworkCreate
             | Self::NetworkConnect { .. }
             | Self::NetworkDisconnect { .. } => BodyKind::Json { limit: 64 << 10 },
+            Self::ImageBuild(_) => BodyKind::Context,
             _ => BodyKind::Empty,
         }
     }

@@ -34,7 +34,8 @@ fn decide(
     let call = Call::read(context.principal, method, Words::read(target)?)?;
     let limits = match call.body() {
         BodyKind::Json { limit } => Limits { bytes: limit, ..Limits::default() },
-        BodyKind::Empty => Limits { bytes: 16, ..Limits::default() },
+        // What is in a context is judged when it is there.
+        BodyKind::Empty | BodyKind::Context => Limits { bytes: 16, ..Limits::default() },
     };
     let body = body.map(|text| json::read(text.as_bytes(), limits)).transpose()?;
     Ok(judge(context, &call, body.as_ref()))

@@ -69,11 +69,14 @@ pub enum Progress {
 
 /// Looks for the end of a head, and ends early where there can be none.
 pub fn progress(bytes: &[u8]) -> Result<Progress, Refusal> {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
+    // What stands behind the head is the body's.
+    let last = end.unwrap_or(bytes.len()).min(MAX_HEAD);
     let lone = |at: usize| at == 0 || bytes.get(at - 1) != Some(&b'\r');
-    if memchr::memchr_iter(b'\n', bytes).take_while(|at| *at < MAX_HEAD).any(lone) {
+    if memchr::memchr_iter(b'\n', bytes).take_while(|at| *at < last).any(lone) {
         return Err(unclear("head.line", "a line of the request's head does not end with CR LF"));
     }
-    match memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4) {
+    match end {
         Some(end) if end <= MAX_HEAD => Ok(Progress::Whole(end)),
         None if bytes.len() < MAX_HEAD => Ok(Progress::More),
         _ => Err(Refusal {
@@ -240,9 +243,10 @@ fn upgrade(connection: Option<&str>, to: Option<&str>) -> Result<Option<Upgrade>
     }
 }
 
+/// Docker's command line before 20.10.25 has an empty one where a connection becomes a stream.
 fn is_host(host: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]%/".contains(&byte);
-    !host.is_empty() && host.bytes().all(is_plain)
+    host.bytes().all(is_plain)
 }
 
 fn unclear(rule: &'static str, message: impl Into<String>) -> Refusal {

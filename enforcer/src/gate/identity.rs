@@ -9,6 +9,7 @@ use tokio::{net::UnixStream, sync::watch, time::timeout};
 
 use super::{cgroup, principal::Principal};
 use crate::{
+    access::name::User,
     api::{
         identity::{Identity, attest},
         roles::{Peer, Role, Roles},
@@ -72,14 +73,12 @@ impl Known<'_> {
     ) -> Result<(), Stranger> {
         match (principal, container) {
             (Principal::User(_), None) => Err(Stranger::NoContainer),
-            (Principal::User(user), Some(container)) => {
-                let said = &container.provenance;
-                let label = |key: &str| said.labels.get(key).map(String::as_str);
-                let is_own = label(USER_LABEL) == Some(user.name.as_str())
-                    && label(HUB_LABEL) == Some(user.hub.as_str());
-                // What its image may have said of itself does not count.
-                if said.is_told && is_own { Ok(()) } else { Err(Stranger::Others) }
+            (Principal::User(user), Some(container))
+                if user_of(container).as_ref() == Some(user) =>
+            {
+                Ok(())
             }
+            (Principal::User(_), Some(_)) => Err(Stranger::Others),
             (Principal::Hub(hub), None) => match self.roles.role(peer) {
                 Ok(Role::Admin) if peer.uid == 0 => Ok(()),
                 Ok(Role::Hub(name)) if peer.is_of_host && name == hub.as_str() => Ok(()),
@@ -101,6 +100,15 @@ impl Known<'_> {
             }
         }
     }
+}
+
+/// The user whose a container is: what its creator said of it, and not what its image may have said of itself.
+#[must_use]
+pub fn user_of(container: &Container) -> Option<User> {
+    let said = Some(&container.provenance).filter(|said| said.is_told)?;
+    let label = |key: &str| said.labels.get(key);
+    let (hub, name) = (label(HUB_LABEL)?.parse().ok()?, label(USER_LABEL)?.parse().ok()?);
+    Some(User { hub, name })
 }
 
 /// Where the answers come from.
@@ -163,7 +171,7 @@ impl Doorman {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{access::name::User, config::parse, model::provenance::Provenance};
+    use crate::{config::parse, model::provenance::Provenance};
 
     const CONFIG: &str = "[hubs.lab]\nnetworks = [\"lab\"]\n[hubs.two]\nnetworks = [\"two\"]\n\
         [networks.lab]\nbridge = \"br-lab\"\n[[networks.lab.hub]]\ncontainer = \"hub\"\nport = 8081\n\

@@ -67,12 +67,22 @@ impl Reference {
     }
 
     /// Whether one of the patterns means it. `*` stands for any text; a pattern without tag and `*` means `:latest`, as
-    /// the reference would.
+    /// the reference would. A digest may be any image of its repository, whatever tag stands beside it: it is meant by a
+    /// pattern with a digest, and by one that means the whole repository.
     #[must_use]
     pub fn is_among(&self, patterns: &[String]) -> bool {
         let forms = [self.full(), self.familiar()];
+        let names = [&forms[0], &forms[1]].map(|form| form.strip_suffix(&self.version));
+        let has_digest = self.version.contains('@');
+        let is_wholly = |pattern: &str| {
+            let repository =
+                pattern.strip_suffix(":*").or(Some(pattern).filter(|all| all.ends_with('*')));
+            repository.is_some_and(|all| names.iter().flatten().any(|name| fits(all, name)))
+        };
         patterns.iter().any(|pattern| {
-            if pattern.contains('*') {
+            if has_digest && pattern.contains('*') && !pattern.contains('@') {
+                is_wholly(pattern)
+            } else if pattern.contains('*') {
                 forms.iter().any(|form| fits(pattern, form))
             } else {
                 Self::parse(pattern).is_some_and(|exact| exact == *self)
@@ -253,6 +263,31 @@ mod tests {
             "",
         ] {
             assert_eq!(usable(asked), None, "{asked}");
+        }
+    }
+
+    #[test]
+    fn d16_a_digest_is_vouched_for_by_itself_or_by_its_whole_repository() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let exact = format!("python@{digest}");
+        for (pattern, text, expected) in [
+            ("python:3.*", format!("python:3.1@{digest}"), false),
+            ("python:3.*", format!("python@{digest}"), false),
+            ("python:3.1", format!("python:3.1@{digest}"), false),
+            ("python", format!("python@{digest}"), false),
+            ("quay.io/*/a:1", format!("quay.io/b/a:1@{digest}"), false),
+            ("python:*", format!("python@{digest}"), true),
+            ("python:*", format!("python:3@{digest}"), true),
+            ("docker.io/library/python:*", format!("python@{digest}"), true),
+            ("quay.io/b/*", format!("quay.io/b/a@{digest}"), true),
+            ("quay.io/b/*", format!("quay.io/c/a@{digest}"), false),
+            ("*", format!("python@{digest}"), true),
+            (&exact, format!("python@{digest}"), true),
+            (&exact, format!("python@sha256:{}", "0b".repeat(32)), false),
+            ("python@sha256:0a*", format!("python@{digest}"), true),
+        ] {
+            let reference = Reference::parse(&text).expect(&text);
+            assert_eq!(reference.is_among(&[pattern.to_owned()]), expected, "{pattern} {text}");
         }
     }
 

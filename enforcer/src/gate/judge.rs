@@ -2,6 +2,7 @@
 //! something is looked up among the principal's own; what goes on is the full id. What is not there is missing,
 //! whoever's it may be (S12, S22).
 
+pub mod build;
 mod containers;
 mod images;
 mod networks;
@@ -59,6 +60,7 @@ fn decide(context: &Context<'_>, call: &Call, body: Option<&Json>) -> Result<For
         | Call::ImageInspect { .. }
         | Call::ImageHistory { .. }
         | Call::ImagePull { .. }
+        | Call::ImageBuild(_)
         | Call::ImageTag { .. }
         | Call::ImageRemove { .. } => images::judge(context, call),
         Call::VolumeList { .. }

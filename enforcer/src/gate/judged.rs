@@ -1,69 +1,81 @@
-//! The filtered grant and hubs: a request is judged, and what goes on is made of the verdict. Here the judge, with what
-//! it has to know, is asked, and what it allows is done.
+//! The filtered grant and hubs: a request is read as a call, judged by what is known of the principal's things, and
+//! what goes on is made of the verdict.
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Either, Full};
-use hyper::{
-    Method, Request, Response, StatusCode,
-    body::Incoming,
-    header::{CONTENT_TYPE, HeaderValue},
-};
-use serde_json::Value;
+use http_body_util::BodyExt as _;
+use hyper::{Method, StatusCode, body::Incoming};
 use tokio::time::timeout;
 
 use super::{
-    answer,
-    head::Head,
+    body::Context,
+    call::{BodyKind, Call},
+    errand::Errand,
+    facts::Facts,
+    found,
+    head::{Head, Length},
+    json::{self, Json, Limits},
+    judge::judge,
     principal::Principal,
-    raw::{self, Done},
-    upstream,
-    verdict::{Answer, Forward, Refusal, Verdict},
+    serve::Server,
+    verdict::{Kind, Refusal, Verdict},
+    words::Words,
 };
+use crate::access::{judge::Answer as Grant, name::User};
 
-/// Longest body of a request that is judged, bytes.
-const MAX_BODY: usize = 256 << 10;
-/// Longest answer that is read whole, bytes.
-const MAX_ANSWER: usize = 4 << 20;
+/// Longest body of a call that has none: what old clients send for nothing.
+const NOTHING: usize = 16;
 /// Longest wait for the rest of a body.
 const BODY: Duration = Duration::from_secs(30);
+/// The variable by which a hub says for whom a guest is.
+const USER: &str = "JUPYTERHUB_USER=";
 
-/// Judges a request. This is where the judge of all calls comes in; until then there is `_ping`.
-pub(super) fn decide(_principal: &Principal, head: &Head, _body: &Bytes) -> Verdict {
-    let path = head.target.strip_prefix("/v1.").map_or(head.target.as_str(), |versioned| {
-        versioned.trim_start_matches(|digit: char| digit.is_ascii_digit())
-    });
-    if path != "/_ping" || !matches!(&*head.method, "GET" | "HEAD") {
-        return Verdict::Deny(Refusal {
-            status: StatusCode::FORBIDDEN,
-            rule: "call.not-yet",
-            message: "the gate does not judge this call yet: a filtered socket answers _ping only"
-                .to_owned(),
-        });
-    }
-    Verdict::Allow(Box::new(Forward {
-        method: if head.method == "HEAD" { Method::HEAD } else { Method::GET },
-        target: "/_ping".to_owned(),
-        body: None,
-        answer: Answer::Whole,
-        effects: Vec::new(),
-        shown: Value::Null,
-    }))
+/// Reads a request's line.
+pub(super) fn call(principal: &Principal, head: &Head) -> Result<Call, Refusal> {
+    let unknown = || Refusal::forbidden("route.unknown", "this method is none of the engine's");
+    let method: Method = head.method.parse().map_err(|_error| unknown())?;
+    Call::read(principal, &method, Words::read(&head.target)?)
 }
 
 /// Reads the body of a request that is to be judged: bounded, in time, without trailers, and what it says it is.
-pub(super) async fn body(head: &Head, body: Incoming) -> Result<Bytes, Refusal> {
+pub(super) async fn body(
+    head: &Head,
+    call: &Call,
+    body: Incoming,
+) -> Result<Option<Json>, Refusal> {
+    let limit = match call.body() {
+        BodyKind::Json { limit } => limit,
+        // A context is read elsewhere.
+        BodyKind::Empty | BodyKind::Context => NOTHING,
+    };
+    let bytes = bytes(head, limit, body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    json::read(&bytes, Limits { bytes: limit, ..Limits::default() }).map(Some)
+}
+
+/// What is compressed twice over is read by nobody.
+pub(super) fn check_encoding(head: &Head) -> Result<(), Refusal> {
+    if !head.is_encoded {
+        return Ok(());
+    }
+    Err(Refusal {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        rule: "body.encoding",
+        message: "the body is compressed; send it as it is".to_owned(),
+    })
+}
+
+async fn bytes(head: &Head, limit: usize, body: Incoming) -> Result<Bytes, Refusal> {
     let refusal =
         |status, rule, message: &str| Refusal { status, rule, message: message.to_owned() };
-    if head.is_encoded {
-        let message = "the body is compressed; send it as it is";
-        return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body.encoding", message));
-    }
-    let most = format!("the body is longer than {MAX_BODY} bytes");
+    check_encoding(head)?;
+    let most = format!("the body is longer than {limit} bytes");
     let too_long = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "body.long", &most);
-    if let super::head::Length::Sized(length) = head.length
-        && usize::try_from(length).map_or(true, |length| length > MAX_BODY)
+    if let Length::Sized(length) = head.length
+        && usize::try_from(length).map_or(true, |length| length > limit)
     {
         return Err(too_long());
     }
@@ -80,7 +92,7 @@ pub(super) async fn body(head: &Head, body: Incoming) -> Result<Bytes, Refusal> 
                     "there are trailers after the body",
                 )
             })?;
-            if read.len().saturating_add(data.len()) > MAX_BODY {
+            if read.len().saturating_add(data.len()) > limit {
                 return Err(too_long());
             }
             read.extend_from_slice(&data);
@@ -91,43 +103,97 @@ pub(super) async fn body(head: &Head, body: Incoming) -> Result<Bytes, Refusal> 
     timeout(BODY, reading).await.unwrap_or(Err(slow))
 }
 
-/// Does what was allowed, in the version `api` of the engine's API.
-pub(super) async fn forward(
-    (engine, api): (&Path, &str),
-    head: &Head,
-    forward: Forward,
-    client: hyper::upgrade::OnUpgrade,
-) -> Result<Done, Refusal> {
-    let mut request = Request::builder().method(forward.method);
-    request = request.uri(format!("/v{api}{}", forward.target));
-    let body = forward.body.map(|body| body.to_string());
-    let has_body = body.is_some();
-    let body = Either::Left(Full::new(Bytes::from(body.unwrap_or_default())));
-    let wrong = |_error| answer::odd("gate.target", "the gate made a request that is none");
-    let mut request = request.body(body).map_err(wrong)?;
-    if has_body {
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(CONTENT_TYPE, json);
+impl Server {
+    /// Judges a call; what it returns goes on.
+    pub(super) async fn judge(
+        self: &Arc<Self>,
+        principal: &Principal,
+        call: &Call,
+        body: Option<&Json>,
+    ) -> Result<Errand, Refusal> {
+        // Of what changes what there is, one at a time: bounds are of all of it.
+        let turn = if call.changes() { self.turns.take(principal).await } else { None };
+        let config = Arc::clone(&self.doorman.config.borrow());
+        let rules = found::rules(principal, &config);
+        let mut facts = self.facts(principal);
+        if let Call::ContainerCreate { .. } = call {
+            let count = facts.containers.iter().filter(|own| !own.is_notebook).count();
+            if u32::try_from(count).is_ok_and(|count| count >= rules.max_containers) {
+                // Some may have ended by themselves.
+                self.sweep(Kind::Container).await?;
+                facts = self.facts(principal);
+            }
+            facts.socket = self.socket_for(principal, body).await;
+        }
+        let context = Context {
+            principal,
+            rules: &rules,
+            facts: &facts,
+            name: None,
+            cgroup_parent: None,
+            bridge: None,
+        };
+        match judge(&context, call, body) {
+            Verdict::Deny(refusal) => Err(refusal),
+            Verdict::Allow(forward) => Ok(Errand {
+                server: Arc::clone(self),
+                principal: principal.clone(),
+                rules,
+                facts,
+                forward: *forward,
+                _turn: turn,
+            }),
+        }
     }
-    let client = head.upgrade.filter(|_| forward.answer == Answer::Hijack).map(|to| (to, client));
-    if client.is_some() {
-        answer::upgraded(request.headers_mut(), "tcp");
+
+    /// What is known of a principal's things now.
+    pub(super) fn facts(&self, principal: &Principal) -> Facts {
+        let config = Arc::clone(&self.doorman.config.borrow());
+        let inventory = Arc::clone(&self.doorman.inventory.borrow());
+        found::facts(principal, &self.store, (&inventory, &config))
     }
-    if matches!(forward.answer, Answer::Shown(_)) {
-        return Err(answer::odd("answer.not-yet", "the gate does not reduce this answer yet"));
+
+    /// Adds what has become the principal's since.
+    pub(super) fn learn(&self, principal: &Principal, facts: &mut Facts) {
+        let now = self.facts(principal);
+        let gone =
+            |all: &[super::facts::OwnContainer], id: &str| all.iter().all(|own| own.id != id);
+        let before = std::mem::replace(facts, now);
+        let old = before.containers.into_iter();
+        let old: Vec<_> = old.filter(|own| gone(&facts.containers, &own.id)).collect();
+        facts.containers.extend(old);
+        for network in before.networks {
+            if facts.networks.iter().all(|own| own.id != network.id) {
+                facts.networks.push(network);
+            }
+        }
+        for volume in before.volumes {
+            if facts.volumes.iter().all(|own| own.engine_name != volume.engine_name) {
+                facts.volumes.push(volume);
+            }
+        }
     }
-    let (response, line) = upstream::ask(engine, request).await?;
-    if forward.answer != Answer::Whole {
-        return raw::relay(response, line, client, answer::shown);
+
+    /// The socket of the user for whom a hub starts a guest, if that user has a grant now.
+    async fn socket_for(&self, principal: &Principal, body: Option<&Json>) -> Option<PathBuf> {
+        let Principal::Hub(hub) = principal else { return None };
+        let user = User { hub: hub.clone(), name: named(body?)?.parse().ok()? };
+        match self.access.socket_for(&user).await {
+            Grant::Granted(_) => self.doors.get()?.open_for(&user).await,
+            Grant::Refused(_) => None,
+        }
     }
-    let (parts, body) = response.into_parts();
-    let read = http_body_util::Limited::new(body, MAX_ANSWER).collect().await;
-    let long = |_error| answer::odd("engine.answer", "the engine's answer is too long, or broken");
-    let mut answer = Response::new(Either::Left(Full::new(read.map_err(long)?.to_bytes())));
-    *answer.status_mut() = parts.status;
-    *answer.headers_mut() = answer::shown(&parts.headers);
-    drop(line);
-    Ok((answer, None))
+}
+
+/// The user whom the variables of a create name.
+fn named(body: &Json) -> Option<&str> {
+    let Json::Map(fields) = body else { return None };
+    let variables = fields.iter().find(|(name, _)| name == "Env").map(|(_, value)| value)?;
+    let Json::List(variables) = variables else { return None };
+    variables.iter().find_map(|variable| match variable {
+        Json::Text(text) => text.strip_prefix(USER),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -135,9 +201,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s08_of_calls_that_are_not_judged_yet_none_passes_but_ping() {
+    fn s08_what_is_no_call_of_the_table_is_none() {
         let principal = Principal::Hub("lab".parse().expect("a hub"));
-        for (method, target, is_allowed) in [
+        for (method, target, is_call) in [
             ("GET", "/_ping", true),
             ("HEAD", "/v1.43/_ping", true),
             ("POST", "/_ping", false),
@@ -147,25 +213,28 @@ mod tests {
             ("GET", "/v1.43/v1.43/_ping", false),
             ("GET", "/v2.43/_ping", false),
             ("GET", "/%5fping", false),
-            ("GET", "/containers/json", false),
-            ("POST", "/containers/create", false),
+            ("GET", "/containers/json", true),
+            ("POST", "/commit", false),
         ] {
-            let head = Head {
-                method: method.to_owned(),
-                target: target.to_owned(),
-                length: super::super::head::Length::None,
-                upgrade: None,
-                is_encoded: false,
-            };
-            match decide(&principal, &head, &Bytes::new()) {
-                Verdict::Allow(forward) => {
-                    assert!(is_allowed, "{method} {target}");
-                    assert_eq!((&*forward.target, forward.method.as_str()), ("/_ping", method));
-                }
-                Verdict::Deny(refusal) => {
-                    assert!(!is_allowed, "{method} {target}: {refusal}");
-                }
-            }
+            let (method, target) = (method.to_owned(), target.to_owned());
+            let length = Length::None;
+            let head = Head { method, target, length, upgrade: None, is_encoded: false };
+            let read = call(&principal, &head);
+            assert_eq!(read.is_ok(), is_call, "{head:?}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn s17_a_guest_s_user_is_the_one_that_the_hub_names() {
+        let read = |text: &str| json::read(text.as_bytes(), Limits::default()).expect(text);
+        for (text, expected) in [
+            (r#"{"Env":["A=b","JUPYTERHUB_USER=ada"]}"#, Some("ada")),
+            (r#"{"Env":["JUPYTERHUB_USER"]}"#, None),
+            (r#"{"Env":{"JUPYTERHUB_USER":"ada"}}"#, None),
+            (r#"{"Labels":{"enforcer.user":"ada"}}"#, None),
+            ("[]", None),
+        ] {
+            assert_eq!(named(&read(text)), expected, "{text}");
         }
     }
 }

@@ -28,6 +28,8 @@ pub struct Rules {
     /// For a hub alone: directories of this host that containers may mount, themselves and what is directly in
     /// them. A directory whose entries guests can replace is none.
     pub bind_roots: Vec<PathBuf>,
+    /// Longest context of a build, bytes, unpacked; 0: nothing is built.
+    pub build_context: u64,
     /// Keys of labels by which the config's policies tell containers apart: a user sets none of them.
     pub reserved_labels: Vec<String>,
     /// Containers keep the engine's default capabilities, and programs may gain privileges as `sudo` does. Else both
@@ -48,6 +50,7 @@ impl Default for Rules {
             disk: None,
             host_ports: None,
             bind_roots: Vec::new(),
+            build_context: 64 << 20,
             reserved_labels: Vec::new(),
             keeps_privileges: false,
         }

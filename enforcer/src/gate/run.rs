@@ -4,9 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -21,6 +22,7 @@ use super::{
     principal::Principal,
     serve::{self, Door, Server},
     sockets::{Sockets, SocketsError},
+    store::{Store, StoreError},
     tell::Desk,
 };
 use crate::{
@@ -67,6 +69,8 @@ struct Inner {
     server: Arc<Server>,
     runtime: Handle,
     doors: Mutex<Doors>,
+    /// Moves with each socket that is opened or closed.
+    changes: watch::Sender<u32>,
 }
 
 #[derive(Debug)]
@@ -79,7 +83,13 @@ struct Doors {
 #[derive(Debug)]
 struct Opened {
     path: PathBuf,
+    /// Another one each time that it is opened.
+    number: u32,
+    /// The listener, for the kernel to be told which one it is; nobody takes connections from this one.
+    listener: OwnedFd,
     is_renewed: bool,
+    /// When somebody asked for it last.
+    asked: Instant,
     /// Ends its listener and connections when dropped.
     _close: watch::Sender<()>,
 }
@@ -114,10 +124,11 @@ impl Gate {
             .enable_all()
             .build()
             .map_err(GateError::Threads)?;
-        let (run_dir, engine_socket) = {
+        let (run_dir, state_dir, engine_socket) = {
             let config = around.config.borrow();
-            (config.run_dir.clone(), config.docker_socket.clone())
+            (config.run_dir.clone(), config.state_dir.clone(), config.docker_socket.clone())
         };
+        let store = Store::open(&state_dir)?;
         let sockets = Sockets::new(&run_dir, service_manager::handed_over())?;
         let left = sockets.left()?;
         let Around { config, inventory, roles, engine, access, journal } = around;
@@ -126,13 +137,17 @@ impl Gate {
             access,
             (engine, engine_socket),
             Desk::new(journal),
+            store,
         );
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),
             runtime: runtime.handle().clone(),
             doors: Mutex::new(doors),
+            changes: watch::channel(0).0,
         }));
+        // It is the first that there is.
+        let _ = gate.0.server.doors.set(WeakGate(Arc::downgrade(&gate.0)));
         for user in left {
             gate.open(&Principal::User(user), true)?;
         }
@@ -162,6 +177,47 @@ impl Gate {
         Ok(closing.map_err(|_panicked| GateError::NoAnswer)??)
     }
 
+    /// Removes the sockets of users other than these, unless somebody asked for one less than `rest` ago. What went
+    /// wrong.
+    #[must_use]
+    pub fn close_others(&self, users: &BTreeSet<User>, rest: Duration) -> Vec<String> {
+        let idle: Vec<Principal> = {
+            let doors = self.doors();
+            let is_idle = |(principal, opened): &(&Principal, &Opened)| {
+                matches!(principal, Principal::User(user) if !users.contains(user))
+                    && opened.asked.elapsed() >= rest
+            };
+            doors.open.iter().filter(is_idle).map(|(principal, _)| principal.clone()).collect()
+        };
+        let closed = idle.iter().map(|principal| self.close(principal));
+        closed.filter_map(|outcome| outcome.err().map(|error| error.to_string())).collect()
+    }
+
+    /// Users whose sockets are open, and a number that is another one each time that a socket is opened.
+    #[must_use]
+    pub fn users(&self) -> BTreeMap<User, u32> {
+        let doors = self.doors();
+        let users = doors.open.iter().filter_map(|(principal, opened)| match principal {
+            Principal::User(user) => Some((user.clone(), opened.number)),
+            Principal::Hub(_) => None,
+        });
+        users.collect()
+    }
+
+    /// What listens for a user, where it is still the one of this number.
+    #[must_use]
+    pub fn listener(&self, user: &User, number: u32) -> Option<OwnedFd> {
+        let doors = self.doors();
+        let opened = doors.open.get(&Principal::User(user.clone()))?;
+        (opened.number == number).then(|| opened.listener.try_clone().ok()).flatten()
+    }
+
+    /// Moves whenever [`Self::users`] has another answer.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u32> {
+        self.0.changes.subscribe()
+    }
+
     /// Opens the sockets of these hubs and of no other, for these users of this host beside root. What went wrong.
     #[must_use]
     pub fn keep_hubs(&self, hubs: &BTreeSet<HubName>, roles: &Roles) -> Vec<String> {
@@ -189,9 +245,11 @@ impl Gate {
         problems
     }
 
-    /// Tells what was not told of refusals. To be called now and then.
+    /// Tells what was not told of refusals, and looks what became of what it made. To be called now and then.
     pub fn settle(&self) {
         self.0.server.desk.settle();
+        let server = Arc::clone(&self.0.server);
+        self.0.runtime.spawn(async move { server.sweep_all().await });
     }
 
     /// How it is.
@@ -214,35 +272,59 @@ impl Gate {
 
     fn open(&self, principal: &Principal, was_there: bool) -> Result<PathBuf, SocketsError> {
         let mut doors = self.doors();
-        if let Some(opened) = doors.open.get(principal)
+        if let Some(opened) = doors.open.get_mut(principal)
             && opened.path.exists()
         {
+            opened.asked = Instant::now();
             return Ok(opened.path.clone());
         }
         let bound = doors.sockets.open(principal)?;
+        let failed = |source| SocketsError::listening(&bound.path, source);
+        let second = OwnedFd::from(bound.listener.try_clone().map_err(failed)?);
         let listener = {
             let _within = self.0.runtime.enter();
             UnixListener::from_std(bound.listener)
         };
-        let listener = listener.map_err(|source| SocketsError::listening(&bound.path, source))?;
+        let listener = listener.map_err(failed)?;
         doors.last = doors.last.wrapping_add(1);
         let (close, closed) = watch::channel(());
         let door = Door { principal: principal.clone(), number: doors.last, closed };
         self.0.runtime.spawn(serve::accept(listener, Arc::new(door), Arc::clone(&self.0.server)));
         let is_renewed = was_there && !bound.is_same;
-        let opened = Opened { path: bound.path.clone(), is_renewed, _close: close };
+        let opened = Opened {
+            path: bound.path.clone(),
+            number: doors.last,
+            listener: second,
+            is_renewed,
+            asked: Instant::now(),
+            _close: close,
+        };
         doors.open.insert(principal.clone(), opened);
+        self.0.changes.send_modify(|number| *number = number.wrapping_add(1));
         Ok(bound.path)
     }
 
     fn close(&self, principal: &Principal) -> Result<(), SocketsError> {
         let mut doors = self.doors();
         doors.open.remove(principal);
+        self.0.changes.send_modify(|number| *number = number.wrapping_add(1));
         doors.sockets.remove(principal)
     }
 
     fn doors(&self) -> std::sync::MutexGuard<'_, Doors> {
         self.0.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The gate, as what it serves knows it.
+#[derive(Debug)]
+pub(super) struct WeakGate(Weak<Inner>);
+
+impl WeakGate {
+    /// The socket of a user; `None`: there is none, and why is told.
+    pub(super) async fn open_for(&self, user: &User) -> Option<PathBuf> {
+        let opened = Gate(self.0.upgrade()?).open_for(user).await;
+        opened.inspect_err(|error| tracing::error!(%user, "no Docker socket: {error}")).ok()
     }
 }
 
@@ -255,9 +337,18 @@ pub enum GateError {
     /// No file.
     #[error(transparent)]
     Socket(#[from] SocketsError),
+    /// Nobody knows what is whose.
+    #[error(transparent)]
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// It did not get to an end.
     #[error("gate: whoever makes the socket does not get to the end")]
     NoAnswer,
+}
+
+impl From<StoreError> for GateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 /// Removes all sockets and directories of the gate, once no daemon runs.

@@ -7,7 +7,7 @@ mod tests;
 use std::{
     convert::Infallible,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -24,16 +24,22 @@ use tokio::{
 
 use super::{
     answer,
+    build::{self, Builds, Ready},
+    call::{Call, build::Build},
+    errand::Errand,
     head::Head,
     identity::{Doorman, Stranger, Visitor},
     judged,
     principal::Principal,
     raw,
+    run::WeakGate,
     standing::Standing,
+    store::Store,
     stream::Hijack,
     tell::{Desk, Telling},
+    turns::Turns,
     upstream::Answered,
-    verdict::{Refusal, Verdict},
+    verdict::Refusal,
     wire::{self, Wire},
 };
 use crate::{
@@ -64,6 +70,12 @@ pub(super) struct Server {
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) engine_socket: PathBuf,
     pub(super) desk: Desk,
+    /// Whose the engine's things are.
+    pub(super) store: Arc<Store>,
+    pub(super) turns: Turns,
+    pub(super) builds: Arc<Builds>,
+    /// Where users' sockets are made.
+    pub(super) doors: OnceLock<WeakGate>,
     pub(super) users: Seats,
     pub(super) hubs: Seats,
     /// Longest wait for a head.
@@ -87,9 +99,23 @@ impl Server {
         access: Access,
         (engine, engine_socket): (watch::Receiver<EngineState>, PathBuf),
         desk: Desk,
+        store: Store,
     ) -> Self {
-        let (users, hubs) = (Seats::new(USERS), Seats::new(HUBS));
-        Self { doorman, access, engine, engine_socket, desk, users, hubs, patience: HEAD }
+        let builds = doorman.config.borrow().state_dir.join("builds");
+        Self {
+            builds: Arc::new(Builds::new(builds)),
+            doorman,
+            access,
+            engine,
+            engine_socket,
+            desk,
+            store: Arc::new(store),
+            turns: Turns::default(),
+            doors: OnceLock::new(),
+            users: Seats::new(USERS),
+            hubs: Seats::new(HUBS),
+            patience: HEAD,
+        }
     }
 
     const fn seats(&self, principal: &Principal) -> &Seats {
@@ -100,7 +126,7 @@ impl Server {
     }
 
     /// Version of the engine's API that is spoken with it.
-    fn api(&self) -> Result<String, Refusal> {
+    pub(super) fn api(&self) -> Result<String, Refusal> {
         match &*self.engine.borrow() {
             EngineState::Connected { api, .. } => Ok(api.clone()),
             _ => Err(Refusal {
@@ -308,25 +334,57 @@ impl Exchange {
     }
 
     async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
-        let client = hyper::upgrade::on(&mut request);
-        let denied = |refusal: Refusal| {
-            lock(&self.telling).refused(&refusal);
-            refusal
+        let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
+        let judging = async {
+            let call = judged::call(&self.principal, &self.head)?;
+            if let Call::ImageBuild(asked) = &call {
+                return self.build(&call, asked, request.into_body()).await;
+            }
+            let body = judged::body(&self.head, &call, request.into_body()).await?;
+            Ok((self.server.judge(&self.principal, &call, body.as_ref()).await?, None))
         };
-        let body = judged::body(&self.head, request.into_body()).await.map_err(denied)?;
-        let forward = match judged::decide(&self.principal, &self.head, &body) {
-            Verdict::Allow(forward) => *forward,
-            Verdict::Deny(refusal) => return Err(denied(refusal)),
-        };
-        let api = self.server.api().map_err(denied)?;
+        let judged = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
+        let (errand, build) = judged;
         {
             let mut telling = lock(&self.telling);
-            telling.asks(forward.method.as_str(), &forward.target);
-            telling.judged(&forward.shown);
+            telling.asks(errand.forward.method.as_str(), &errand.forward.target);
+            telling.judged(&errand.forward.shown);
             telling.allowed("judged");
         }
+        match build {
+            Some(ready) => errand.build(ready).await,
+            None => errand.run(client).await,
+        }
+    }
+
+    async fn build(
+        &self,
+        call: &Call,
+        asked: &Build,
+        mut body: Incoming,
+    ) -> Result<(Errand, Option<Ready>), Refusal> {
+        let judged = self.judge_build(call, asked, &mut body).await;
+        if judged.is_err() {
+            build::drain(&mut body).await;
+        }
+        judged
+    }
+
+    /// A build is judged by its query first, and then by its context, which takes long to come.
+    async fn judge_build(
+        &self,
+        call: &Call,
+        asked: &Build,
+        body: &mut Incoming,
+    ) -> Result<(Errand, Option<Ready>), Refusal> {
+        let mut errand = self.server.judge(&self.principal, call, None).await?;
+        judged::check_encoding(&self.head)?;
+        let api = self.server.api()?;
         let engine = (&*self.server.engine_socket, &*api);
-        judged::forward(engine, &self.head, forward, client).await
+        let builds = &self.server.builds;
+        let ready = build::prepare(builds, engine, &errand.context(), asked, body).await?;
+        errand.forward.shown["images"] = serde_json::json!(ready.images);
+        Ok((errand, Some(ready)))
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Why {
     pub rule: &'static str,
     /// A sentence for the client.
     pub reason: &'static str,
+    /// Whether it is denied as what does not exist: clients look in several places for what a name may mean.
+    pub is_missing: bool,
 }
 
 /// Calls that are judged.
@@ -76,6 +78,7 @@ pub enum Op {
     ImageInspect,
     ImageHistory,
     ImagePull,
+    ImageBuild,
     ImageTag,
     ImageRemove,
     VolumeList,
@@ -115,7 +118,12 @@ pub fn find(principal: &Principal, method: &Method, segments: &[String]) -> Resu
     };
     match answer {
         Answer::Judge(op) => Ok(Found { op, called }),
-        Answer::Deny(why) => Err(Refusal::forbidden(why.rule, why.reason)),
+        Answer::Deny(why) => {
+            let refusal = Refusal::forbidden(why.rule, why.reason);
+            let missing = StatusCode::NOT_FOUND;
+            let status = if why.is_missing { missing } else { refusal.status };
+            Err(Refusal { status, ..refusal })
+        }
     }
 }
 

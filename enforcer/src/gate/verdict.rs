@@ -121,6 +121,8 @@ pub enum Effect {
     Made(Kind, String),
     /// It is gone.
     Removed(Kind, String),
+    /// The container of this full id has this name now.
+    Renamed(String, String),
     /// What the answer lists is gone.
     Pruned(Kind),
 }

@@ -131,6 +131,15 @@ impl Guests {
         }
     }
 
+    /// Removes the socket of a user who has no container any more; the gate itself looks now and then, too.
+    async fn release(&self, engine: &Engine, user: &User) {
+        // Nobody makes a guest between the look and the deed.
+        let _admission = self.0.admission.lock().await;
+        if engine.users().await.is_ok_and(|users| !users.contains(user)) {
+            self.0.sockets.close_for(user).await;
+        }
+    }
+
     /// Whether the kernel holds the policy of a container's endpoint on a network.
     fn is_policed(&self, container: &str, network: &str) -> bool {
         is_policed(&self.0.state.borrow(), container, network)

@@ -14,4 +14,7 @@ pub trait Sockets: Debug + Send + Sync {
     /// Opens the socket of a user who may have one of this kind, if it is not open yet; where it is. `None`: there is
     /// none.
     fn open_for<'a>(&'a self, user: &'a User, socket: Socket) -> BoxFuture<'a, Option<PathBuf>>;
+
+    /// Removes the socket of a user who has no container any more.
+    fn close_for<'a>(&'a self, user: &'a User) -> BoxFuture<'a, ()>;
 }

@@ -63,18 +63,31 @@ pub fn preflight() -> Result<Features, PreflightError> {
     let release =
         fs::read_to_string("/proc/sys/kernel/osrelease").map_err(PreflightError::Release)?;
     let release = release.trim().to_owned();
-    if version(&release).is_none_or(|version| version < (6, 1)) {
+    if !is_new_enough(&release) {
         return Err(PreflightError::TooOld { release });
     }
-    // Loopback is 1 in every namespace. Kernels without TCX know neither hook: EINVAL.
-    let tcx = bpf::query_tcx(1, TcxHook::Ingress).is_ok() && !is_hidden();
+    let tcx = has_tcx();
     let no_bpf_lsm = fs::read_to_string(MODULES).ok().and_then(|modules| without_bpf(&modules));
     Ok(Features { release, tcx, no_bpf_lsm })
 }
 
+/// Whether this is a release that enforcer is tested with, or a later one.
+#[must_use]
+pub fn is_new_enough(release: &str) -> bool {
+    version(release).is_some_and(|version| version >= (6, 1))
+}
+
+/// Whether the kernel has TCX links. Only root can tell.
+#[must_use]
+pub fn has_tcx() -> bool {
+    // Loopback is 1 in every namespace. Kernels without TCX know neither hook: EINVAL.
+    bpf::query_tcx(1, TcxHook::Ingress).is_ok() && !is_hidden()
+}
+
 /// Why BPF is none of these security modules, if it is none. Programs on their hooks can be attached
 /// nevertheless, and never run.
-fn without_bpf(modules: &str) -> Option<String> {
+#[must_use]
+pub fn without_bpf(modules: &str) -> Option<String> {
     let modules = modules.trim();
     let has = modules.split(',').any(|module| module == "bpf");
     (!has).then(|| {

@@ -22,6 +22,17 @@ use super::{KernelError, bpf, raw::RawMap, sys};
 /// Where BPF file systems are usually mounted.
 const BPFFS: &str = "/sys/fs/bpf";
 
+/// What a pin directory would lie on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// A BPF file system.
+    There,
+    /// The usual place, where the daemon mounts one.
+    Mountable,
+    /// Another file system, or none that can be read.
+    Elsewhere,
+}
+
 /// Every map that outlives the daemon: all but those that only one run of a program uses.
 pub const MAPS: [&str; 20] = [
     "ENDPOINTS",
@@ -100,6 +111,18 @@ impl Pins {
     pub fn existing(root: &Path) -> Option<Self> {
         let there = sys::is_bpffs(root).unwrap_or(false);
         there.then(|| Self { root: root.to_owned() })
+    }
+
+    /// Whether there can be one here. Nothing is made.
+    #[must_use]
+    pub fn ground(root: &Path) -> Ground {
+        let base = nearest(root);
+        let usual = Path::new(BPFFS);
+        match sys::is_bpffs(base) {
+            Ok(true) => Ground::There,
+            Ok(false) if base == usual && root.starts_with(usual) => Ground::Mountable,
+            _ => Ground::Elsewhere,
+        }
     }
 
     /// Makes the directories anew, should somebody have removed them or mounted something on them.

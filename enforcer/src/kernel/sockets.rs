@@ -136,6 +136,10 @@ fn load_all(ebpf: &mut Ebpf, btf: &Btf, features: &Features) -> Result<Vec<Machi
     PROGRAMS.into_iter().map(load).collect()
 }
 
+/// A gate that the kernel knows. Its socket may be gone meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Named(Gate);
+
 /// Sockets of this daemon's that guests may reach, by the guest's cgroup. They end with the daemon.
 ///
 /// A socket is known by its cookie, not by its path: one that is made anew at the same path has to be
@@ -145,15 +149,15 @@ pub struct Gates(Arc<Mutex<Table<Gate, u32>>>);
 
 impl Gates {
     /// Lets processes of a cgroup, and of those within it, connect to a listening socket.
-    pub fn allow(&self, cgroup: u64, listener: impl AsFd) -> Result<(), KernelError> {
+    pub fn allow(&self, cgroup: u64, listener: impl AsFd) -> Result<Named, KernelError> {
         let gate = gate(cgroup, listener.as_fd())?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(&gate, &1)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(&gate, &1)?;
+        Ok(Named(gate))
     }
 
     /// Lets them connect no longer; connections that there are stay.
-    pub fn forget(&self, cgroup: u64, listener: impl AsFd) -> Result<(), KernelError> {
-        let gate = gate(cgroup, listener.as_fd())?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&gate)
+    pub fn forget(&self, named: Named) -> Result<(), KernelError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&named.0)
     }
 }
 

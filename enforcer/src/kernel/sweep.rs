@@ -5,7 +5,9 @@ use std::os::fd::AsFd as _;
 use enforcer_common::abi::event::Hook;
 
 use super::{
-    KernelError, bpf, clsact,
+    KernelError,
+    bpf::{self, OnHook},
+    clsact,
     links::{is_ours, tcx_hook},
 };
 
@@ -29,8 +31,21 @@ pub fn programs(interfaces: impl Iterator<Item = u32>) -> Result<usize, KernelEr
 
 /// Ids of the links that hold a program of ours on a hook; none where the kernel has no TCX.
 pub fn links(ifindex: u32, hook: Hook) -> Result<Vec<u32>, KernelError> {
+    let found = on_hook(ifindex, hook)?;
+    Ok(found.into_iter().filter(|is| is_ours(*is, hook)).map(|is| is.link).collect())
+}
+
+/// What others have on a hook: ids of program and link, 0 for one that was attached without a link. None where the
+/// kernel has no TCX.
+pub fn others(ifindex: u32, hook: Hook) -> Result<Vec<(u32, u32)>, KernelError> {
+    let found = on_hook(ifindex, hook)?;
+    let others = found.into_iter().filter(|is| !is_ours(*is, hook));
+    Ok(others.map(|is| (is.program, is.link)).collect())
+}
+
+fn on_hook(ifindex: u32, hook: Hook) -> Result<Vec<OnHook>, KernelError> {
     match bpf::query_tcx(ifindex, tcx_hook(hook)) {
-        Ok(found) => Ok(found.iter().filter(|is| is_ours(**is, hook)).map(|is| is.link).collect()),
+        Ok(found) => Ok(found),
         // No TCX here, or no such interface any more.
         Err(error)
             if matches!(

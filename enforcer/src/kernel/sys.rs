@@ -63,7 +63,8 @@ pub fn raise_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()
 }
 
 /// Whether this process runs as root.
-pub(super) fn is_root() -> bool {
+#[must_use]
+pub fn is_root() -> bool {
     // SAFETY: no arguments, cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
@@ -98,6 +99,30 @@ pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
         libc::mount(c"bpf".as_ptr(), at.as_ptr(), c"bpf".as_ptr(), 0, c"mode=0700".as_ptr().cast())
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What is left of a file system for root: bytes free and in all, inodes free and in all.
+pub fn file_system(path: &Path) -> io::Result<[u64; 4]> {
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: a C string and room for the answer, both alive during the call.
+    if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed, then written by the C library.
+    let found = unsafe { found.assume_init() };
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok([bytes(found.f_bfree), bytes(found.f_blocks), found.f_ffree, found.f_files])
+}
+
+/// Whether the kernel was told by whoever keeps its clock that it is right.
+pub fn clock_is_synchronised() -> io::Result<bool> {
+    let mut clock = std::mem::MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: zeroed, so that nothing is asked to change; the kernel writes the answer into it.
+    match unsafe { libc::adjtimex(clock.as_mut_ptr()) } {
+        -1 => Err(io::Error::last_os_error()),
+        state => Ok(state != libc::TIME_ERROR),
+    }
 }
 
 /// Lets this process open as many files as it may: each hook takes one.

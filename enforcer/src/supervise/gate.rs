@@ -1,5 +1,5 @@
-//! The gate beside the daemon's other tasks: hubs' sockets are as the config has them, and refusals are accounted for.
-//! Without a gate the daemon goes on: nobody has a Docker socket then.
+//! The gate beside the daemon's other tasks: hubs' sockets are as the config has them, users' sockets go with their last
+//! container, the kernel knows whose they are, and refusals are accounted for. Without a gate the daemon goes on: nobody has a Docker socket then.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,18 +10,25 @@ use tokio::{
     time::sleep,
 };
 
+use super::doors;
 use crate::{
     access::{grant::Socket, name::User},
     api::roles::Roles,
     causes::causes,
     config::Config,
+    control::reconcile::State,
+    docker::{Engine, EngineError},
     gate::{Around, Gate, GateRuntime},
     guest::sockets::Sockets,
+    kernel::sockets::Gates,
     model::status::GateStatus,
 };
 
 /// How often it is looked at.
 const PERIOD: Duration = Duration::from_secs(10);
+/// How often it is looked whether users' sockets are needed any more, and how long one stays for a container that is
+/// being made. An engine that takes longer for that fails.
+const REST: Duration = Duration::from_mins(2);
 
 /// The gate, as long as this is held.
 pub(super) struct Keeping {
@@ -36,16 +43,22 @@ pub(super) struct Keeping {
 }
 
 /// Starts it, with the sockets that running containers have.
-pub(super) fn start(around: Around) -> Keeping {
+pub(super) fn start(around: Around, gates: Gates, state: watch::Receiver<Arc<State>>) -> Keeping {
     let (config, roles) = (around.config.clone(), around.roles.clone());
+    let inventory = around.inventory.clone();
     let (problems, problems_out) = watch::channel(Vec::new());
     match Gate::start(around) {
         Ok((gate, runtime)) => {
+            let closing = close_idle(gate.clone(), config.clone());
+            let naming = doors::keep(gate.clone(), gates, state, inventory);
             let tending = tend(gate.clone(), (config, roles), problems);
+            let all = async {
+                let ((), (), ()) = tokio::join!(tending, closing, naming);
+            };
             Keeping {
                 gate: Some(gate),
                 problems: problems_out,
-                task: tokio::spawn(tending),
+                task: tokio::spawn(all),
                 runtime: Some(runtime),
             }
         }
@@ -77,6 +90,15 @@ impl Sockets for GuestSockets {
                 tracing::error!(%user, "no Docker socket: {why}");
             }
             opened.ok()
+        })
+    }
+
+    fn close_for<'a>(&'a self, user: &'a User) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(gate) = &self.0 else { return };
+            if let Err(error) = gate.close_for(user).await {
+                tracing::error!(%user, "a socket stays: {}", causes(&error));
+            }
         })
     }
 }
@@ -112,6 +134,26 @@ async fn tend(
             changed = config.changed() => if changed.is_err() { return },
             changed = roles.changed() => if changed.is_err() { return },
             () = sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// Removes sockets of users who have no container any more, whoever removed the last one.
+async fn close_idle(gate: Gate, config: watch::Receiver<Arc<Config>>) {
+    loop {
+        sleep(REST).await;
+        let socket = config.borrow().docker_socket.clone();
+        let users = async { Engine::connect(&socket).await?.users().await };
+        // Nothing is known to be idle while the engine does not say so.
+        let Ok(users) = users.await.inspect_err(|error: &EngineError| {
+            tracing::debug!(%error, "whose sockets are needed is not known");
+        }) else {
+            continue;
+        };
+        let gate = gate.clone();
+        let closing = spawn_blocking(move || gate.close_others(&users, REST)).await;
+        for problem in closing.unwrap_or_default() {
+            tracing::error!("{problem}");
         }
     }
 }

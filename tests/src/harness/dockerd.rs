@@ -28,6 +28,9 @@ const CALL_TIMEOUT: u64 = 60;
 /// A user and a group of every machine; containers' ones become theirs where they are remapped.
 const REMAPPED: &str = "daemon";
 
+/// Where an engine listens that everybody may use.
+pub const TCP: &str = "127.0.0.1:2374";
+
 /// How dockerd is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -39,6 +42,8 @@ pub struct Options {
     pub live_restore: bool,
     /// Containers' users are others than the machine's.
     pub userns_remap: bool,
+    /// It listens at [`TCP`], too, for whoever comes.
+    pub tcp: bool,
     /// Which hierarchies of cgroups the host has.
     pub cgroups: Cgroups,
 }
@@ -62,6 +67,7 @@ impl Default for Options {
             userland_proxy: true,
             live_restore: false,
             userns_remap: false,
+            tcp: false,
             cgroups: Cgroups::Machine,
         }
     }
@@ -131,6 +137,14 @@ impl Dockerd {
         // SAFETY: our own child, not yet waited for.
         unsafe { libc::kill(i32::try_from(self.child.id())?, signal) };
         wait_for("dockerd's end", Duration::from_secs(30), || Ok(self.child.try_wait()?))?;
+        Ok(())
+    }
+
+    /// Sends the daemon a signal that it does not end by.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        // SAFETY: our own child, not yet waited for.
+        let failed = unsafe { libc::kill(i32::try_from(self.child.id())?, signal) } != 0;
+        ensure!(!failed, "signal {signal}: {}", std::io::Error::last_os_error());
         Ok(())
     }
 
@@ -266,6 +280,8 @@ fn spawn(dir: &Path, cgroup: &str, host: &Namespace, options: Options) -> Result
         .arg(format!("--userland-proxy={}", options.userland_proxy))
         .arg(format!("--live-restore={}", options.live_restore))
         .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])
+        .args(options.tcp.then(|| format!("--host=tcp://{TCP}")))
+        .args(options.tcp.then_some("--tls=false"))
         .args(options.userns_remap.then(|| format!("--userns-remap={REMAPPED}:{REMAPPED}")))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -157,11 +157,22 @@ impl Daemon {
 
     /// Has the control loop look at everything now.
     pub(super) fn wake(&self) {
+        self.change(|_| {});
+    }
+
+    /// Has the engine tell something else.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Inventory)) {
         self.inventory.send_modify(|inventory| {
             let mut next = Inventory::clone(inventory);
+            change(&mut next);
             next.version += 1;
             *inventory = Arc::new(next);
         });
+    }
+
+    /// What the engine tells.
+    pub(super) fn inventory(&self) -> watch::Receiver<Arc<Inventory>> {
+        self.inventory.subscribe()
     }
 
     /// Id of a port's endpoint.

@@ -3,6 +3,8 @@
 //! starts: what is refused later had worked.
 
 mod child;
+mod compat;
+mod doors;
 mod rights;
 mod uring;
 
@@ -45,7 +47,7 @@ use super::{
 use crate::harness::run::wait_for;
 
 /// What connects, and how the child does it; each is another way to the one socket of the engine.
-const ALIASES: [(&str, &str, &str); 14] = [
+const ALIASES: [(&str, &str, &str); 15] = [
     ("its path", "connect", "docker.sock"),
     ("a symbolic link", "connect", "link"),
     ("a hard link", "connect", "hard"),
@@ -60,6 +62,7 @@ const ALIASES: [(&str, &str, &str); 14] = [
     ("a new inode", "connect", "again"),
     ("an abstract name", "connect", "@enforcer-test-engine"),
     ("io_uring", "io_uring", "docker.sock"),
+    ("a 32-bit call", "compat", "docker.sock"),
 ];
 /// Sockets of other engines (S20), and datagrams of the host's services.
 const OTHERS: [(&str, &str); 5] = [
@@ -96,6 +99,9 @@ pub(super) fn run_all(tally: &mut Tally, runtime: &Runtime, world: &World) -> Re
     tally.test("s4: another guest's sockets are not", || apart(&guests));
     tally.test("s4: a gate is open to its guest alone, until it is forgotten", || {
         gate(&daemon, &guests)
+    });
+    tally.test("s4: the daemon opens a user's gate to the user's guest alone", || {
+        doors::follow(runtime, &daemon, &guests)
     });
     tally.test("s18: nobody gives a guest a connection to the engine", || {
         guests.is_given_the_engine(&engine, false)
@@ -249,9 +255,9 @@ fn gate(daemon: &Daemon, guests: &Guests) -> Result<()> {
     fs::remove_file(&path)?;
     let another = UnixListener::bind(&path)?;
     ensure!(ways()? == (eperm, eperm), "another socket at its path");
-    gates.allow(guests.a.id()?, &another)?;
+    let named = gates.allow(guests.a.id()?, &another)?;
     ensure!(ways()? == (0, eperm), "named anew");
-    gates.forget(guests.a.id()?, &another)?;
+    gates.forget(named)?;
     ensure!(ways()? == (eperm, eperm), "forgotten");
     Ok(())
 }

@@ -101,7 +101,7 @@ fn s19_a_raw_socket_serves_its_user_alone_and_ends_with_the_grant() -> Result<()
 }
 
 /// The directory of a user's socket, without a listener.
-fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
+pub fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
     let text = fs::read_to_string(daemon.config())?;
     let line = text.lines().find_map(|line| line.strip_prefix("run_dir = \""));
     let run_dir = line.and_then(|rest| rest.strip_suffix('"')).context("no run directory")?;
@@ -113,7 +113,7 @@ fn left_behind(daemon: &Enforcer) -> Result<PathBuf> {
     Ok(socket)
 }
 
-fn command(daemon: &Enforcer, rig: &Rig, verb: &str, arguments: &[&str]) -> Result<()> {
+pub fn command(daemon: &Enforcer, rig: &Rig, verb: &str, arguments: &[&str]) -> Result<()> {
     let (code, said) = daemon.verb(&rig.host, verb, arguments)?;
     ensure!(code == 0, "{verb} {arguments:?}: {code}: {said}");
     Ok(())

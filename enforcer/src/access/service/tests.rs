@@ -309,3 +309,45 @@ async fn s1_a_hub_that_hangs_holds_a_guest_up_no_longer_than_its_time() {
     let mode = fs::metadata(rig.file()).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
+
+#[tokio::test]
+async fn s20_holders_are_those_whom_the_judge_gives_a_socket_and_a_silent_hub_is_told() {
+    let server = Server::start(&[Act::Hang]).await;
+    let rig = Rig::start(Some(server.settings.clone())).await;
+    let (staff, privileged) = (group("staff"), group(PRIVILEGED));
+    let access = &rig.access;
+    access.create(&name("lab"), &staff, root()).await.expect("made");
+    let raw = (Kind::Raw, None);
+    access.set_grant(&name("lab"), &staff, raw, root()).await.expect("set");
+    let far = Some(Seconds(now().0 + 1000));
+    for (who, of, until) in [
+        (user("lab", "ann"), &staff, far),
+        (user("lab", "ann"), &privileged, None),
+        (user("lab", "ben"), &privileged, None),
+        (user("local", "ann"), &privileged, None),
+    ] {
+        access.add(&who, of, until, root()).await.expect("added");
+    }
+    // A group of that hub had a grant when it was heard of last.
+    let store = lock(&access.0.store).clone().expect("a store");
+    let author = Author { by: root().0, reason: root().1, now: now() };
+    store.set_grant((&name("jh"), &staff), raw, true, &author).expect("set");
+    let (holders, unknown) = access.holders().await;
+    let told = holders.iter().map(|holder| {
+        let Holder { user, granted, member } = holder;
+        let reason = member.as_ref().map(|note| note.reason.as_str());
+        assert_eq!(reason, Some("a course"), "{holder:?}");
+        (user.to_string(), granted.socket, granted.group.clone(), granted.until)
+    });
+    let filtered = |who: User| (who.to_string(), Socket::Filtered, privileged.clone(), None);
+    let expected = [
+        // Hubs by name, and the users of none first; of two grants the stronger one counts.
+        filtered(user("local", "ann")),
+        (user("lab", "ann").to_string(), Socket::Raw, staff.clone(), far),
+        filtered(user("lab", "ben")),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert!(unknown.len() == 1 && unknown[0].contains("hub jh"), "{unknown:?}");
+    rig.change_config(|config| config.access.docker_socket = false);
+    assert_eq!(rig.access.holders().await, (Vec::new(), Vec::new()));
+}

@@ -26,17 +26,10 @@ pub(super) fn labels(
     entries: &[(&str, At<'_>)],
     context: &Context<'_>,
 ) -> Result<Map<String, Value>, Refusal> {
-    let is_user = matches!(context.principal, Principal::User(_));
-    let of_policies: &[String] = if is_user { &context.rules.reserved_labels } else { &[] };
     let mut labels = Map::new();
     for (key, at) in entries {
-        let lower = key.to_ascii_lowercase();
-        let is_reserved = RESERVED.iter().any(|prefix| lower.starts_with(prefix));
-        if (is_reserved && !key.starts_with(COMPOSE)) || key.is_empty() {
-            return Err(at.refuse("this label is enforcer's or Docker's; leave it out"));
-        }
-        if of_policies.iter().any(|reserved| reserved == key) {
-            return Err(at.refuse("a policy looks for this label; leave it out"));
+        if let Some(why) = not_own(key, context) {
+            return Err(at.refuse(why));
         }
         if labels.len() == MAX_ITEMS {
             return Err(at.refuse(format_args!("at most {MAX_ITEMS} labels")));
@@ -44,6 +37,19 @@ pub(super) fn labels(
         labels.insert((*key).to_owned(), Value::String(at.text()?.to_owned()));
     }
     Ok(labels)
+}
+
+/// Why a label is not a client's to set; `None`: it is.
+pub(in crate::gate) fn not_own(key: &str, context: &Context<'_>) -> Option<&'static str> {
+    let lower = key.to_ascii_lowercase();
+    let is_reserved = RESERVED.iter().any(|prefix| lower.starts_with(prefix));
+    if (is_reserved && !key.starts_with(COMPOSE)) || key.is_empty() {
+        return Some("this label is enforcer's or Docker's; leave it out");
+    }
+    let is_user = matches!(context.principal, Principal::User(_));
+    let is_of_policies =
+        is_user && context.rules.reserved_labels.iter().any(|reserved| reserved == key);
+    is_of_policies.then_some("a policy looks for this label; leave it out")
 }
 
 /// Adds the labels that say whose it is.

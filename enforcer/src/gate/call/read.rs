@@ -1,7 +1,7 @@
 //! From words to a call: which keys each call knows, and what may stand for them. A key that clients send by habit and
 //! that changes nothing is taken and forgotten.
 
-use super::{Attach, Call, Logs, Size};
+use super::{Attach, Call, Logs, Size, build};
 use crate::gate::{
     names::is_name,
     table::Op,
@@ -123,6 +123,7 @@ pub(super) fn read(
         | Op::ImageInspect
         | Op::ImageHistory
         | Op::ImagePull
+        | Op::ImageBuild
         | Op::ImageTag
         | Op::ImageRemove => image(op, called, query)?,
     })
@@ -169,6 +170,7 @@ fn image(op: Op, image: String, query: &mut Query) -> Result<Call, Refusal> {
         },
         Op::ImageHistory => Call::ImageHistory { image, platform: take_platform(query)? },
         Op::ImagePull => pull(query)?,
+        Op::ImageBuild => Call::ImageBuild(Box::new(build::read(query)?)),
         Op::ImageTag => {
             // Python's library says what engines have long stopped to ask.
             query.take_bool("force")?;
@@ -353,7 +355,7 @@ fn take_platform(query: &mut Query) -> Result<Option<String>, Refusal> {
     Err(Refusal::unclear("query.platform", "\"platform\" is none, as linux/amd64 is"))
 }
 
-fn no_name(what: &str) -> Refusal {
+pub(super) fn no_name(what: &str) -> Refusal {
     Refusal::unclear(
         "name.form",
         format!(

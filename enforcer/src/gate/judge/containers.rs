@@ -83,7 +83,9 @@ fn work(context: &Context<'_>, call: &Call, body: &Json) -> Result<Forward, Refu
         }
         Call::ContainerRename { container, name } => {
             free_name(context.principal, name)?;
+            let id = own::workable(context, container)?.id.clone();
             post(at(container, "rename")?.pair("name", name))
+                .noting(Effect::Renamed(id, name.clone()))
         }
         Call::ContainerResize { container, size } => post(sized(at(container, "resize")?, *size)),
         Call::ContainerUpdate { container } => {

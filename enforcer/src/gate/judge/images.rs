@@ -3,7 +3,7 @@
 
 use hyper::Method;
 
-use super::{misplaced, plain, sees_all_images, target::Target};
+use super::{build, misplaced, plain, sees_all_images, target::Target};
 use crate::gate::{
     body::Context,
     call::Call,
@@ -38,6 +38,7 @@ pub(super) fn judge(context: &Context<'_>, call: &Call) -> Result<Forward, Refus
             let target = Target::new(format!("/images/{}/history", usable(context, image)?));
             get(target.maybe("platform", platform.as_ref()), View::History)
         }
+        Call::ImageBuild(asked) => build::judge(context, asked)?,
         Call::ImagePull { image, platform } => pull(context, image, platform.as_deref())?,
         Call::ImageTag { image, repository, tag } => {
             tag_as(context, image, repository, tag.as_deref().unwrap_or("latest"))?
@@ -112,8 +113,19 @@ fn tag_as(
     tag: &str,
 ) -> Result<Forward, Refusal> {
     let source = usable(context, image)?;
+    let new = own_tag(context, &format!("{repository}:{tag}"))?;
+    let (repository, tag) = new.rsplit_once(':').unwrap_or((&new, "latest"));
+    let target =
+        Target::new(format!("/images/{source}/tag")).pair("repo", repository).pair("tag", tag);
+    let forward = plain(Method::POST, target, Answer::Whole);
+    let made = Effect::Made(Kind::Image, new.clone());
+    Ok(forward.noting(made))
+}
+
+/// A name that a principal may give to an image, with its tag.
+pub(super) fn own_tag(context: &Context<'_>, asked: &str) -> Result<String, Refusal> {
     let mark = names::mark(context.principal);
-    let new = Reference::parse(&format!("{repository}:{tag}")).map(|new| new.familiar());
+    let new = Reference::parse(asked).map(|new| new.familiar());
     // A slash or a digest would make another repository of it.
     let new = new.filter(|new| {
         new.starts_with(&mark) && new.len() > mark.len() && !new.contains(['/', '@'])
@@ -122,17 +134,13 @@ fn tag_as(
         let message = format!("images are shared by all: begin the name of your own with {mark}");
         return Err(Refusal::forbidden("image.tag-name", message));
     };
-    let tags = context.facts.images.iter().flat_map(|own| &own.tags);
-    if tags.filter(|tag| tag.starts_with(&mark)).count() >= MAX_TAGS {
+    let tags = || context.facts.images.iter().flat_map(|own| &own.tags);
+    let is_there = tags().any(|tag| *tag == new);
+    if !is_there && tags().filter(|tag| tag.starts_with(&mark)).count() >= MAX_TAGS {
         let message = format!("there are {MAX_TAGS} tags; remove one first");
         return Err(Refusal::forbidden("quota.tags", message));
     }
-    let (repository, tag) = new.rsplit_once(':').unwrap_or((&new, "latest"));
-    let target =
-        Target::new(format!("/images/{source}/tag")).pair("repo", repository).pair("tag", tag);
-    let forward = plain(Method::POST, target, Answer::Whole);
-    let made = Effect::Made(Kind::Image, new.clone());
-    Ok(forward.noting(made))
+    Ok(new)
 }
 
 /// The own tag that is meant: by name, or by the id of an image that has no other own tag. An id itself never goes to

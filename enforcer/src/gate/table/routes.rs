@@ -21,7 +21,7 @@ const fn none(method: &'static str, path: &'static str, why: &'static Why) -> Ro
 }
 
 const fn why(rule: &'static str, reason: &'static str) -> Why {
-    Why { rule, reason }
+    Why { rule, reason, is_missing: false }
 }
 
 const NOT_A_HUBS: Why = why(
@@ -38,7 +38,7 @@ const AUTH: Why = why(
 );
 const BUILD: Why = why(
     "route.build",
-    "images are not built through this socket; pull one, or ask the operator of this host",
+    "only the older builder is offered, which keeps nothing that could be pruned or cancelled",
 );
 const CHANGES: Why = why("route.changes", "differences of file systems are not shown");
 const CHECKPOINT: Why = why("route.checkpoint", "checkpoints are files of the host");
@@ -54,6 +54,8 @@ const DISTRIBUTION: Why =
 const EXPORT: Why = why("route.export", "images and file systems are not exported");
 const LOAD: Why = why("route.load", "images come by pull, not from files");
 const PAUSE: Why = why("route.pause", "a container that is paused keeps its memory; stop it");
+const NO_PLUGIN: Why =
+    Why { rule: "route.plugins", reason: "there is no such object here", is_missing: true };
 const PLUGIN: Why = why("route.plugins", "plugins run with the rights of the host");
 const PRUNE_IMAGES: Why =
     why("route.images-prune", "images are shared; remove your own tags one by one");
@@ -126,7 +128,7 @@ pub const ROUTES: &[Route] = &[
     none("POST",    "/images/{image}/push", &PUSH),
     none("POST",    "/images/prune", &PRUNE_IMAGES),
     none("GET",     "/distribution/{image}/json", &DISTRIBUTION),
-    none("POST",    "/build", &BUILD),
+    user("POST",    "/build", Op::ImageBuild),
     none("POST",    "/build/prune", &BUILD),
     none("POST",    "/build/cancel", &BUILD),
     none("POST",    "/session", &SESSION),
@@ -149,7 +151,7 @@ pub const ROUTES: &[Route] = &[
 
     none("GET",     "/plugins", &PLUGIN),
     none("GET",     "/plugins/privileges", &PLUGIN),
-    none("GET",     "/plugins/{image}/json", &PLUGIN),
+    none("GET",     "/plugins/{image}/json", &NO_PLUGIN),
     none("POST",    "/plugins/pull", &PLUGIN),
     none("POST",    "/plugins/create", &PLUGIN),
     none("POST",    "/plugins/{image}/enable", &PLUGIN),

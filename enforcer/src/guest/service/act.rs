@@ -41,6 +41,7 @@ impl Guests {
             let removed = engine.remove(&entry.listed.id).await;
             self.outcome(LifeEvent::Removed, entry, &asker.by, removed.map(drop))?;
         }
+        self.release(&engine, &seat.user).await;
         Ok(())
     }
 
@@ -156,6 +157,7 @@ impl Guests {
         match ended {
             Ok(_) => {
                 self.tell(LifeEvent::Culled, life);
+                self.release(&engine, &entry.listed.known.seat.user).await;
                 Ok(())
             }
             Err(error) => Err(failed(&error)),

@@ -231,6 +231,13 @@ impl Guests {
         made.undo.splice(0..0, volumes.map(Deed::RemoveVolume));
         let found = Found { dns, socket: given.socket.clone(), new_volumes: new };
         let spec = checked.spec(found);
+        if let Some((socket, path)) = &given.socket {
+            // It may have gone with another guest of the user's that was removed meanwhile.
+            let again = self.0.sockets.open_for(&checked.seat.user, *socket).await;
+            if again.as_ref() != Some(path) {
+                return Err(Declined::failed("the gate has closed the user's socket: try again"));
+            }
+        }
         let created = engine.create_guest(&spec).await;
         let id = created.map_err(|error| refused(&error, checked))?;
         made.undo.insert(0, Deed::Remove { id: id.clone(), name: spec.name });
@@ -278,7 +285,11 @@ impl Guests {
             return;
         }
         let rest = match self.engine().await {
-            Ok(engine) => self.perform(&engine, deeds).await,
+            Ok(engine) => {
+                let rest = self.perform(&engine, deeds).await;
+                self.release(&engine, &checked.seat.user).await;
+                rest
+            }
             Err(_) => deeds,
         };
         self.remember(&checked.seat, rest);

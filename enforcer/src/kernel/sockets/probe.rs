@@ -72,11 +72,15 @@ pub(super) fn run(guests: &mut Table<u64, CgroupOwner>, gates: &Gates) -> Result
     attempt("a process that is no guest's", 0)?;
     let owner = CgroupOwner { owner: canary::OWNER, ifindex: 0 };
     guests.put(&cgroup.id, &owner)?;
+    let mut forgotten = Ok(());
     let as_guest = attempt("a guest's process", libc::EPERM)
         .and_then(|()| Ok(gates.allow(cgroup.id, listener.as_fd())?))
-        .and_then(|()| attempt("a guest's process at its gate", 0));
-    // Whatever was seen, nothing of it stays.
-    let forgotten = gates.forget(cgroup.id, listener.as_fd());
+        .and_then(|named| {
+            let outcome = attempt("a guest's process at its gate", 0);
+            // Whatever was seen, nothing of it stays.
+            forgotten = gates.forget(named);
+            outcome
+        });
     guests.remove(&cgroup.id)?;
     forgotten?;
     as_guest

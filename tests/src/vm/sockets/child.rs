@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{rights, uring};
+use super::{compat, rights, uring};
 
 /// First argument of the child.
 pub(super) const VERB: &str = "socket";
@@ -41,6 +41,7 @@ fn act(way: &str, to: &str) -> Result<()> {
         "datagram" => UnixDatagram::unbound()?.send_to_addr(b"?", &address(to)?).map(drop),
         "connected datagram" => UnixDatagram::unbound()?.connect_addr(&address(to)?),
         "pair" => pair(),
+        "compat" => compat::connect(Path::new(to)),
         "io_uring" => uring::connect(Path::new(to)),
         "relative" => {
             let path = Path::new(to);

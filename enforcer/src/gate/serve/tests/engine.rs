@@ -31,6 +31,33 @@ struct Inner {
     written: AtomicU64,
 }
 
+/// Id of each container that it makes.
+pub(super) const MADE: &str = "ab00000000000000000000000000000000000000000000000000000000000001";
+/// Id of a container of somebody else's.
+pub(super) const OTHERS: &str = "cd00000000000000000000000000000000000000000000000000000000000002";
+
+fn said(path: &str, heard: &str) -> (&'static str, String) {
+    let conflict = "The container name is in use by container";
+    match path.strip_prefix("/v1.43/containers/") {
+        Some("create") if heard.contains("name=taken") => {
+            ("409 Conflict", format!("{{\"message\":\"{conflict} {OTHERS}\"}}"))
+        }
+        Some("create") if heard.contains("enforcer.gate") => {
+            ("201 Created", format!("{{\"Id\":\"{MADE}\",\"Warnings\":[]}}"))
+        }
+        Some("json") => ("200 OK", format!("[{{\"Id\":\"{MADE}\"}},{{\"Id\":\"{OTHERS}\"}}]")),
+        Some(path) if path.ends_with("/json") => ("200 OK", "{\"Name\":\"/web\"}".to_owned()),
+        _ => ("201 Created", "{}".to_owned()),
+    }
+}
+
+/// `Content-Length`.
+fn length(heard: &str) -> usize {
+    let lower = heard.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
+    let value = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+    value.and_then(|length| length.parse().ok()).unwrap_or_default()
+}
+
 /// A byte of the long answer.
 pub(super) fn pattern(at: u64) -> u8 {
     at.wrapping_mul(2_654_435_761).to_be_bytes()[4]
@@ -138,10 +165,19 @@ impl Engine {
                 let is_chunked = heard.to_lowercase().contains("chunked");
                 let is_all = |heard: &str| {
                     let body = heard.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-                    if is_chunked { body.ends_with("0\r\n\r\n") } else { body.len() >= 14 }
+                    if is_chunked {
+                        body.ends_with("0\r\n\r\n")
+                    } else {
+                        body.len() >= length(heard)
+                    }
                 };
                 if self.hear(&mut stream, number, is_all).await {
-                    let answer = "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}";
+                    let heard = text(&self.heard(number));
+                    let path = target.split('?').next().unwrap_or_default();
+                    let (status, body) = said(path, &heard);
+                    let length = body.len();
+                    let answer =
+                        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
                     let _gone = stream.write_all(answer.as_bytes()).await;
                 }
             }

@@ -1,6 +1,7 @@
 //! A gate without a daemon: groups on a disk, an engine of the test's own, clients over pairs of sockets.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     sync::{
@@ -29,9 +30,10 @@ use crate::{
     },
     api::roles::Roles,
     audit::record::{Body, GateCall},
-    config::Config,
+    config::{Config, parse},
     docker::inventory::EngineState,
-    gate::identity::Doorman,
+    gate::{identity::Doorman, store::Store},
+    model::inventory::{DockerNetwork, Inventory, Subnet},
 };
 
 /// See the module.
@@ -53,6 +55,8 @@ pub(super) struct Listening {
     _close: watch::Sender<()>,
 }
 
+const CONFIG: &str = "[gate]\nimages = [\"python:*\"]\n[networks.lab]\nbridge = \"br-lab\"\nsubnet = \"192.0.2.0/24\"\n";
+
 fn group() -> GroupName {
     "docker-privileged".parse().expect("a group")
 }
@@ -70,7 +74,8 @@ impl Rig {
             std::env::temp_dir().join(format!("enforcer-gate-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("made");
         let state_dir = dir.join("state");
-        let config = Config { state_dir, run_dir: dir.clone(), ..Config::default() };
+        let config = parse(CONFIG, "f").expect("valid");
+        let config = Config { state_dir, run_dir: dir.clone(), ..config };
         let (config, config_out) = watch::channel(Arc::new(config));
         let (sender, journal) = mpsc::unbounded_channel();
         let access = Access::new(config_out.clone(), sender.clone());
@@ -83,11 +88,25 @@ impl Rig {
         let (state, engine_out) = watch::channel(state);
         let engine_socket = dir.join("engine.sock");
         let engine = Engine::start(engine_socket.clone());
-        let (_, inventory) = watch::channel(Arc::default());
+        let network = DockerNetwork {
+            id: "lab".to_owned(),
+            name: "lab".to_owned(),
+            bridge: "br-lab".to_owned(),
+            subnets: vec![Subnet {
+                address: [192, 0, 2, 0].into(),
+                prefix: 24,
+                gateway: Some([192, 0, 2, 1].into()),
+            }],
+            attachments: BTreeMap::new(),
+        };
+        let networks = [("lab".to_owned(), network)].into();
+        let inventory = Inventory { networks, ..Inventory::default() };
+        let (_, inventory) = watch::channel(Arc::new(inventory));
         let (_, roles) = watch::channel(Roles::default());
         let doorman = Doorman { inventory, config: config_out, roles };
         let around = (engine_out, engine_socket);
-        let mut server = Server::new(doorman, access.clone(), around, Desk::new(sender));
+        let store = Store::open(&dir.join("state")).expect("opens");
+        let mut server = Server::new(doorman, access.clone(), around, Desk::new(sender), store);
         server.patience = Duration::from_secs(1);
         let user = User { hub: HubName::local(), name: "ann".parse().expect("a user") };
         access.add(&user, &group(), None, root()).await.expect("added");
@@ -103,6 +122,10 @@ impl Rig {
         };
         rig.grant(kind).await;
         rig
+    }
+
+    pub(super) fn principal(&self) -> Principal {
+        Principal::User(self.user.clone())
     }
 
     pub(super) async fn grant(&self, kind: Kind) {

@@ -1,0 +1,162 @@
+//! The Debian package on a host of its own: this machine's files under a layer that is thrown away, with a network
+//! namespace around it. `./x test --stage packages` makes the packages and names them in `ENFORCER_DEB` and, one revision
+//! later, `ENFORCER_NEXT_DEB`. Needs root; without it or them it says so and passes.
+
+#[path = "package/host.rs"]
+mod host;
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Result, ensure};
+use host::Host;
+
+/// A config that this release takes.
+const CONFIG: &str =
+    "[audit]\ndir = \"/var/lib/enforcer/audit\"\n\n[networks.guests]\nbridge = \"br-guests\"\n";
+const CONFIG_FILE: &str = "etc/enforcer/enforcer.toml";
+/// What the scripts ask systemd for, which a program that notes it answers in its place.
+const STARTED: [&str; 3] = [
+    "daemon-reload",
+    "enable enforcer-closed.service enforcer.service",
+    "start enforcer-closed.service enforcer.service",
+];
+
+/// Both packages, if whoever runs the tests has made them.
+fn packages() -> Option<[PathBuf; 2]> {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: needs root");
+        return None;
+    }
+    let named = |name: &str| env::var_os(name).map(PathBuf::from);
+    let both = named("ENFORCER_DEB").zip(named("ENFORCER_NEXT_DEB"));
+    if both.is_none() {
+        eprintln!("skipped: ENFORCER_DEB and ENFORCER_NEXT_DEB name no packages");
+    }
+    both.map(Into::into)
+}
+
+#[test]
+fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_begin() -> Result<()>
+{
+    let Some([deb, _]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        let said = host.install(&deb)?;
+        ensure!(said.contains("systemctl enable --now enforcer-closed enforcer"), "{said}");
+        for file in [
+            "usr/bin/enforcer",
+            "usr/lib/systemd/system/enforcer.service",
+            "usr/lib/systemd/system/enforcer-closed.service",
+            "usr/lib/tmpfiles.d/enforcer.conf",
+            "usr/share/man/man1/enforcer.1.gz",
+            "usr/share/man/man1/enforcer-audit-query.1.gz",
+            "usr/share/man/man5/enforcer.toml.5.gz",
+            "usr/share/bash-completion/completions/enforcer",
+            "usr/share/zsh/vendor-completions/_enforcer",
+            "usr/share/fish/vendor_completions.d/enforcer.fish",
+            "usr/share/doc/enforcer/copyright",
+            "usr/share/doc/enforcer/examples/enforcer.toml",
+        ] {
+            ensure!(host.path(file).is_file(), "{file} is missing");
+        }
+        let version = host.run(&["enforcer", "--version"])?;
+        ensure!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        host.run(&["enforcer", "check", "/usr/share/doc/enforcer/examples/enforcer.toml"])?;
+        let log = host.run(&["stat", "-c", "%a %U:%G", "/var/log/enforcer"])?;
+        ensure!(log.trim() == "750 root:adm", "{log}");
+        // Nobody can be policed, so nothing is there to be opened.
+        host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
+        ensure!(!host.path("usr/bin/enforcer").exists() && !host.path("etc/enforcer").exists());
+        Ok(())
+    })
+}
+
+#[test]
+fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_purge_does()
+-> Result<()> {
+    let Some([deb, next]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.pretend_systemd()?;
+        host.write(CONFIG_FILE, CONFIG)?;
+        host.install(&deb)?;
+        ensure!(host.asked()? == STARTED, "first: {:?}", host.asked()?);
+
+        host.run(&["enforcer", "close"])?;
+        host.forget_asked()?;
+        host.install(&next)?;
+        ensure!(
+            host.asked()? == ["daemon-reload", "try-restart enforcer.service"],
+            "upgrade: {:?}",
+            host.asked()?
+        );
+        ensure!(is_closed(host), "the upgrade opened");
+
+        host.forget_asked()?;
+        let said = host.run(&["dpkg", "--no-triggers", "--remove", "enforcer"])?;
+        let asked = host.asked()?;
+        ensure!(
+            asked
+                == [
+                    "disable enforcer-closed.service enforcer.service",
+                    "stop enforcer.service",
+                    "daemon-reload"
+                ],
+            "removal: {asked:?}"
+        );
+        ensure!(is_closed(host), "removal opened");
+        ensure!(said.contains("guests stay policed") && said.contains("dpkg --purge"), "{said}");
+
+        host.write("var/lib/enforcer/audit/000001.jsonl", "{}\n")?;
+        host.write("var/lib/enforcer/groups.redb", "")?;
+        let said = host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
+        ensure!(!is_closed(host), "purge opens: {said}");
+        ensure!(said.contains("records are kept in /var/lib/enforcer/audit"), "{said}");
+        let records = host.read("var/log/enforcer/records.jsonl")?;
+        ensure!(records.contains("\"uninstall\""), "{records}");
+        ensure!(host.path("var/lib/enforcer/audit/000001.jsonl").is_file(), "records are gone");
+        for gone in ["var/lib/enforcer/groups.redb", "var/lib/enforcer/uninstaller", "etc/enforcer"]
+        {
+            ensure!(!host.path(gone).exists(), "{gone} is still there");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn o2_n7_an_upgrade_that_refuses_the_config_leaves_the_daemon_that_runs() -> Result<()> {
+    let Some([deb, next]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.pretend_systemd()?;
+        host.write(CONFIG_FILE, CONFIG)?;
+        host.install(&deb)?;
+        host.forget_asked()?;
+        host.write(CONFIG_FILE, "[networks.guests]\nno_such_key = 1\n")?;
+        let said = host.install(&next)?;
+        ensure!(host.asked()? == ["daemon-reload"], "{:?}", host.asked()?);
+        ensure!(said.contains("refuses") && said.contains("no_such_key"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn f23_a_package_that_comes_back_after_removal_starts_again() -> Result<()> {
+    let Some([deb, _]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.pretend_systemd()?;
+        host.write(CONFIG_FILE, CONFIG)?;
+        host.install(&deb)?;
+        host.run(&["dpkg", "--no-triggers", "--remove", "enforcer"])?;
+        let kept = host.path("var/lib/enforcer/uninstaller");
+        ensure!(kept.is_file(), "nothing is kept for purge");
+        host.forget_asked()?;
+        host.install(&deb)?;
+        ensure!(host.asked()? == STARTED, "{:?}", host.asked()?);
+        ensure!(!kept.exists(), "it stays behind");
+        Ok(())
+    })
+}
+
+/// Whether the table that closes guest bridges is in the kernel.
+fn is_closed(host: &Host) -> bool {
+    host.run(&["nft", "list", "table", "bridge", "enforcer"]).is_ok()
+}

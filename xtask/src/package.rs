@@ -1,0 +1,135 @@
+//! `package`: a Debian package and a tarball, of one tree that is laid out first.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    build,
+    workspace::{Workspace, output, succeed},
+};
+
+/// Documents beside the program.
+const DOCUMENTS: [&str; 7] = [
+    "CHANGELOG.md",
+    "LICENSE-APACHE",
+    "LIMITATIONS.md",
+    "README.md",
+    "SPECIFICATION.md",
+    "THREAT-MODEL.md",
+    "docs/reference.md",
+];
+const UNITS: [&str; 2] = ["enforcer.service", "enforcer-closed.service"];
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// For tests, two packages of the debug build: it is there already, and has switches that no host should have
+    #[arg(long)]
+    debug: bool,
+    #[command(flatten)]
+    build: build::Arguments,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    let made = if arguments.debug {
+        debug(workspace)?.into()
+    } else {
+        build::run(workspace, &arguments.build)?;
+        let to = workspace.target.join("package");
+        let root = lay_out(workspace, "release")?;
+        vec![deb(workspace, "1", &to, false)?, tarball(workspace, &root, &to)?]
+    };
+    for path in made {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+/// Two packages of the debug build, the second of them a later revision, in a directory of their own: none is to be
+/// taken for another.
+pub(crate) fn debug(workspace: &Workspace) -> Result<[PathBuf; 2]> {
+    // All of them: another choice of packages would compile the dependencies with other features.
+    let host = ["build", "--workspace", "--exclude", "enforcer-ebpf", "--bin", "enforcer"];
+    succeed(&mut workspace.cargo(host))?;
+    lay_out(workspace, "debug")?;
+    let to = workspace.target.join("package/debug");
+    Ok([deb(workspace, "1", &to, true)?, deb(workspace, "2", &to, true)?])
+}
+
+/// Everything where it belongs on a host, with the binary of this profile; where that is.
+fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
+    // The package's list of files names it.
+    ensure!(
+        workspace.target == workspace.root.join("target"),
+        "packages are made below target: unset CARGO_TARGET_DIR"
+    );
+    let built = workspace.target.join(profile).join("enforcer");
+    let root = workspace.target.join("package/root");
+    let _absent = fs::remove_dir_all(&root);
+    let (units, share) = (root.join("usr/lib/systemd/system"), root.join("usr/share"));
+    let documents = share.join("doc/enforcer");
+    for at in [&root.join("usr/bin"), &units, &root.join("usr/lib/tmpfiles.d"), &documents] {
+        fs::create_dir_all(at)?;
+    }
+    let binary = root.join("usr/bin/enforcer");
+    succeed(Command::new("strip").arg("-o").arg(&binary).arg(built))?;
+    fs::set_permissions(&binary, fs::Permissions::from_mode(0o755))?;
+    succeed(Command::new(&binary).arg("manual").arg(&share))?;
+    for section in ["man/man1", "man/man5"] {
+        for page in fs::read_dir(share.join(section))? {
+            succeed(Command::new("gzip").arg("-9n").arg(page?.path()))?;
+        }
+    }
+    let source = |path: &str| workspace.root.join(path);
+    for unit in UNITS {
+        fs::copy(source("packaging/systemd").join(unit), units.join(unit))?;
+    }
+    fs::copy(
+        source("packaging/tmpfiles.d/enforcer.conf"),
+        root.join("usr/lib/tmpfiles.d/enforcer.conf"),
+    )?;
+    for document in DOCUMENTS {
+        let name = Path::new(document).file_name().context("a file")?;
+        fs::copy(source(document), documents.join(name))?;
+    }
+    fs::create_dir_all(documents.join("examples"))?;
+    fs::copy(source("examples/enforcer.toml"), documents.join("examples/enforcer.toml"))?;
+    Ok(root)
+}
+
+/// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive; `revision` tells
+/// packages of one version apart.
+fn deb(workspace: &Workspace, revision: &str, to: &Path, is_hasty: bool) -> Result<PathBuf> {
+    fs::create_dir_all(to)?;
+    let own = workspace.target.join("tools/bin/cargo-deb");
+    let mut cargo_deb = workspace.command(if own.exists() { own } else { "cargo-deb".into() });
+    cargo_deb.args(["--package", "enforcer", "--no-build", "--no-strip", "--quiet"]);
+    cargo_deb.args(["--deb-revision", revision, "--output"]).arg(to);
+    if is_hasty {
+        cargo_deb.arg("--fast");
+    }
+    let made = output(&mut cargo_deb).context("./x package installs cargo-deb")?;
+    let path = made.lines().last().context("cargo-deb does not say what it made")?;
+    Ok(path.trim().into())
+}
+
+/// The same tree, for other distributions.
+fn tarball(workspace: &Workspace, root: &Path, to: &Path) -> Result<PathBuf> {
+    let name = format!("enforcer-{}-x86_64-linux-gnu", env!("CARGO_PKG_VERSION"));
+    let path = to.join(format!("{name}.tar.gz"));
+    let mut tar = workspace.command("tar");
+    tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);
+    tar.arg(format!("--transform=s,^[.],{name},"))
+        .arg("-czf")
+        .arg(&path)
+        .arg("-C")
+        .arg(root)
+        .arg(".");
+    succeed(&mut tar)?;
+    Ok(path)
+}
