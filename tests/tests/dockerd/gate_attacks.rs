@@ -107,11 +107,13 @@ fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
     let sockets = (daemon.leave_socket("ann")?, daemon.leave_socket("ben")?);
     let daemon = daemon.end()?.restart(&base.host, binary()?)?;
     command(&daemon, &base, "grant", &["set", GROUP, "filtered"])?;
-    command(&daemon, &base, "group", &["add", GROUP, "ann", "ben"])?;
+    for user in ["ann", "ben"] {
+        command(&daemon, &base, "group", &["add", GROUP, user])?;
+    }
     let line = notebook(&base, "ann", &sockets.0)?;
     let ben = notebook(&base, "ben", &sockets.1)?;
-    make(&ben, "bens", "echo MARK-OF-BEN; mkdir -p /tmp; sleep 600", &tap)?;
-    make(&line, "annown", "mkdir -p /tmp; sleep 600", &tap)?;
+    make(&ben, "bens", "echo MARK-OF-BEN; mkdir -p /tmp; sleep 60606", &tap)?;
+    make(&line, "annown", "mkdir -p /tmp; sleep 60606", &tap)?;
 
     let mut yard = Yard::open(&base.run, &base.docker, &base.host)?;
     let attacker = |line, own: &str, notebook: &str, letter| Attacker {

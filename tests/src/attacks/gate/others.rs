@@ -244,7 +244,7 @@ fn of_another_user(book: &mut Book) {
         for (name, target, part) in [
             ("inspected", "json", "SECRET=of-ben"),
             ("listened to", "logs?stdout=1", "MARK-OF-BEN"),
-            ("watched", "top", "MARK-OF-BEN"),
+            ("watched", "top", "sleep 60606"),
         ] {
             book.add(
                 "S12",
