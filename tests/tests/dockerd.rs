@@ -63,6 +63,8 @@ mod other_resolver;
 mod outside;
 #[path = "dockerd/own_addresses.rs"]
 mod own_addresses;
+#[path = "dockerd/own_networks.rs"]
+mod own_networks;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/policies.rs"]
