@@ -14,7 +14,7 @@ use enforcer_tests::{
         container::{Container, Spec},
         dockerd::Options,
         enforcer::{Enforcer, Settings},
-        http::Line,
+        http::{Line, Reply},
         residue::Snapshot,
         tap::Tap,
         topology::{Base, NETWORK},
@@ -30,6 +30,11 @@ const GROUP: &str = "docker-privileged";
 /// Where clients look for the engine.
 const SOCKET: &str = "/var/run/docker.sock";
 
+/// Rows of the threat list that are attacks on a socket.
+const THREATS: [&str; 18] = [
+    "S01", "S02", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S10", "S11", "S12", "S13",
+    "S22", "S23", "S28", "S29", "S30",
+];
 /// Longest wait for an effect of the engine's own socket.
 const EFFECT: Duration = Duration::from_secs(10);
 /// Longest wait for one that is not to come.
@@ -49,6 +54,11 @@ fn s13_every_route_and_field_has_an_attack_or_a_reason() {
     assert!(unknown.is_empty(), "in no table of the gate's: {unknown:#?}");
     let both: Vec<_> = attacked.intersection(&excused).collect();
     assert!(both.is_empty(), "attacked, and yet excused: {both:#?}");
+    for threat in THREATS {
+        assert!(rows.iter().any(|row| row.threat == threat), "{threat} has no attack");
+    }
+    let titles: BTreeSet<String> = rows.iter().map(Row::title).collect();
+    assert_eq!(titles.len(), rows.len(), "two rows have one title");
 }
 
 /// What a row says that it exercises is in what it sends.
@@ -254,7 +264,7 @@ fn attack(
             (false, false) => Duration::ZERO,
         };
         let seen = yard.has_effect(&row.effect, (&words, &before, &replies), within)?;
-        let said: Vec<String> = replies.iter().map(|reply| reply.shown()).collect();
+        let said: Vec<String> = replies.iter().map(Reply::shown).collect();
         if seen != expected {
             let what = match (expected, seen) {
                 (true, _) => "proves nothing: the engine's own socket",
