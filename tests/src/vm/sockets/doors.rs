@@ -69,7 +69,6 @@ impl Rig {
             access: Access::new(config_out, journal.clone()),
             networks,
             journal,
-            networks: None,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();
         let keeping = doors::keep(gate.clone(), gates, daemon.state.clone(), daemon.inventory());
