@@ -35,7 +35,7 @@ Examples:
     --label enforcer.user=alice --label enforcer.hub=lab ...
 
 Containers of that user reach one another there, and nothing else: neither this host nor what is beyond it.
-Nobody makes one unless the config says where, with own_networks in [gate].")]
+The config says where they have their subnets, with own_networks in [gate].")]
 struct OneArgs {
     /// What its owner calls it.
     name: String,

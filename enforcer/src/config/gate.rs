@@ -25,6 +25,8 @@ const CPUS: RangeInclusive<f64> = 0.01..=1024.0;
 const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 /// Most patterns of images, and their longest, bytes.
 const IMAGES: (usize, usize) = (256, 255);
+/// Where own networks have their subnets when the config says nothing.
+const POOL: &str = "10.201.0.0/16";
 /// Units of memory.
 const UNITS: [(&str, u64); 4] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
@@ -56,10 +58,15 @@ pub(super) fn gate(
     problems: &mut Problems<'_>,
 ) -> Gate {
     let users = read(raw, Rules::default(), problems);
-    let own_networks = raw.own_networks.as_ref().and_then(|text| {
-        let found = pool(text.get_ref(), networks);
-        found.map_err(|message| problems.add(text.span(), message)).ok()
-    });
+    let own_networks = match &raw.own_networks {
+        // Where the file has something there, nobody makes one unless somebody says where.
+        None => pool(POOL, networks).ok(),
+        Some(text) if text.get_ref().is_empty() => None,
+        Some(text) => {
+            let found = pool(text.get_ref(), networks);
+            found.map_err(|message| problems.add(text.span(), message)).ok()
+        }
+    };
     for table in hubs.values().filter_map(|table| table.get_ref().gate.as_ref()) {
         if let Some(text) = &table.own_networks {
             problems.add(text.span(), "own_networks is this host's: write it in [gate]");
@@ -235,7 +242,12 @@ mod tests {
     #[test]
     fn o2_the_pool_of_own_networks_is_this_host_s_and_overlaps_nothing() {
         let none = parse(LEAST, "f").expect("valid").gate.own_networks;
-        assert_eq!(none, None, "nobody makes one unless somebody says where");
+        assert_eq!(none, Some((Ipv4Addr::new(10, 201, 0, 0), 16)), "as in the example");
+        let off = parse(&table("own_networks = \"\""), "f").expect("valid").gate.own_networks;
+        assert_eq!(off, None, "nobody makes one");
+        let there = format!("{LEAST}subnet = \"10.201.9.0/24\"\n");
+        let taken = parse(&there, "f").expect("valid").gate.own_networks;
+        assert_eq!(taken, None, "nobody makes one unless somebody says where");
         let given = parse(&table("own_networks = \"10.201.0.0/16\""), "f").expect("valid");
         assert_eq!(given.gate.own_networks, Some((Ipv4Addr::new(10, 201, 0, 0), 16)));
         let taken = "subnet = \"10.201.9.0/24\"";

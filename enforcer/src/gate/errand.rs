@@ -94,15 +94,12 @@ impl Errand {
     /// Asks for a change, and notes it.
     async fn change(self) -> Result<Done, Refusal> {
         self.note(notes::before(&self.forward)).await?;
-        let asked = self.ask(None).await;
-        let is_done = asked.as_ref().is_ok_and(|(response, _)| response.status().is_success());
-        if let (Some(networks), Some(prepared), false) =
-            (&self.server.networks, &self.prepared, is_done)
-        {
-            networks.abandon(prepared).await;
-        }
-        let (response, line) = asked?;
-        if !is_done {
+        // Who breaks off may still make a network: what was prepared for it stays, until somebody has looked.
+        let (response, line) = self.ask(None).await?;
+        if !response.status().is_success() {
+            if let (Some(networks), Some(prepared)) = (&self.server.networks, &self.prepared) {
+                networks.abandon(prepared).await;
+            }
             return self.error(response, line).await;
         }
         let (parts, answer) = read(response, line).await?;

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum OwnError {
     /// The config has no room for any.
-    #[error("nobody makes networks here: the host's operator has not set own_networks in [gate]")]
+    #[error("nobody makes networks here: the host's operator has no own_networks in [gate]")]
     Off,
     /// The store could not be opened.
     #[error("nobody makes networks now: what is kept of them cannot be read; see the daemon's log")]
