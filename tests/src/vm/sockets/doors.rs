@@ -15,10 +15,15 @@ use enforcer::{
     api::roles::Roles,
     config::Config,
     docker::EngineState,
-    gate::{Around, Gate, GateRuntime},
+    gate::{
+        Around, Gate, GateRuntime,
+        networks::{OwnNetworks, Prepared},
+        verdict::Refusal,
+    },
     model::{inventory::Inventory, provenance::Provenance},
     supervise::doors,
 };
+use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -33,6 +38,28 @@ use crate::{
 
 /// Longest between a change and the kernel's knowledge of it. Emulation takes its time.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Sees to no network: nobody here asks for one.
+#[derive(Debug)]
+struct NoNetworks;
+
+impl OwnNetworks for NoNetworks {
+    fn prepare<'a>(&'a self, _: &'a User, _: &'a str) -> BoxFuture<'a, Result<Prepared, Refusal>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn settle<'a>(&'a self, _: &'a Prepared, _: &'a str) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn abandon<'a>(&'a self, _: &'a Prepared) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn removed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::pending())
+    }
+}
 
 /// The gate, with what it needs of a daemon.
 struct Rig {
@@ -59,6 +86,7 @@ impl Rig {
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
+            networks: Arc::new(NoNetworks),
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();
