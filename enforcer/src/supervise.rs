@@ -204,7 +204,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         roles: admitted.roles.clone(),
         engine: watching.engine.clone(),
         access: tending.access.clone(),
-        networks: Arc::new(owning.networks.clone()),
+        networks: Some(Arc::new(owning.networks.clone())),
         journal: journal.clone(),
     };
     let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());

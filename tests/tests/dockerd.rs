@@ -33,6 +33,8 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/gate.rs"]
 mod gate;
+#[path = "dockerd/gate_attacks.rs"]
+mod gate_attacks;
 #[path = "dockerd/gate_clients.rs"]
 mod gate_clients;
 #[path = "dockerd/groups.rs"]

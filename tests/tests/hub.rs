@@ -1,8 +1,11 @@
-//! Groups of real hubs, two versions of JupyterHub at once, in a network namespace of the test's own. Needs root,
-//! python3 with venv, and a package index for the first run; without root it says so and passes.
+//! Real hubs: groups of two versions of JupyterHub at once, and guests that one starts through the gate, in network
+//! namespaces of the tests' own. Needs root, python3 with venv, and a package index for the first run; without root it
+//! says so and passes.
 
 #[path = "hub/server.rs"]
 mod server;
+#[path = "hub/spawner.rs"]
+mod spawner;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, sync::Arc, thread};
 

@@ -44,7 +44,7 @@ const STAGES: [Stage; 7] = [
     Stage { name: "build", minutes: 12, run: build },
     Stage { name: "checks", minutes: 5, run: checks },
     Stage { name: "namespaces", minutes: 8, run: namespaces },
-    Stage { name: "hub", minutes: 6, run: hub },
+    Stage { name: "hub", minutes: 8, run: hub },
     Stage { name: "dockerd", minutes: 10, run: dockerd },
     Stage { name: "packages", minutes: 3, run: packages },
     Stage { name: "kernels", minutes: 10, run: kernels },
@@ -224,6 +224,8 @@ fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 
 /// Real hubs, which the first run installs under `target`.
 fn hub(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
+    // The daemon as well.
+    everything(workspace)?;
     integration(workspace, closing, "hub")
 }
 

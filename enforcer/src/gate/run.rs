@@ -57,8 +57,8 @@ pub struct Around {
     pub engine: watch::Receiver<EngineState>,
     /// Groups and grants.
     pub access: Access,
-    /// Who sees to users' own networks.
-    pub networks: Arc<dyn OwnNetworks>,
+    /// Who sees to users' own networks; `None`: nobody makes any.
+    pub networks: Option<Arc<dyn OwnNetworks>>,
     /// Where records go.
     pub journal: mpsc::UnboundedSender<Body>,
 }
@@ -142,7 +142,7 @@ impl Gate {
             Desk::new(journal),
             store,
         );
-        server.networks = Some(networks);
+        server.networks = networks;
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),

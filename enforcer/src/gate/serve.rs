@@ -340,7 +340,13 @@ impl Exchange {
     async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
         let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         let judging = async {
-            let call = judged::call(&self.principal, &self.head)?;
+            let call = match judged::call(&self.principal, &self.head) {
+                Err(refusal) if build::is_one(&self.head) => {
+                    build::drain(request.body_mut()).await;
+                    return Err(refusal);
+                }
+                call => call?,
+            };
             if let Call::ImageBuild(asked) = &call {
                 return self.build(&call, asked, request.into_body()).await;
             }

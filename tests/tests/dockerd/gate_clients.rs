@@ -62,7 +62,8 @@ fn s3_the_docker_command_line_works_through_a_filtered_socket_on_own_things_alon
     }
     let residue = Snapshot::take();
     let rig = Base::start(Options::default())?.with_guests()?;
-    let more = format!("[gate]\nimages = [\"{}\"]\n", image::NAME);
+    let more =
+        format!("[gate]\nimages = [\"{}\"]\nown_networks = \"10.201.0.0/16\"\n", image::NAME);
     let daemon = Enforcer::start_beside(&rig, &Settings { more, ..Settings::default() })?;
     let socket = left_behind(&daemon)?;
     let daemon = daemon.end()?.restart(&rig.host, binary()?)?;

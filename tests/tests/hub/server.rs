@@ -1,6 +1,7 @@
 //! A JupyterHub of a pinned version, and an admin who uses its API.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
@@ -18,6 +19,7 @@ pub const VERSIONS: [(&str, &str); 2] = [
     ("5.4.6", include_str!("requirements-5.4.6.txt")),
 ];
 const CONFIG: &str = include_str!("config.py");
+const SPAWNER: &str = include_str!("spawner.py");
 /// Whom it knows.
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const ADMIN: &str = "fedcba9876543210fedcba9876543210";
@@ -64,12 +66,33 @@ pub struct Server {
 impl Server {
     /// Starts it in a directory of its own; answers when it does.
     pub fn start(installed: &Path, dir: &Path, port: u16) -> Result<Self> {
+        Self::start_as("config.py", installed, dir, (port, &[]))
+    }
+
+    /// The same with DockerSpawner, whose config reads more of its environment.
+    pub fn start_with_spawner(
+        installed: &Path,
+        dir: &Path,
+        port: u16,
+        environment: &[(&str, OsString)],
+    ) -> Result<Self> {
+        Self::start_as("spawner.py", installed, dir, (port, environment))
+    }
+
+    fn start_as(
+        config: &str,
+        installed: &Path,
+        dir: &Path,
+        (port, environment): (u16, &[(&str, OsString)]),
+    ) -> Result<Self> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("config.py"), CONFIG)?;
+        fs::write(dir.join("spawner.py"), SPAWNER)?;
         let log = fs::File::create(dir.join("log"))?;
         let process = Command::new(installed.join("bin/jupyterhub"))
-            .args(["--config", "config.py"])
+            .args(["--config", config])
             .current_dir(dir)
+            .envs(environment.iter().cloned())
             .env("HUB_PORT", port.to_string())
             .env("ENFORCER_TOKEN", TOKEN)
             .env("ADMIN_TOKEN", ADMIN)

@@ -35,7 +35,10 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     if !variables.all.is_empty() {
         body.insert("Env".to_owned(), json!(variables.all));
     }
-    body.insert("Labels".to_owned(), labels(&create, context, variables.user.as_ref())?);
+    body.insert(
+        "Labels".to_owned(),
+        labels(&create, context, variables.user.as_ref(), &mut notes)?,
+    );
 
     let nothing = Json::Map(Vec::new());
     let host = match create.field("HostConfig") {
@@ -83,8 +86,20 @@ fn labels(
     create: &Object<'_>,
     context: &Context<'_>,
     user: Option<&UserName>,
+    notes: &mut Notes,
 ) -> Result<Value, Refusal> {
-    let mut labels = who::labels(&create.entries("Labels")?, context)?;
+    let mut entries = create.entries("Labels")?;
+    if matches!(context.principal, Principal::Hub(_)) {
+        // A spawner may be configured to say whose a guest is; here the gate does.
+        entries.retain(|(key, at)| {
+            let is_ours = who::is_ours(key);
+            if is_ours {
+                notes.changed.push(format!("{}: left out", at.path));
+            }
+            !is_ours
+        });
+    }
+    let mut labels = who::labels(&entries, context)?;
     who::mark(&mut labels, context, user);
     Ok(Value::Object(labels))
 }

@@ -45,7 +45,7 @@ pub(super) fn judge(
     context: &Context<'_>,
     notes: &mut Notes,
 ) -> Result<Map<String, Value>, Refusal> {
-    let mut config = resources::judge(host, context.rules, Time::Create)?;
+    let mut config = resources::judge(host, context, Time::Create, notes)?;
     let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
     set("NetworkMode", json!(mode.to_text()));
     set("CgroupnsMode", json!(cgroup_namespace(host)?));

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{rules::Rules, verdict::Refusal},
-    Notes, fields,
+    super::{principal::Principal, rules::Rules, verdict::Refusal},
+    Context, Notes, fields,
     object::{At, Object},
 };
 
@@ -23,34 +23,57 @@ pub(super) enum Time {
     Update,
 }
 
+/// What becomes of a wish for more than the rules give. A spawner's config says one number for all its users, who would
+/// get no server at all for a number that is too large: theirs is cut, and the record says so. A user hears of it.
+struct Beyond<'a> {
+    is_cut: bool,
+    notes: &'a mut Notes,
+}
+
+impl Beyond<'_> {
+    fn settle(&mut self, at: &At<'_>, asked: i64, most: i64) -> Result<i64, Refusal> {
+        if !self.is_cut {
+            return Err(at.refuse(format_args!("{asked} is more than may be had; at most {most}")));
+        }
+        self.notes.changed.push(format!("{}: {asked} -> {most}", at.path));
+        Ok(most)
+    }
+}
+
 /// Memory, CPU time, processes and limits of one process.
 pub(super) fn judge(
     object: &Object<'_>,
-    rules: &Rules,
+    context: &Context<'_>,
     time: Time,
+    notes: &mut Notes,
 ) -> Result<Map<String, Value>, Refusal> {
+    let rules = context.rules;
+    let mut beyond = Beyond { is_cut: matches!(context.principal, Principal::Hub(_)), notes };
     let mut limits = Map::new();
     let mut set = |name: &str, value: Value| limits.insert(name.to_owned(), value);
     let most = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let forced =
         |asked: Option<i64>, number: i64| asked.or((time == Time::Create).then_some(number));
 
-    let memory = forced(asked(object, "Memory", most(rules.memory))?, most(rules.memory));
-    asked(object, "MemorySwap", most(rules.memory))?;
+    let most_memory = most(rules.memory);
+    let memory = forced(asked(object, "Memory", most_memory, &mut beyond)?, most_memory);
+    let most_swap = memory.filter(|_| beyond.is_cut).unwrap_or(most_memory);
+    asked(object, "MemorySwap", most_swap, &mut beyond)?;
     if let Some(memory) = memory {
         set("Memory", json!(memory));
         // As much as the memory: none of it is swapped out.
         set("MemorySwap", json!(memory));
     }
-    if let Some(reserved) =
-        asked(object, "MemoryReservation", memory.unwrap_or(most(rules.memory)))?
-    {
+    let most_reserved = memory.unwrap_or(most_memory);
+    if let Some(reserved) = asked(object, "MemoryReservation", most_reserved, &mut beyond)? {
         set("MemoryReservation", json!(reserved));
     }
-    if let Some(nano_cpus) = forced(cpus(object, most(rules.nano_cpus))?, most(rules.nano_cpus)) {
+    let most_cpus = most(rules.nano_cpus);
+    if let Some(nano_cpus) = forced(cpus(object, most_cpus, &mut beyond)?, most_cpus) {
         set("NanoCpus", json!(nano_cpus));
     }
-    if let Some(pids) = forced(asked(object, "PidsLimit", rules.pids.into())?, rules.pids.into()) {
+    let most_pids = i64::from(rules.pids);
+    if let Some(pids) = forced(asked(object, "PidsLimit", most_pids, &mut beyond)?, most_pids) {
         set("PidsLimit", json!(pids));
     }
     if let Some(at) = object.field("CpuShares").filter(|at| at.whole() != Ok(0)) {
@@ -64,22 +87,25 @@ pub(super) fn judge(
 }
 
 /// A limit; `None`: none is asked for. 0 asks for none, and -1 for more than there is.
-fn asked(object: &Object<'_>, name: &str, most: i64) -> Result<Option<i64>, Refusal> {
+fn asked(
+    object: &Object<'_>,
+    name: &str,
+    most: i64,
+    beyond: &mut Beyond<'_>,
+) -> Result<Option<i64>, Refusal> {
     match object.field(name) {
         None => Ok(None),
         Some(at) => match at.whole()? {
             0 => Ok(None),
-            number if number > most || number < 0 => {
-                Err(at.refuse(format_args!("{number} is more than may be had; at most {most}")))
-            }
+            number if number > most || number < 0 => beyond.settle(&at, number, most).map(Some),
             number => Ok(Some(number)),
         },
     }
 }
 
 /// CPU time, in 10⁻⁹ CPUs, however it is said.
-fn cpus(object: &Object<'_>, most: i64) -> Result<Option<i64>, Refusal> {
-    let nano = asked(object, "NanoCpus", most)?;
+fn cpus(object: &Object<'_>, most: i64, beyond: &mut Beyond<'_>) -> Result<Option<i64>, Refusal> {
+    let nano = asked(object, "NanoCpus", most, beyond)?;
     let period = match object.field("CpuPeriod") {
         Some(at) if at.whole()? != 0 => at.within(PERIODS.0, PERIODS.1)?,
         _ => PERIOD,
@@ -93,10 +119,8 @@ fn cpus(object: &Object<'_>, most: i64) -> Result<Option<i64>, Refusal> {
         return Err(at.refuse("say NanoCpus or CpuQuota"));
     }
     let nano = quota * 1_000_000 / period * 1_000;
-    if nano > most {
-        return Err(at.refuse(format_args!("this is {nano} NanoCpus; at most {most}")));
-    }
-    Ok(Some(nano))
+    // In NanoCpus, whatever it was said in: that is what goes on.
+    if nano > most { beyond.settle(&at, nano, most).map(Some) } else { Ok(Some(nano)) }
 }
 
 fn ulimits(object: &Object<'_>, rules: &Rules) -> Result<Vec<Value>, Refusal> {

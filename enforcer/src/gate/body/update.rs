@@ -13,7 +13,7 @@ use super::{
 pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     let update = Object::body(json, &fields::UPDATE)?;
     let mut notes = Notes::default();
-    let mut body = resources::judge(&update, context.rules, Time::Update)?;
+    let mut body = resources::judge(&update, context, Time::Update, &mut notes)?;
     if let Some(restart) = resources::restart(&update, &mut notes)? {
         body.insert("RestartPolicy".to_owned(), restart);
     }

@@ -16,8 +16,10 @@ const USER: &str = "JUPYTERHUB_USER";
 /// The user's server.
 const SERVER: &str = "JUPYTERHUB_SERVER_NAME";
 
+/// How labels begin that say whom a container is for.
+const OURS: &str = "enforcer.";
 /// Labels whose meaning is others': ours, and those that Docker keeps for itself.
-const RESERVED: [&str; 4] = ["enforcer.", "com.docker.", "io.docker.", "org.dockerproject."];
+const RESERVED: [&str; 4] = [OURS, "com.docker.", "io.docker.", "org.dockerproject."];
 /// But compose finds its containers by these.
 const COMPOSE: &str = "com.docker.compose.";
 
@@ -37,6 +39,11 @@ pub(super) fn labels(
         labels.insert((*key).to_owned(), Value::String(at.text()?.to_owned()));
     }
     Ok(labels)
+}
+
+/// Whether a label is enforcer's, by however it is spelt.
+pub(super) fn is_ours(key: &str) -> bool {
+    key.to_ascii_lowercase().starts_with(OURS)
 }
 
 /// Why a label is not a client's to set; `None`: it is.

@@ -85,8 +85,8 @@ fn s3_a_guest_of_a_hub_is_on_a_network_of_that_hub() {
     assert_eq!(on("local", None).as_deref(), Ok("free"));
     let owner = User { hub: hub("local"), name: "ben".parse().expect("a user") };
     let owned = Owned { owner: Some(owner), slot: 0 };
-    let own = GuestNetwork::of_owner(owned, "en-own-00000000".to_owned());
-    let with = config().with_owned(&[("ben-s".to_owned(), own)].into());
+    let network = GuestNetwork::of_owner(owned, "en-own-00000000".to_owned());
+    let with = config().with_owned(&[("ben-s".to_owned(), network)].into());
     assert_eq!(networks_of(&hub("local"), &with).as_deref(), Some(&["free".to_owned()][..]));
     for (name, network) in [("lab", "two"), ("lab", "free"), ("local", "one"), ("lab", "none")] {
         let error = on(name, Some(network)).expect_err("another's").to_string();

@@ -15,15 +15,11 @@ use enforcer::{
     api::roles::Roles,
     config::Config,
     docker::EngineState,
-    gate::{
-        Around, Gate, GateRuntime,
-        networks::{OwnNetworks, Prepared},
-        verdict::Refusal,
-    },
+    gate::{Around, Gate, GateRuntime},
     model::{inventory::Inventory, provenance::Provenance},
+    owned::{Networks, service::Sights},
     supervise::doors,
 };
-use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -38,28 +34,6 @@ use crate::{
 
 /// Longest between a change and the kernel's knowledge of it. Emulation takes its time.
 const SOON: Duration = Duration::from_secs(1);
-
-/// Sees to no network: nobody here asks for one.
-#[derive(Debug)]
-struct NoNetworks;
-
-impl OwnNetworks for NoNetworks {
-    fn prepare<'a>(&'a self, _: &'a User, _: &'a str) -> BoxFuture<'a, Result<Prepared, Refusal>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn settle<'a>(&'a self, _: &'a Prepared, _: &'a str) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn abandon<'a>(&'a self, _: &'a Prepared) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::pending())
-    }
-
-    fn removed<'a>(&'a self, _: &'a str) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::pending())
-    }
-}
 
 /// The gate, with what it needs of a daemon.
 struct Rig {
@@ -80,13 +54,20 @@ impl Rig {
         let (roles, roles_out) = watch::channel(Roles::default());
         let (engine, engine_out) = watch::channel(EngineState::Connecting);
         let (journal, records) = mpsc::unbounded_channel();
+        // Nobody makes a network here.
+        let sights = Sights {
+            state: daemon.state.clone(),
+            inventory: daemon.inventory(),
+            links: watch::channel(Arc::default()).1,
+        };
+        let networks = Arc::new(Networks::new(None, &[], config.clone(), sights));
         let (gate, threads) = Gate::start(Around {
             config: config_out.clone(),
             inventory: daemon.inventory(),
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
-            networks: Arc::new(NoNetworks),
+            networks,
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();

@@ -180,7 +180,6 @@ fn n2_a_hub_s_guests_share_nothing_with_one_another_or_the_host() {
         json!({"PortBindings": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}}),
         json!({"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "22"}]}}),
         json!({"CapAdd": ["SYS_ADMIN"]}),
-        json!({"Memory": 3_u64 << 30}),
     ] {
         setting.refused(&config);
     }
@@ -195,6 +194,55 @@ fn n2_a_hub_s_guests_share_nothing_with_one_another_or_the_host() {
         create(json!({"hubnet": null})).expect("put right").body["NetworkingConfig"]["EndpointsConfig"],
         json!({"guests": {}})
     );
+}
+
+#[test]
+fn s30_a_hub_s_limits_beyond_the_rules_are_cut_and_told() {
+    let setting = Setting::of_hub();
+    let most = Setting::of_user().rules;
+    let memory = i64::try_from(most.memory).expect("it fits");
+    for (asked, name, expected) in [
+        (json!({"Memory": memory + 1}), "Memory", memory),
+        (json!({"Memory": -1}), "Memory", memory),
+        (json!({"Memory": 8_i64 << 20, "MemorySwap": -1}), "MemorySwap", 8 << 20),
+        (
+            json!({"Memory": 8_i64 << 20, "MemoryReservation": 9_i64 << 20}),
+            "MemoryReservation",
+            8 << 20,
+        ),
+        (json!({"NanoCpus": 64_000_000_000_i64}), "NanoCpus", 1_000_000_000),
+        (json!({"CpuQuota": 400_000, "CpuPeriod": 100_000}), "NanoCpus", 1_000_000_000),
+        (json!({"PidsLimit": -1}), "PidsLimit", 512),
+    ] {
+        let judged = setting.host(&asked).unwrap_or_else(|refusal| panic!("{asked}: {refusal}"));
+        assert_eq!(judged.body["HostConfig"][name], json!(expected), "{asked}");
+        let changed = judged.shown["enforcer.changed"].as_array().map(Vec::len);
+        assert_eq!(changed, Some(1), "{asked}: {}", judged.shown);
+        // A user hears of it.
+        Setting::of_user().refused(&asked);
+    }
+    let fits = setting.host(&json!({"Memory": memory, "MemorySwap": memory})).expect("it fits");
+    assert_eq!(fits.shown.get("enforcer.changed"), None, "{}", fits.shown);
+}
+
+#[test]
+fn s22_a_hub_s_own_word_on_whose_a_guest_is_is_left_out() {
+    let setting = Setting::of_hub();
+    let create = |key: &str| {
+        setting.create(&json!({
+            "Image": "alpine:3", "Env": ["JUPYTERHUB_USER=ben"], "Labels": {key: "root", "course": "x"}
+        }))
+    };
+    for key in ["enforcer.user", "enforcer.hub", "enforcer.gate", "Enforcer.User", "enforcer.x"] {
+        let judged = create(key).expect(key);
+        assert_eq!(
+            judged.body["Labels"],
+            json!({"course": "x", "enforcer.gate": "hub", "enforcer.hub": "lab", "enforcer.user": "ben"})
+        );
+        let changed = judged.shown["enforcer.changed"].to_string();
+        assert!(changed.contains(key), "{key}: {changed}");
+    }
+    assert_eq!(create("com.docker.x").expect_err("Docker's").rule, "container.labels");
 }
 
 #[test]

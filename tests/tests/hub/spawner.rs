@@ -1,0 +1,320 @@
+//! Users of a real JupyterHub whose stock DockerSpawner has nothing but `DOCKER_HOST`: real notebooks, a cell in each,
+//! and what the gate made of what the spawner asked for.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use bollard::{
+    body_full,
+    models::{ContainerInspectResponse, MountPoint},
+    query_parameters::CreateImageOptions,
+};
+use enforcer_tests::harness::{
+    artifacts,
+    dockerd::Options,
+    enforcer::{Enforcer, Settings},
+    image,
+    netns::output,
+    residue::Snapshot,
+    run::wait_for,
+    topology::{Base, GATEWAY, NETWORK, WORLD},
+};
+use futures_util::TryStreamExt as _;
+use serde_json::{Value, json};
+
+use super::server::{self, Server, TOKEN, VERSIONS};
+
+/// Where the hub's API is: the harness has something else at its usual port.
+const PORT: u16 = 8082;
+/// Where a notebook listens.
+const NOTEBOOK: u16 = 8888;
+const GROUP: &str = "/groups/docker-privileged";
+const SOCKET: &str = "/var/run/docker.sock";
+/// What a guest gets, whatever it asks for.
+const MEMORY: i64 = 768 << 20;
+const FILES: &str = include_str!("image.py");
+const CELL: &str = include_str!("cell.py");
+/// Of the guests' image, with Python.
+const IMAGE: &str = "enforcer-test-notebook";
+
+/// Tries what a guest must not reach, and its hub; says what became of it, and whether that was told within a second.
+const REACH: &str = r#"
+import errno, socket, time
+for at in TARGETS:
+    begun = time.monotonic()
+    try:
+        socket.create_connection(at, 5).close()
+        outcome = "open"
+    except OSError as error:
+        outcome = errno.errorcode.get(error.errno, str(error))
+    print(at[0], at[1], outcome, time.monotonic() - begun < 1)
+"#;
+
+/// What a person does with a Docker socket, by Docker's own library.
+const DOCKER: &str = r#"
+import docker
+client = docker.from_env()
+print(sorted(container.name for container in client.containers.list()))
+print(client.containers.run(IMAGE, ["busybox", "echo", "hello"], remove=True).decode().strip())
+"#;
+
+/// A2, N8, S1: users start notebooks by the hub. They run on the guest network, within limits, under their names; a member
+/// has a filtered socket, another user none; a stop takes the notebook away, and the group comes back.
+#[test]
+fn a2_stock_dockerspawner_needs_nothing_but_the_gate_and_records_name_the_hub_s_user() -> Result<()>
+{
+    // SAFETY: takes nothing.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if !is_root || artifacts::enforcer().is_none() {
+        assert!(
+            std::env::var_os("CI").is_none() || !is_root,
+            "no enforcer binary: set ENFORCER_BIN"
+        );
+        eprintln!("skipped: needs root and the enforcer binary");
+        return Ok(());
+    }
+    let installed = server::install(VERSIONS[1])?;
+    let residue = Snapshot::take();
+    // A thread of its own takes the host's namespace with it.
+    let outcome = thread::spawn(move || Site::start(installed)?.run()).join();
+    outcome.map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
+    residue.ensure_nothing_new()
+}
+
+/// In the order in which they end.
+struct Site {
+    hub: Server,
+    daemon: Enforcer,
+    base: Base,
+    installed: PathBuf,
+}
+
+impl Site {
+    fn start(installed: PathBuf) -> Result<Self> {
+        let base = Base::start(Options::default())?;
+        load(&base, &installed)?;
+        let dir = base.run.make_dir("hub")?;
+        let token = dir.join("token");
+        fs::write(&token, TOKEN)?;
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600))?;
+        let more = format!(
+            "[[networks.{NETWORK}.hub]]\ngateway = true\nport = {PORT}\n\
+             [hubs.lab]\nnetworks = [\"{NETWORK}\"]\napi = \"http://127.0.0.1:{PORT}/hub/api\"\n\
+             token_file = \"{}\"\n[guests]\nmemory_mib = {}\n[gate]\nimages = [\"{}\"]\n",
+            token.display(),
+            MEMORY >> 20,
+            image::NAME
+        );
+        let daemon = Enforcer::start(&base, &Settings { more, ..Settings::default() })?;
+        let net = File::open(format!("/proc/{}/ns/net", base.host.pid()))?;
+        // SAFETY: changes this thread alone.
+        let entered = unsafe { libc::setns(net.as_raw_fd(), libc::CLONE_NEWNET) };
+        ensure!(entered == 0, "setns: {}", std::io::Error::last_os_error());
+        let gate = daemon.config().with_file_name("run").join("gate/lab.sock");
+        let environment: [(&str, OsString); 5] = [
+            ("DOCKER_HOST", format!("unix://{}", gate.display()).into()),
+            ("HUB_ADDRESS", GATEWAY.to_string().into()),
+            ("GUEST_IMAGE", IMAGE.into()),
+            ("GUEST_NETWORK", NETWORK.into()),
+            ("GUEST_SERVER", installed.join("bin/jupyterhub-singleuser").into()),
+        ];
+        let hub = Server::start_with_spawner(&installed, &dir, PORT, &environment)?;
+        Ok(Self { hub, daemon, base, installed })
+    }
+
+    fn run(self) -> Result<()> {
+        let Some(error) = self.visit().err() else { return self.daemon.stop().map(drop) };
+        let log = self.base.run.dir().join("hub/log");
+        let log = fs::read_to_string(log).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(60).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        Err(error.context(last.join("\n")))
+    }
+
+    fn visit(&self) -> Result<()> {
+        for user in ["ann", "ben"] {
+            self.hub.manage("POST", &format!("/users/{user}"), Some("{}"))?;
+        }
+        let (status, said) = self.hub.call("POST", GROUP, Some("{}"))?;
+        // Unless the daemon was first.
+        ensure!([201, 409].contains(&status), "{status}: {said}");
+        self.membership("POST")?;
+        let (ann, ben) = (self.begin("ann")?, self.begin("ben")?);
+        self.is_put_right(&ann, "ann")?;
+        self.is_put_right(&ben, "ben")?;
+        ensure!(socket(&ann).is_some(), "a member without a socket: {:?}", ann.mounts);
+        ensure!(socket(&ben).is_none(), "a socket for nobody's group: {:?}", ben.mounts);
+        self.reaches_its_hub_alone(&ann, &ben)?;
+
+        let said = self.cell("ann", &ann, &format!("IMAGE = {:?}\n{DOCKER}", image::NAME))?;
+        ensure!(said == "['jupyter-ann']\nhello\n", "{said}");
+        let there = format!("import os\nprint(os.path.exists({SOCKET:?}))");
+        let said = self.cell("ben", &ben, &there)?;
+        ensure!(said == "False\n", "{said}");
+
+        self.end("ann")?;
+        self.membership("DELETE")?;
+        let ann = self.begin("ann")?;
+        ensure!(socket(&ann).is_none(), "a socket for who is no member: {:?}", ann.mounts);
+        self.end("ann")?;
+        self.hub.manage("DELETE", GROUP, None)?;
+        self.begin("ann")?;
+        self.hub.manage("GET", GROUP, None).context("the group comes back with a spawn")?;
+        for user in ["ann", "ben"] {
+            self.end(user)?;
+        }
+        Ok(())
+    }
+
+    fn membership(&self, method: &str) -> Result<()> {
+        let users = json!({"users": ["ann"]}).to_string();
+        self.hub.manage(method, &format!("{GROUP}/users"), Some(&users)).map(drop)
+    }
+
+    /// Starts a user's notebook, and gives what the engine itself says of it.
+    fn begin(&self, user: &str) -> Result<ContainerInspectResponse> {
+        self.hub.manage("POST", &format!("/users/{user}/server"), Some("{}"))?;
+        wait_for(&format!("{user}'s notebook"), Duration::from_mins(2), || {
+            let model: Value =
+                serde_json::from_str(&self.hub.manage("GET", &format!("/users/{user}"), None)?)?;
+            let server = &model["servers"][""];
+            ensure!(server["ready"] == true || server["pending"] == "spawn", "{model}");
+            Ok((server["ready"] == true).then_some(()))
+        })?;
+        let name = format!("jupyter-{user}");
+        self.daemon.wait_identified(&self.base.host, &name, "guest")?;
+        self.base.docker.call(|client| client.inspect_container(&name, None))
+    }
+
+    /// Stops it; its container is gone then.
+    fn end(&self, user: &str) -> Result<()> {
+        self.hub.manage("DELETE", &format!("/users/{user}/server"), None)?;
+        let name = format!("jupyter-{user}");
+        wait_for(&format!("{user}'s end"), Duration::from_secs(30), || {
+            let found = self.base.docker.call(|client| client.inspect_container(&name, None));
+            Ok(found.is_err().then_some(()))
+        })
+    }
+
+    /// Network, limits, labels and volumes are the gate's, and the record says what was not as it was asked for.
+    fn is_put_right(&self, guest: &ContainerInspectResponse, user: &str) -> Result<()> {
+        let host = guest.host_config.as_ref().context("no HostConfig")?;
+        ensure!(host.network_mode.as_deref() == Some(NETWORK), "{:?}", host.network_mode);
+        ensure!(host.memory == Some(MEMORY), "{:?}", host.memory);
+        ensure!(host.nano_cpus == Some(500_000_000), "{:?}", host.nano_cpus);
+        let labels = guest.config.as_ref().and_then(|config| config.labels.as_ref());
+        let label = |key: &str| labels.and_then(|labels| labels.get(key)).map(String::as_str);
+        let marks = ["enforcer.user", "enforcer.hub", "enforcer.gate", "course"].map(label);
+        ensure!(marks == [Some(user), Some("lab"), Some("hub"), Some("taster")], "{labels:?}");
+        let volumes =
+            mounts(guest).filter(|mount| mount.destination.as_deref() == Some("/home/work"));
+        let names: Vec<_> = volumes.filter_map(|mount| mount.name.as_deref()).collect();
+        let [name] = names.as_slice() else { anyhow::bail!("{:?}", guest.mounts) };
+        ensure!(name.ends_with(&format!("-jupyterhub-user-{user}")), "{name}");
+        let record = self.daemon.wait_record("the create", |record| {
+            record["event.action"] == "gate"
+                && record["url.path"] == "/containers/create"
+                && record["http.response.status_code"] == 201
+                && record.to_string().contains(&format!("jupyter-{user}"))
+        })?;
+        let told = record.to_string();
+        for changed in ["HostConfig.Memory", "Labels.enforcer.user", SOCKET] {
+            ensure!(told.contains(changed), "{changed}: {told}");
+        }
+        Ok(())
+    }
+
+    /// A cell in one's notebook reaches the hub; the world, the host and the neighbour refuse it at once, and the record
+    /// has the name of the hub's user.
+    fn reaches_its_hub_alone(
+        &self,
+        guest: &ContainerInspectResponse,
+        other: &ContainerInspectResponse,
+    ) -> Result<()> {
+        let (world, host) = (WORLD.to_string(), GATEWAY.to_string());
+        let neighbour = address(other)?;
+        let closed = [(world.as_str(), 80), (host.as_str(), 22), (neighbour, NOTEBOOK)];
+        let targets: Vec<_> = closed.iter().copied().chain([(host.as_str(), PORT)]).collect();
+        let tuples: Vec<String> =
+            targets.iter().map(|(at, port)| format!("({at:?}, {port})")).collect();
+        let said =
+            self.cell("ann", guest, &format!("TARGETS = [{}]\n{REACH}", tuples.join(", ")))?;
+        let lines: Vec<&str> = said.lines().collect();
+        ensure!(lines.len() == targets.len(), "{said}");
+        for (line, (at, port)) in lines.iter().zip(&closed) {
+            let refused = [
+                format!("{at} {port} ECONNREFUSED True"),
+                format!("{at} {port} EHOSTUNREACH True"),
+            ];
+            ensure!(refused.iter().any(|refused| refused == line), "{said}");
+            let record = self.daemon.wait_record("the refusal", |record| {
+                record["destination.ip"] == *at
+                    && record["destination.port"] == *port
+                    && record["event.action"] == "denied"
+            })?;
+            ensure!(record["user.name"] == "ann" && record["enforcer.hub"] == "lab", "{record}");
+            ensure!(record["container.name"] == "jupyter-ann", "{record}");
+        }
+        ensure!(lines.last() == Some(&format!("{host} {PORT} open True").as_str()), "{said}");
+        Ok(())
+    }
+
+    /// What a cell prints in a user's notebook, over the kernel's websocket.
+    fn cell(&self, user: &str, guest: &ContainerInspectResponse, code: &str) -> Result<String> {
+        let made = self.hub.manage("POST", &format!("/users/{user}/tokens"), Some("{}"))?;
+        let made: Value = serde_json::from_str(&made)?;
+        let token = made["token"].as_str().context("no token")?;
+        let url = format!("http://{}:{NOTEBOOK}/user/{user}", address(guest)?);
+        let mut python = Command::new(self.installed.join("bin/python"));
+        output(python.args(["-c", CELL, &url, token, code]), "a cell")
+    }
+}
+
+fn mounts(guest: &ContainerInspectResponse) -> impl Iterator<Item = &MountPoint> {
+    guest.mounts.iter().flatten()
+}
+
+fn socket(guest: &ContainerInspectResponse) -> Option<&MountPoint> {
+    mounts(guest).find(|mount| mount.destination.as_deref() == Some(SOCKET))
+}
+
+fn address(guest: &ContainerInspectResponse) -> Result<&str> {
+    let settings = guest.network_settings.as_ref().context("no settings")?;
+    let endpoint =
+        settings.networks.as_ref().and_then(|all| all.get(NETWORK)).context("no network")?;
+    endpoint.ip_address.as_deref().context("no address")
+}
+
+/// The guests' image with the Python of the hub, its packages and what they are linked with, where they are here.
+fn load(base: &Base, installed: &Path) -> Result<()> {
+    let files = output(Command::new(installed.join("bin/python")).args(["-c", FILES]), "image.py")?;
+    let list = base.run.dir().join("files");
+    fs::write(&list, files)?;
+    let tar = base.run.dir().join("notebook.tar");
+    let mut packing = Command::new("tar");
+    packing.args(["--create", "--file"]).arg(&tar);
+    packing.arg("--directory").arg(base.run.dir().join("image")).arg(".");
+    packing.args(["--directory=/", "--no-recursion", "--files-from"]).arg(&list);
+    output(&mut packing, "tar")?;
+    let bytes = fs::read(&tar)?;
+    fs::remove_file(tar)?;
+    let options = CreateImageOptions {
+        from_src: Some("-".into()),
+        repo: Some(IMAGE.into()),
+        ..CreateImageOptions::default()
+    };
+    let loading = base.docker.call(|client| {
+        client
+            .create_image(Some(options), Some(body_full(bytes.into())), None)
+            .try_collect::<Vec<_>>()
+    });
+    loading.context("load the notebook's image").map(drop)
+}
