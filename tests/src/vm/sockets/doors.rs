@@ -67,7 +67,7 @@ impl Rig {
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
-            networks,
+            networks: Some(networks),
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();
