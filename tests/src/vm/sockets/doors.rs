@@ -2,6 +2,7 @@
 //! control loop knows it, to no other, and no longer than it is the user's.
 
 use std::{
+    future::{pending, ready},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,10 +16,15 @@ use enforcer::{
     api::roles::Roles,
     config::Config,
     docker::EngineState,
-    gate::{Around, Gate, GateRuntime},
+    gate::{
+        Around, Gate, GateRuntime,
+        networks::{OwnNetworks, Prepared},
+        verdict::Refusal,
+    },
     model::{inventory::Inventory, provenance::Provenance},
     supervise::doors,
 };
+use futures_util::future::BoxFuture;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -33,6 +39,36 @@ use crate::{
 
 /// Longest between a change and the kernel's knowledge of it. Emulation takes its time.
 const SOON: Duration = Duration::from_secs(1);
+
+/// Users of the rig make no networks: nobody would answer them.
+#[derive(Debug)]
+struct NoNetworks;
+
+impl OwnNetworks for NoNetworks {
+    fn prepare<'a>(
+        &'a self,
+        _owner: &'a User,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Prepared, Refusal>> {
+        Box::pin(pending())
+    }
+
+    fn settle<'a>(
+        &'a self,
+        _prepared: &'a Prepared,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(pending())
+    }
+
+    fn abandon<'a>(&'a self, _prepared: &'a Prepared) -> BoxFuture<'a, ()> {
+        Box::pin(ready(()))
+    }
+
+    fn removed<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(ready(()))
+    }
+}
 
 /// The gate, with what it needs of a daemon.
 struct Rig {
@@ -59,6 +95,7 @@ impl Rig {
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
+            networks: Arc::new(NoNetworks),
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();
