@@ -127,6 +127,8 @@ pub enum Effect {
 pub enum Is {
     /// This.
     Equal(Value),
+    /// An object with a field that is this.
+    Holding(&'static str, Value),
     /// A text that has this, or something whose JSON has it.
     Has(String),
     /// A number that is more than this, or a bound that there is none of: 0, -1, nothing.
@@ -139,6 +141,9 @@ impl Is {
     pub fn fits(&self, found: Option<&Value>) -> bool {
         match (self, found) {
             (Self::Equal(wanted), found) => found == Some(wanted),
+            (Self::Holding(field, wanted), found) => {
+                found.and_then(|found| found.get(field)) == Some(wanted)
+            }
             (Self::Has(part), Some(Value::String(text))) => text.contains(part),
             (Self::Has(part), Some(found)) => found.to_string().contains(part),
             (Self::Has(_), None) => false,

@@ -8,13 +8,12 @@ const G: i64 = 1 << 30;
 
 pub(super) fn add(book: &mut Book) {
     for (threat, field, value) in asked() {
-        let place: &'static str = place(field);
         book.add(
             threat,
             format!("{field}: {value}"),
             &[&format!("HostConfig.{field}")],
             [create(&on_host(&json!({ field: value })))],
-            Effect::Container(place, is(value)),
+            Effect::Container("/HostConfig", Is::Holding(field, value)),
         );
     }
     said_otherwise(book);
@@ -93,28 +92,6 @@ fn asked() -> Vec<(&'static str, &'static str, Value)> {
         ("S30", "CpuShares", json!(262_144)),
         ("S30", "MemorySwap", json!(-1)),
     ]
-}
-
-/// Where the engine tells it.
-fn place(field: &str) -> &'static str {
-    asked_places().iter().find(|(name, _)| *name == field).map_or("", |(_, place)| place)
-}
-
-macro_rules! places {
-    ($($field:literal)*) => {
-        &[$(($field, concat!("/HostConfig/", $field))),*]
-    };
-}
-
-const fn asked_places() -> &'static [(&'static str, &'static str)] {
-    places!("Privileged" "CapAdd" "Devices" "DeviceCgroupRules" "DeviceRequests" "SecurityOpt" "MaskedPaths"
-        "ReadonlyPaths" "PidMode" "IpcMode" "UTSMode" "UsernsMode" "CgroupnsMode" "NetworkMode" "Sysctls" "Runtime"
-        "CgroupParent" "GroupAdd" "OomScoreAdj" "OomKillDisable" "Cgroup" "Ulimits" "LogConfig" "VolumesFrom"
-        "PublishAllPorts" "ExtraHosts" "Dns" "DnsOptions" "DnsSearch" "RestartPolicy" "BlkioDeviceReadBps"
-        "BlkioDeviceWriteBps" "BlkioDeviceReadIOps" "BlkioDeviceWriteIOps"
-        "CpusetCpus" "CpusetMems" "CpuCount" "KernelMemory"
-        "KernelMemoryTCP" "MemorySwappiness" "CpuRealtimePeriod" "CpuRealtimeRuntime" "VolumeDriver" "CpuShares"
-        "MemorySwap")
 }
 
 /// The same danger in other words: what clients and older engines understand too.

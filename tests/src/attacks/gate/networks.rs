@@ -32,9 +32,9 @@ pub(super) fn add(book: &mut Book) {
         "D04",
         "the notebook joins another's network",
         &["POST /networks/{name}/connect"],
-        [send("POST", "/v1.41/networks/foreign-net/connect", &json!({"Container": "of-ann"}))],
+        [send("POST", "/v1.41/networks/foreign-net/connect", &json!({"Container": "@notebook@"}))],
         Effect::Says(
-            "/containers/of-ann/json".to_owned(),
+            "/containers/@notebook@/json".to_owned(),
             "/NetworkSettings/Networks",
             has("\"foreign-net\":"),
         ),

@@ -157,14 +157,14 @@ impl Yard<'_> {
         effect: &Effect,
         (words, before, replies): (&Words, &Value, &Replies),
     ) -> Result<(bool, bool)> {
+        let filled = |wanted: &Value| {
+            serde_json::from_str(&words.fill(&wanted.to_string())).unwrap_or_default()
+        };
         let fits = |is: &Is, found: Option<&Value>| match is {
-            Is::Equal(wanted) => {
-                let wanted: Option<Value> =
-                    serde_json::from_str(&words.fill(&wanted.to_string())).ok();
-                Is::Equal(wanted.unwrap_or_default()).fits(found)
-            }
+            Is::Equal(wanted) => Is::Equal(filled(wanted)).fits(found),
+            Is::Holding(field, wanted) => Is::Holding(field, filled(wanted)).fits(found),
             Is::Has(part) => Is::Has(words.fill(part)).fits(found),
-            Is::Beyond(most) => Is::Beyond(*most).fits(found),
+            Is::Beyond(_) => is.fits(found),
         };
         let made = |kind: Kind, place: &str, is: &Is| {
             for (_, called) in new(&self.engine, &[kind], &self.known)? {
