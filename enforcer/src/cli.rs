@@ -14,6 +14,7 @@ mod guest;
 mod learn;
 mod lifecycle;
 pub mod manual;
+mod network;
 mod pardon;
 mod policy;
 mod run;
@@ -78,6 +79,8 @@ Examples:
   enforcer guest list                   show guests, and which need a restart
   enforcer grant list                   show which groups have a grant
   enforcer gate explain POST /containers/create BODY   say whether a Docker socket lets it through
+  enforcer network create data --user alice
+                                        make a network for a user's own containers
   enforcer pardon jupyter-ann           let a guest go that was cut off for abuse
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -133,6 +136,8 @@ enum Command {
     Gate(gate::GateArgs),
     /// Start, end and show guests that enforcer starts itself.
     Guest(guest::GuestArgs),
+    /// Make, remove and show networks of users: policed before anybody is on them.
+    Network(network::NetworkArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
     /// Let a guest go that was cut off or paused for abuse.
@@ -436,6 +441,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Learn(args) => learn::learn(&args),
         Command::Group(args) => group::group(args).await,
         Command::Guest(args) => guest::guest(args).await,
+        Command::Network(args) => network::network(args).await,
         Command::Grant(args) => grant::grant(args).await,
         Command::Gate(args) => gate::gate(&args),
         Command::Events(args) => events::events(&args).await,

@@ -40,7 +40,7 @@ use enforcer_common::abi::policy::{Direction, POLICY_SLOTS, Quotas};
 
 use crate::{
     access::name::HubName,
-    model::closure::{By, Closure, stamps},
+    model::closure::{By, Closure, OWN_BRIDGES, stamps},
     model::names::Pattern,
     policy::rule::{Action, Net, Ports},
 };
@@ -58,7 +58,7 @@ pub use self::{
     mode::Mode,
     outside::{GuestLabel, Outside, OutsideAction},
     overrides::{Guests, PolicyOverride},
-    owned::{OWNED_SLOTS, Owned},
+    owned::{OWNED_PREFIX, OWNED_SLOTS, Owned},
     parse::parse,
     presets::{Reach, is_public, reach},
     problem::{ConfigError, Problem},
@@ -178,7 +178,12 @@ impl Config {
         match self.closed_by {
             ClosedBy::Nobody => None,
             ClosedBy::Nft => Some(Closure {
-                bridges: self.networks.values().map(|network| network.bridge.clone()).collect(),
+                bridges: self
+                    .networks
+                    .values()
+                    .map(|network| network.bridge.clone())
+                    .filter(|bridge| !bridge.starts_with(OWN_BRIDGES))
+                    .collect(),
                 mark_mask: self.mark_mask,
                 from_guest,
                 from_host,

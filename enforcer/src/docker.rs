@@ -14,6 +14,7 @@ pub mod guests;
 pub mod inventory;
 mod mounts;
 pub mod networks;
+pub mod owned;
 mod refresh;
 mod snapshot;
 pub mod upstream;

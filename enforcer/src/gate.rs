@@ -24,6 +24,7 @@ pub mod json;
 pub mod judge;
 mod judged;
 pub mod names;
+pub mod networks;
 mod notes;
 pub mod principal;
 mod raw;

@@ -21,6 +21,7 @@ pub mod learn;
 pub mod metrics;
 pub mod model;
 pub mod netlink;
+pub mod owned;
 pub mod places;
 pub mod policy;
 pub mod replay;

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod link;
 pub mod names;
 pub mod observed;
+pub mod owned;
 pub mod owner;
 pub mod provenance;
 pub mod status;

@@ -6,6 +6,7 @@ pub mod filters;
 pub mod links;
 pub mod netns;
 pub mod ports;
+pub mod routes;
 mod table;
 
 use rtnetlink::Error as RtError;

@@ -21,6 +21,7 @@ mod metrics;
 mod networks;
 mod outputs;
 mod outside;
+mod owned;
 mod proof;
 mod records;
 mod reload;
@@ -41,7 +42,11 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, Asked, ControlSocket, Refusals, SocketError, asked::GuestAsked, routes::Api},
+    api::{
+        self, Asked, ControlSocket, Refusals, SocketError,
+        asked::{GuestAsked, NetworkAsked},
+        routes::Api,
+    },
     audit::record::Clock,
     config::Config,
     control::{
@@ -62,6 +67,7 @@ use crate::{
     metrics::Reports,
     model::{caller::Caller, owner::Owners},
     netlink::{self, NetlinkError},
+    owned::service::Sights,
     run_dir::{RunDir, RunDirError},
     service_manager,
 };
@@ -139,6 +145,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     // The lock comes before anything that a second daemon would disturb.
     let socket = ControlSocket::bind(RunDir::claim(&config.run_dir)?)?;
     let mut signals = Signals::new().map_err(start("signal handlers"))?;
+    let (config, opened) = owned::open(config).await?;
     let closing = closing::close(&config).await?;
     let (loaded, takeover) = loading::load(&config, features.clone()).await?;
     tracing::info!(file = %config_path.display(), ?features, ?takeover, "the packet path is loaded");
@@ -174,6 +181,13 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         journal: journal.clone(),
         reasons: outside,
     };
+    let sights = Sights {
+        state: state_out.clone(),
+        inventory: watching.inventory.clone(),
+        links: links.links.clone(),
+    };
+    let (owning, owned) =
+        owned::Keeper::new(opened, config.clone(), sights, watching.engine.clone());
     let (abuse, abuse_out) =
         AbuseWatch::beside(&outsiders, told, owners_out.clone(), records.handle());
     let (reports, asked_for) = mpsc::channel(16);
@@ -190,6 +204,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         roles: admitted.roles.clone(),
         engine: watching.engine.clone(),
         access: tending.access.clone(),
+        networks: Some(Arc::new(owning.networks.clone())),
         journal: journal.clone(),
     };
     let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());
@@ -208,6 +223,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             admitted.problems,
             tending.problems,
             keeping.problems,
+            owned.problems,
         ],
         gate: keeping.gate.clone(),
         refusals: refusals.clone(),
@@ -272,11 +288,14 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (asked, questions) = mpsc::channel(8);
     let api = Api { supervisor: asked, roles: admitted.roles, access: tending.access, refusals };
 
+    let orders_to = Orders { guests: &ordered, networks: &owned.orders };
+
     let outcome = tokio::select! {
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
         () = abuse.run() => ended("the watch for abuse"),
         () = keeper.run() => ended("the keeper of guests"),
+        () = owning.run() => ended("the keeper of own networks"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
         () = early => ended("the watch for new interfaces"),
@@ -286,7 +305,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons, &ordered),
+            (&reports, &abuse_out.pardons, orders_to),
             (&mut reloader, &eraser, &viewer, &ways),
             questions,
             &mut signals,
@@ -356,9 +375,16 @@ impl Signals {
     }
 }
 
+/// Where orders go.
+#[derive(Clone, Copy)]
+struct Orders<'a> {
+    guests: &'a mpsc::Sender<Box<GuestAsked>>,
+    networks: &'a mpsc::Sender<Box<NetworkAsked>>,
+}
+
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, &mpsc::Sender<Box<GuestAsked>>),
+    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, Orders<'_>),
     (reloader, eraser, viewer, ways): (&mut Reloader, &Eraser, &Viewer, &Ways),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -388,7 +414,8 @@ async fn obey(
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Access(reply) => ways.answer(reply),
             Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
-            Asked::Guest(asked) => drop(orders.send(asked).await),
+            Asked::Guest(asked) => drop(orders.guests.send(asked).await),
+            Asked::Network(asked) => drop(orders.networks.send(asked).await),
             Asked::Stop(by, reply) => {
                 let _ = reply.send(());
                 return by;

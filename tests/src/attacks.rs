@@ -4,6 +4,7 @@
 //! it gets without protection and under the classic recipe. To add one, add a line to the module of
 //! its layer; every suite picks it up.
 
+pub mod gate;
 pub mod icmp;
 mod ip;
 mod ipv6;

@@ -33,6 +33,8 @@ mod engine_resolver;
 mod flood;
 #[path = "dockerd/gate.rs"]
 mod gate;
+#[path = "dockerd/gate_attacks.rs"]
+mod gate_attacks;
 #[path = "dockerd/gate_clients.rs"]
 mod gate_clients;
 #[path = "dockerd/groups.rs"]
@@ -61,6 +63,8 @@ mod other_resolver;
 mod outside;
 #[path = "dockerd/own_addresses.rs"]
 mod own_addresses;
+#[path = "dockerd/own_networks.rs"]
+mod own_networks;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/policies.rs"]

@@ -17,6 +17,7 @@ use crate::{
         declined::Declined,
         flows::{FlowsQuestion, FlowsReport},
         guest::{Executed, GuestDetail, GuestLogs, GuestOrder, GuestStatus},
+        owned::OwnNetworkStatus,
         status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
     },
 };
@@ -52,6 +53,8 @@ pub enum Asked {
     },
     /// Do something with guests, or tell of them.
     Guest(Box<GuestAsked>),
+    /// Do something with own networks, or tell of them.
+    Network(Box<NetworkAsked>),
     /// End; policy stays.
     Stop(Caller, oneshot::Sender<()>),
 }
@@ -122,4 +125,15 @@ pub enum GuestAsked {
     Inspect(Seat, Reply<GuestDetail>),
     /// Show the last lines that one wrote.
     Logs(Seat, Option<u32>, Reply<GuestLogs>),
+}
+
+/// Something about own networks.
+#[derive(Debug)]
+pub enum NetworkAsked {
+    /// Make one of this name for a user.
+    Create(User, String, Caller, Reply<OwnNetworkStatus>),
+    /// Remove one.
+    Remove(User, String, Caller, Reply<()>),
+    /// Tell of those of a hub, or of all; of a user, or of all.
+    List(Option<HubName>, Option<UserName>, Reply<Vec<OwnNetworkStatus>>),
 }

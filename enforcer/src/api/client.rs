@@ -30,6 +30,7 @@ use super::{
         groups::{self, Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
         guests,
         names::{self, Gone, Names},
+        networks,
         restraints::{self, Pardon, Pardoned},
         traffic,
     },
@@ -40,6 +41,7 @@ use crate::model::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
+    owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -194,6 +196,27 @@ pub async fn set_grant(run_dir: &Path, order: &GrantOrder) -> Result<Changed, Co
 /// Asks the daemon of `run_dir` for guests that it started.
 pub async fn guests(run_dir: &Path, asked: &GuestsQuestion) -> Result<GuestList, ControlError> {
     get(run_dir, &guests::LIST, asked).await
+}
+
+/// Asks the daemon of `run_dir` for own networks.
+pub async fn networks(
+    run_dir: &Path,
+    asked: &OwnNetworksQuestion,
+) -> Result<OwnNetworkList, ControlError> {
+    get(run_dir, &networks::LIST, asked).await
+}
+
+/// Has the daemon of `run_dir` make an own network.
+pub async fn create_network(
+    run_dir: &Path,
+    which: &WhichNetwork,
+) -> Result<OwnNetworkStatus, ControlError> {
+    follow(run_dir, &networks::CREATE, Some(which), |_| {}).await
+}
+
+/// Has the daemon of `run_dir` remove an own network.
+pub async fn remove_network(run_dir: &Path, which: &WhichNetwork) -> Result<(), ControlError> {
+    follow(run_dir, &networks::REMOVE, Some(which), |_| {}).await.map(|guests::Done { .. }| ())
 }
 
 /// Asks the daemon of `run_dir` for all about a guest.

@@ -27,6 +27,7 @@ use crate::model::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
+    owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -136,6 +137,18 @@ impl Generators {
             "guest_reset" => {
                 let line = self.lines::<ResetDone>();
                 Shape { body: Some(self.asked::<ResetOrder>()), ..nothing(line) }
+            }
+            "networks" => Shape {
+                query: Some(self.read.root_schema_for::<OwnNetworksQuestion>()),
+                ..nothing(self.told::<OwnNetworkList>())
+            },
+            "network_create" => {
+                let line = self.lines::<OwnNetworkStatus>();
+                Shape { body: Some(self.asked::<WhichNetwork>()), ..nothing(line) }
+            }
+            "network_remove" => {
+                let line = self.lines::<GuestDone>();
+                Shape { body: Some(self.asked::<WhichNetwork>()), ..nothing(line) }
             }
             "groups" => Shape {
                 query: Some(self.read.root_schema_for::<OfHub>()),

@@ -7,6 +7,7 @@ pub mod grants;
 pub mod groups;
 pub mod guests;
 pub mod names;
+pub mod networks;
 pub mod restraints;
 pub mod traffic;
 
@@ -106,6 +107,9 @@ pub static TABLE: &[Route] = &[
     guests::REMOVE,
     guests::EXEC,
     guests::RESET,
+    networks::LIST,
+    networks::CREATE,
+    networks::REMOVE,
 ];
 
 /// What answers calls.
@@ -145,7 +149,8 @@ pub(super) fn router(api: Api) -> Router {
             .merge(groups::router())
             .merge(grants::router())
             .merge(access::router())
-            .merge(guests::router()),
+            .merge(guests::router())
+            .merge(networks::router()),
         api,
     )
 }

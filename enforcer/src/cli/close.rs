@@ -4,7 +4,7 @@ use super::{CloseArgs, Exit};
 use crate::{
     closure::{self, Ability, Table},
     config::file::load,
-    model::closure::By,
+    model::closure::{By, OWN_BRIDGES},
     netlink,
 };
 
@@ -31,6 +31,8 @@ pub(super) async fn close(args: &CloseArgs) -> anyhow::Result<Exit> {
     };
     Table::default().write(&closure)?;
     let bridges: Vec<&str> = closure.bridges.iter().map(String::as_str).collect();
+    let own = format!("{OWN_BRIDGES}*");
+    let bridges = bridges.into_iter().chain([own.as_str()]).collect::<Vec<_>>();
     println!("closed until enforcer runs: {}", bridges.join(", "));
     if matches!(closure.by, By::Ports { .. }) {
         println!(

@@ -16,6 +16,7 @@ use crate::{
         explain::explain,
         facts::{Facts, GuestNetwork, OwnContainer, OwnVolume},
         names,
+        networks::Prepared,
         principal::Principal,
         rules::Rules,
         table::{Answer, ROUTES},
@@ -118,7 +119,7 @@ fn decide(args: &ExplainArgs) -> anyhow::Result<Verdict> {
         facts: &facts,
         name: None,
         cgroup_parent: None,
-        bridge: Some("br-of-yours"),
+        bridge: Some(Prepared::made_up()),
     };
     Ok(explain(&context, &method, &args.target, args.body.as_deref()))
 }

@@ -67,10 +67,11 @@ fn render(report: &StatusReport) -> String {
             network.bridge.clone(),
             network.ifindex.map(|index| index.to_string()).unwrap_or_default(),
             network.guests.to_string(),
+            network.owner.clone().unwrap_or_default(),
             network.state.name().to_owned(),
         ]
     });
-    text += &table("Networks", ["name", "bridge", "ifindex", "guests", "state"], networks);
+    text += &table("Networks", ["name", "bridge", "ifindex", "guests", "owner", "state"], networks);
     text += &endpoints(report);
     text += &limits(report);
     text += &restrained(report);

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use crate::model::closure::{By, Closure};
+use crate::model::closure::{By, Closure, OWN_BRIDGES};
 
 /// The family that sees frames on a bridge.
 pub(super) const FAMILY: &str = "bridge";
@@ -49,7 +49,7 @@ fn write_table(text: &mut String, closure: &Closure) -> std::fmt::Result {
 /// How many rules the table has.
 pub(super) const fn rules(closure: &Closure) -> usize {
     match closure.by {
-        By::Bridge => 3,
+        By::Bridge => 6,
         By::Ports { .. } => 1,
     }
 }
@@ -95,10 +95,12 @@ fn write_by_bridge(text: &mut String, closure: &Closure) -> std::fmt::Result {
         let mask = closure.mark_mask;
         writeln!(text, "  chain {hook} {{")?;
         writeln!(text, "    type filter hook {hook} priority {PRIORITY}; policy accept;")?;
-        writeln!(
-            text,
-            "    meta {bridge} @guest_bridges meta mark & {mask:#x} != {stamp:#x} counter drop"
-        )?;
+        for which in ["@guest_bridges".to_owned(), format!("\"{OWN_BRIDGES}*\"")] {
+            writeln!(
+                text,
+                "    meta {bridge} {which} meta mark & {mask:#x} != {stamp:#x} counter drop"
+            )?;
+        }
         writeln!(text, "  }}")?;
     }
     Ok(())
@@ -133,6 +135,10 @@ mod tests {
         assert_eq!(text.matches(host).count(), 1, "{text}");
         assert!(text.contains("elements = { \"br-a\", \"br.b\" }"), "{text}");
         assert_eq!(text.matches("counter drop").count(), rules(&closure(&["br-a"])));
+        let own = "meta ibrname \"en-own-*\" meta mark & 0x30000000 != 0x10000000 counter drop";
+        assert_eq!(text.matches(own).count(), 2, "{text}");
+        let own = "meta obrname \"en-own-*\" meta mark & 0x30000000 != 0x20000000 counter drop";
+        assert_eq!(text.matches(own).count(), 1, "bridges of own networks: {text}");
         for hook in ["prerouting", "input", "output"] {
             assert!(text.contains(&format!("hook {hook} priority -310; policy accept;")), "{text}");
         }

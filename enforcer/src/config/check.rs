@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::model::closure::OWN_BRIDGES;
+
 /// Longest name of an interface: `IFNAMSIZ` less the final zero.
 const MAX_INTERFACE_NAME: usize = 15;
 /// Longest path of a unix socket: `sun_path` less the final zero.
@@ -22,7 +24,7 @@ pub(super) fn bridge_name(name: &str) -> Result<(), String> {
             name.len()
         ));
     }
-    if RESERVED_INTERFACES.contains(&name) {
+    if RESERVED_INTERFACES.contains(&name) || name.starts_with(OWN_BRIDGES) {
         return Err(format!(
             "\"{name}\" is not available as a guest bridge; choose a name of its own"
         ));

@@ -1,10 +1,11 @@
 //! The tables `[gate]` and `[hubs.NAME.gate]`: what a filtered Docker socket lets its user do.
 
-use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, net::Ipv4Addr, ops::RangeInclusive, str::FromStr};
 
 use toml::{Spanned, Value};
 
 use super::{
+    GuestNetwork, OWNED_PREFIX, check,
     problem::Problems,
     raw::{RawGate, RawNamedHub},
 };
@@ -24,6 +25,8 @@ const CPUS: RangeInclusive<f64> = 0.01..=1024.0;
 const PORTS: RangeInclusive<u16> = 1024..=u16::MAX;
 /// Most patterns of images, and their longest, bytes.
 const IMAGES: (usize, usize) = (256, 255);
+/// Where own networks have their subnets when the config says nothing.
+const POOL: &str = "10.201.0.0/16";
 /// Units of memory.
 const UNITS: [(&str, u64); 4] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
@@ -35,6 +38,8 @@ pub struct Gate {
     pub users: Rules,
     /// For users of these hubs.
     pub hubs: BTreeMap<HubName, Rules>,
+    /// Where own networks have their subnets, of [`OWNED_PREFIX`] bits each; `None`: nobody makes one.
+    pub own_networks: Option<(Ipv4Addr, u8)>,
 }
 
 impl Gate {
@@ -49,9 +54,24 @@ impl Gate {
 pub(super) fn gate(
     raw: &RawGate,
     hubs: &BTreeMap<Spanned<String>, Spanned<RawNamedHub>>,
+    networks: &BTreeMap<String, GuestNetwork>,
     problems: &mut Problems<'_>,
 ) -> Gate {
     let users = read(raw, Rules::default(), problems);
+    let own_networks = match &raw.own_networks {
+        // Where the file has something there, nobody makes one unless somebody says where.
+        None => pool(POOL, networks).ok(),
+        Some(text) if text.get_ref().is_empty() => None,
+        Some(text) => {
+            let found = pool(text.get_ref(), networks);
+            found.map_err(|message| problems.add(text.span(), message)).ok()
+        }
+    };
+    for table in hubs.values().filter_map(|table| table.get_ref().gate.as_ref()) {
+        if let Some(text) = &table.own_networks {
+            problems.add(text.span(), "own_networks is this host's: write it in [gate]");
+        }
+    }
     let of_hubs = hubs.iter().filter_map(|(name, table)| {
         let own = table.get_ref().gate.as_ref()?;
         let rules = read(own, users.clone(), problems);
@@ -59,7 +79,24 @@ pub(super) fn gate(
         Some((name.get_ref().parse().ok()?, rules))
     });
     let hubs = of_hubs.collect();
-    Gate { users, hubs }
+    Gate { users, hubs, own_networks }
+}
+
+/// Where own networks have their subnets: nowhere near a network of the file.
+fn pool(text: &str, networks: &BTreeMap<String, GuestNetwork>) -> Result<(Ipv4Addr, u8), String> {
+    let (address, length) = check::subnet4(text)?;
+    if length > OWNED_PREFIX {
+        return Err(format!(
+            "each own network has a /{OWNED_PREFIX}: \"{text}\" has room for none; use /8 to /{OWNED_PREFIX}"
+        ));
+    }
+    let of_network = |network: &GuestNetwork| {
+        network.subnet4.is_some_and(|subnet| check::overlap4(subnet, (address, length)))
+    };
+    match networks.iter().find(|(_, network)| of_network(network)) {
+        Some((name, _)) => Err(format!("\"{text}\" overlaps the subnet of network \"{name}\"")),
+        None => Ok((address, length)),
+    }
 }
 
 fn read(raw: &RawGate, mut rules: Rules, problems: &mut Problems<'_>) -> Rules {
@@ -200,6 +237,38 @@ mod tests {
         let own = gate.of(&course);
         assert_eq!((own.memory, own.nano_cpus, own.build_context), (1 << 30, 2_000_000_000, 0));
         assert_eq!((own.pids, &own.images), (64, &users.images), "the rest is as [gate] has it");
+    }
+
+    #[test]
+    fn o2_the_pool_of_own_networks_is_this_host_s_and_overlaps_nothing() {
+        let none = parse(LEAST, "f").expect("valid").gate.own_networks;
+        assert_eq!(none, Some((Ipv4Addr::new(10, 201, 0, 0), 16)), "as in the example");
+        let off = parse(&table("own_networks = \"\""), "f").expect("valid").gate.own_networks;
+        assert_eq!(off, None, "nobody makes one");
+        let there = format!("{LEAST}subnet = \"10.201.9.0/24\"\n");
+        let taken = parse(&there, "f").expect("valid").gate.own_networks;
+        assert_eq!(taken, None, "nobody makes one unless somebody says where");
+        let given = parse(&table("own_networks = \"10.201.0.0/16\""), "f").expect("valid");
+        assert_eq!(given.gate.own_networks, Some((Ipv4Addr::new(10, 201, 0, 0), 16)));
+        let taken = "subnet = \"10.201.9.0/24\"";
+        for (text, words) in [
+            (table("own_networks = \"10.201.0.0/27\""), "room for none"),
+            (table("own_networks = \"10.201.0.1/16\""), "host bits"),
+            (table("own_networks = \"fd00::/48\""), "not a subnet of this family"),
+            (format!("{}{taken}", table("own_networks = \"10.201.0.0/16\"")), "network \"lab\""),
+            (
+                format!(
+                    "[hubs.course]\nnetworks = [\"lab\"]\n[hubs.course.gate]\n\
+                     own_networks = \"10.201.0.0/16\"\n{LEAST}"
+                ),
+                "write it in [gate]",
+            ),
+        ] {
+            let error = parse(&text, "f.toml").expect_err(&text).to_string();
+            assert!(error.contains(words), "{text}\n{error}");
+        }
+        let text = "[networks.lab]\nbridge = \"en-own-1\"\n";
+        assert!(parse(text, "f.toml").is_err(), "such bridges are own networks'");
     }
 
     #[test]

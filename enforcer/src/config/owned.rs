@@ -8,6 +8,8 @@ use crate::{access::name::User, model::provenance::Provenance};
 
 /// Most own networks on this host. Each has a policy's slot of its own, which it keeps as long as it exists.
 pub const OWNED_SLOTS: u32 = 128;
+/// Bits of each own network's subnet: 61 containers, the gateway apart.
+pub const OWNED_PREFIX: u8 = 26;
 
 /// Label of a container: the hub of the user whose it is.
 const HUB: &str = "enforcer.hub";
@@ -15,9 +17,10 @@ const HUB: &str = "enforcer.hub";
 /// Whose network it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owned {
-    /// The owner: containers of theirs talk to one another here, and nobody else's is let in.
-    pub owner: User,
-    /// Its slot, below [`OWNED_SLOTS`].
+    /// The owner: containers of theirs talk to one another here, and nobody else's is let in. `None`: nobody's, and
+    /// nobody is let in.
+    pub owner: Option<User>,
+    /// Its slot, below [`OWNED_SLOTS`]. Networks that are nobody's have the last one together.
     pub slot: u32,
 }
 
@@ -25,10 +28,11 @@ impl Owned {
     /// Whether a container is the owner's, as whoever created it said.
     #[must_use]
     pub fn admits(&self, container: &Provenance) -> bool {
+        let Some(owner) = &self.owner else { return false };
         let hub = container.labels.get(HUB).map(String::as_str);
         container.is_told
-            && container.user.as_deref() == Some(self.owner.name.as_str())
-            && hub == Some(&*self.owner.hub.to_string())
+            && container.user.as_deref() == Some(owner.name.as_str())
+            && hub == Some(owner.hub.as_str())
     }
 }
 
@@ -80,7 +84,7 @@ mod tests {
 
     fn owned(slot: u32) -> Owned {
         let name = "ann".parse().expect("a name");
-        Owned { owner: User { hub: "lab".parse().expect("a name"), name }, slot }
+        Owned { owner: Some(User { hub: "lab".parse().expect("a name"), name }), slot }
     }
 
     #[test]
@@ -99,10 +103,12 @@ mod tests {
             Provenance { user: None, ..hers.clone() },
             Provenance { labels: elsewhere.into(), ..hers.clone() },
             Provenance { labels: BTreeMap::new(), ..hers.clone() },
-            Provenance { is_told: false, ..hers },
+            Provenance { is_told: false, ..hers.clone() },
         ] {
             assert!(!owned(0).admits(&other), "{other:?}");
         }
+        let nobody_s = Owned { owner: None, slot: 0 };
+        assert!(!nobody_s.admits(&hers) && !nobody_s.admits(&Provenance::default()));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     network::together(&networks, &spans, &mut problems);
     let access = access::access(&raw.access, &mut problems);
     let guests = guests::guests(&raw.guests, &mut problems);
-    let gate = gate::gate(&raw.gate, &raw.hubs, &mut problems);
+    let gate = gate::gate(&raw.gate, &raw.hubs, &networks, &mut problems);
     let hubs = access::hubs(raw.hubs, &networks, &mut problems);
     for (name, network) in &networks {
         services::known(name, network, &policies, &spans[name], &mut problems);

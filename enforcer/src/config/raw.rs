@@ -186,6 +186,8 @@ pub(super) struct RawGate {
     pub(super) cpus: Option<Spanned<toml::Value>>,
     pub(super) pids: Option<Spanned<i64>>,
     pub(super) host_ports: Option<Spanned<String>>,
+    /// Of this host: not in a hub's table.
+    pub(super) own_networks: Option<Spanned<String>>,
     pub(super) build_context: Option<Spanned<String>>,
 }
 

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     config::{Config, GuestNetwork, HubPlace, Policy, stricter},
     model::{
+        closure::OWN_BRIDGES,
         desired::{Desired, DesiredEndpoint, DesiredNetwork, DesiredPolicy},
         inventory::{Attachment, DockerNetwork, Inventory, Subnet, link_local},
         link::{Link, LinkKind, Links},
@@ -77,7 +78,8 @@ pub fn desired(config: &Config, inventory: &Inventory, links: &Links, facts: &Fa
     if let Some(closure) = &mut closure {
         // Also under the name that it has now.
         let bridges = config.networks.values().filter_map(bridge_of);
-        closure.bridges.extend(bridges.map(|bridge| bridge.name.clone()));
+        let renamed: Vec<String> = bridges.map(|bridge| bridge.name.clone()).collect();
+        closure.bridges.extend(renamed.into_iter().filter(|name| !name.starts_with(OWN_BRIDGES)));
     }
     if facts.closes == Closes::ByPorts {
         closure = closure.map(|closure| closure.by_ports(links));

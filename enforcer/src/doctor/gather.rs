@@ -128,7 +128,8 @@ async fn bridges(config: &Config) -> anyhow::Result<Vec<BridgeFacts>> {
         let mut strangers = Vec::new();
         let ports = links.values().filter(|link| link.master == Some(bridge.ifindex));
         for link in ports.chain([bridge]) {
-            strangers.extend(strangers_on(&handle, link).await?);
+            strangers
+                .extend(strangers_on(&handle, (link.ifindex, &link.name), hooks(link.kind)).await?);
         }
         let filters_vlans = is_on(&format!("/sys/class/net/{name}/bridge/vlan_filtering"));
         found.push(BridgeFacts { name: name.clone(), filters_vlans, strangers });
@@ -136,23 +137,31 @@ async fn bridges(config: &Config) -> anyhow::Result<Vec<BridgeFacts>> {
     Ok(found)
 }
 
-async fn strangers_on(handle: &rtnetlink::Handle, link: &Link) -> anyhow::Result<Vec<Stranger>> {
-    let hooks = match link.kind {
+const fn hooks(kind: LinkKind) -> [Hook; 2] {
+    match kind {
         LinkKind::Bridge => [Hook::FromBridge, Hook::ToBridge],
         LinkKind::Veth | LinkKind::Other => [Hook::FromGuest, Hook::ToGuest],
-    };
+    }
+}
+
+/// Programs of others on an interface, beside or in place of ours of these hooks.
+pub async fn strangers_on(
+    handle: &rtnetlink::Handle,
+    (ifindex, name): (u32, &str),
+    hooks: [Hook; 2],
+) -> anyhow::Result<Vec<Stranger>> {
     let mut found = Vec::new();
     for hook in hooks {
         let ingress = is_ingress(hook);
         let at = |program, link_id| Stranger {
-            interface: link.name.clone(),
+            interface: name.to_owned(),
             ingress,
             program,
             link: link_id,
         };
-        let others = sweep::others(link.ifindex, hook)?;
+        let others = sweep::others(ifindex, hook)?;
         found.extend(others.into_iter().map(|(program, id)| at(program, Some(id))));
-        let filters = netlink::filters::programs(handle, link.ifindex, ingress).await?;
+        let filters = netlink::filters::programs(handle, ifindex, ingress).await?;
         let others = filters.into_iter().filter(|filter| filter.major != clsact::MAJOR);
         found.extend(others.map(|filter| at(filter.program, None)));
     }

@@ -28,7 +28,9 @@ pub(super) mod who;
 use hyper::StatusCode;
 use serde_json::Value;
 
-use super::{facts::Facts, principal::Principal, rules::Rules, verdict::Refusal};
+use super::{
+    facts::Facts, networks::Prepared, principal::Principal, rules::Rules, verdict::Refusal,
+};
 
 /// What a body is judged against.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +45,8 @@ pub struct Context<'a> {
     pub name: Option<&'a str>,
     /// Cgroup under which guests are started; `None`: the engine's default.
     pub cgroup_parent: Option<&'a str>,
-    /// For a network's create: the name that its bridge is going to have.
-    pub bridge: Option<&'a str>,
+    /// For a network's create: what it is going to be.
+    pub bridge: Option<&'a Prepared>,
 }
 
 /// A body that may go to the engine.

@@ -35,6 +35,7 @@ use super::{
     answer,
     body::{Context, who},
     call::build::Build,
+    head::Head,
     image, names,
     principal::Principal,
     upstream::{self, Line},
@@ -101,6 +102,12 @@ pub(super) struct Ready {
     /// What it is made from: ids by the names that the Dockerfile has.
     pub(super) images: BTreeMap<String, String>,
     turn: Turn,
+}
+
+/// Whether a request means to be a build, however it is judged: its body is long.
+pub(super) fn is_one(head: &Head) -> bool {
+    let path = head.target.split('?').next().unwrap_or_default();
+    head.method == "POST" && path.ends_with("/build")
 }
 
 /// Reads the context of a build that a client sends as `body`, and judges its Dockerfile.

@@ -28,9 +28,10 @@ use super::{
     serve::Server,
     store::Note,
     upstream::{self, Line, Relayed, Sent},
-    verdict::{Answer, Forward, Kind, Refusal, View},
+    verdict::{Answer, Effect, Forward, Kind, Refusal, View},
     view,
 };
+use crate::model::owned::Prepared;
 
 /// Longest answer that is read whole, bytes.
 const MAX_ANSWER: usize = 4 << 20;
@@ -43,6 +44,8 @@ pub(super) struct Errand {
     pub(super) rules: Rules,
     pub(super) facts: Facts,
     pub(super) forward: Forward,
+    /// The network that the engine is asked to make.
+    pub(super) prepared: Option<Prepared>,
     /// Kept until it is done.
     pub(super) _turn: Option<OwnedSemaphorePermit>,
 }
@@ -91,8 +94,12 @@ impl Errand {
     /// Asks for a change, and notes it.
     async fn change(self) -> Result<Done, Refusal> {
         self.note(notes::before(&self.forward)).await?;
+        // Who breaks off may still make a network: what was prepared for it stays, until somebody has looked.
         let (response, line) = self.ask(None).await?;
         if !response.status().is_success() {
+            if let (Some(networks), Some(prepared)) = (&self.server.networks, &self.prepared) {
+                networks.abandon(prepared).await;
+            }
             return self.error(response, line).await;
         }
         let (parts, answer) = read(response, line).await?;
@@ -111,6 +118,7 @@ impl Errand {
 
     /// Notes what the engine says that it did.
     async fn settle(&self, answer: &Value) -> Result<(), Refusal> {
+        self.police(answer).await?;
         let found = notes::after(&self.forward, answer).ok_or_else(not_understood)?;
         let mut notes = Vec::new();
         for found in found {
@@ -132,6 +140,21 @@ impl Errand {
             });
         }
         self.note(notes).await
+    }
+
+    /// Nobody is told of a network before programs are on its bridge.
+    async fn police(&self, answer: &Value) -> Result<(), Refusal> {
+        let Some(networks) = &self.server.networks else { return Ok(()) };
+        if let Some(prepared) = &self.prepared {
+            let id = answer.get("Id").and_then(Value::as_str).ok_or_else(not_understood)?;
+            networks.settle(prepared, id).await?;
+        }
+        for effect in &self.forward.effects {
+            if let Effect::Removed(Kind::Network, id) = effect {
+                networks.removed(id).await;
+            }
+        }
+        Ok(())
     }
 
     async fn note(&self, notes: Vec<Note>) -> Result<(), Refusal> {
@@ -166,6 +189,10 @@ impl Errand {
         let Ok(request) = request.body(Either::Left(Full::default())) else { return };
         if let Err(error) = upstream::ask(&self.server.engine_socket, request).await {
             tracing::error!(path, "gate: it stays at the engine: {error}");
+        } else if let (Some(networks), Some(_), Some(id)) =
+            (&self.server.networks, &self.prepared, text("Id"))
+        {
+            networks.removed(id).await;
         }
     }
 

@@ -22,7 +22,10 @@ use super::{
     verdict::{Kind, Refusal, Verdict},
     words::Words,
 };
-use crate::access::{judge::Answer as Grant, name::User};
+use crate::{
+    access::{judge::Answer as Grant, name::User},
+    model::owned::Prepared,
+};
 
 /// Longest body of a call that has none: what old clients send for nothing.
 const NOTHING: usize = 16;
@@ -133,6 +136,11 @@ impl Server {
             cgroup_parent: None,
             bridge: None,
         };
+        let prepared = match call {
+            Call::NetworkCreate => self.prepare(&context, call, body).await?,
+            _ => None,
+        };
+        let context = Context { bridge: prepared.as_ref(), ..context };
         match judge(&context, call, body) {
             Verdict::Deny(refusal) => Err(refusal),
             Verdict::Allow(forward) => Ok(Errand {
@@ -141,8 +149,32 @@ impl Server {
                 rules,
                 facts,
                 forward: *forward,
+                prepared,
                 _turn: turn,
             }),
+        }
+    }
+
+    /// Has a network policed before it is there, if it may be made.
+    async fn prepare(
+        &self,
+        context: &Context<'_>,
+        call: &Call,
+        body: Option<&Json>,
+    ) -> Result<Option<Prepared>, Refusal> {
+        let (Principal::User(owner), Some(networks)) = (context.principal, &self.networks) else {
+            return Ok(None);
+        };
+        // Its bridge is not known yet; all else that the judge looks at is.
+        let context = Context { bridge: Some(Prepared::made_up()), ..*context };
+        let forward = match judge(&context, call, body) {
+            Verdict::Allow(forward) => forward,
+            Verdict::Deny(refusal) => return Err(refusal),
+        };
+        let name = forward.body.as_ref().and_then(|body| body.get("Name")?.as_str());
+        match name {
+            Some(name) => networks.prepare(owner, name).await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     identity::Doorman,
+    networks::OwnNetworks,
     principal::Principal,
     serve::{self, Door, Server},
     sockets::{Sockets, SocketsError},
@@ -56,6 +57,8 @@ pub struct Around {
     pub engine: watch::Receiver<EngineState>,
     /// Groups and grants.
     pub access: Access,
+    /// Who sees to users' own networks; `None`: nobody makes any.
+    pub networks: Option<Arc<dyn OwnNetworks>>,
     /// Where records go.
     pub journal: mpsc::UnboundedSender<Body>,
 }
@@ -131,14 +134,15 @@ impl Gate {
         let store = Store::open(&state_dir)?;
         let sockets = Sockets::new(&run_dir, service_manager::handed_over())?;
         let left = sockets.left()?;
-        let Around { config, inventory, roles, engine, access, journal } = around;
-        let server = Server::new(
+        let Around { config, inventory, roles, engine, access, networks, journal } = around;
+        let mut server = Server::new(
             Doorman { inventory, config, roles },
             access,
             (engine, engine_socket),
             Desk::new(journal),
             store,
         );
+        server.networks = networks;
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),

@@ -30,6 +30,7 @@ use super::{
     head::Head,
     identity::{Doorman, Stranger, Visitor},
     judged,
+    networks::OwnNetworks,
     principal::Principal,
     raw,
     run::WeakGate,
@@ -74,6 +75,8 @@ pub(super) struct Server {
     pub(super) store: Arc<Store>,
     pub(super) turns: Turns,
     pub(super) builds: Arc<Builds>,
+    /// Who sees to own networks; `None`: there are none.
+    pub(super) networks: Option<Arc<dyn OwnNetworks>>,
     /// Where users' sockets are made.
     pub(super) doors: OnceLock<WeakGate>,
     pub(super) users: Seats,
@@ -111,6 +114,7 @@ impl Server {
             desk,
             store: Arc::new(store),
             turns: Turns::default(),
+            networks: None,
             doors: OnceLock::new(),
             users: Seats::new(USERS),
             hubs: Seats::new(HUBS),
@@ -336,7 +340,13 @@ impl Exchange {
     async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
         let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         let judging = async {
-            let call = judged::call(&self.principal, &self.head)?;
+            let call = match judged::call(&self.principal, &self.head) {
+                Err(refusal) if build::is_one(&self.head) => {
+                    build::drain(request.body_mut()).await;
+                    return Err(refusal);
+                }
+                call => call?,
+            };
             if let Call::ImageBuild(asked) = &call {
                 return self.build(&call, asked, request.into_body()).await;
             }

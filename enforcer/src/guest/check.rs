@@ -263,7 +263,9 @@ pub fn networks_of(hub: &HubName, config: &Config) -> Option<Vec<String>> {
         return config.hubs.get(hub).map(|hub| hub.networks.clone());
     }
     let is_free = |name: &&String| !config.hubs.values().any(|hub| hub.networks.contains(name));
-    Some(config.networks.keys().filter(is_free).cloned().collect())
+    // Nobody is started on what is one user's own.
+    let of_file = config.networks.iter().filter(|(_, network)| network.owned.is_none());
+    Some(of_file.map(|(name, _)| name).filter(is_free).cloned().collect())
 }
 
 fn network(asked: Option<&str>, hub: &HubName, config: &Config) -> Result<String, Refusal> {

@@ -10,10 +10,14 @@ mod tell;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use enforcer_common::abi::{endpoint::Role, event::Hook};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{left::Deed, names::Seat, sockets::Sockets};
 use crate::{
@@ -33,6 +37,9 @@ use crate::{
     },
     model::{caller::Caller, declined::Declined},
 };
+
+/// Longest that a removal waits for what comes after it.
+const RELEASE: Duration = Duration::from_secs(3);
 
 /// Who wants something, and what that one may.
 #[derive(Clone, Debug)]
@@ -131,12 +138,18 @@ impl Guests {
         }
     }
 
-    /// Removes the socket of a user who has no container any more; the gate itself looks now and then, too.
+    /// Removes the socket of a user who has no container any more. Whoever waits for more than that does not wait long
+    /// for it: the gate itself looks now and then, too.
     async fn release(&self, engine: &Engine, user: &User) {
-        // Nobody makes a guest between the look and the deed.
-        let _admission = self.0.admission.lock().await;
-        if engine.users().await.is_ok_and(|users| !users.contains(user)) {
-            self.0.sockets.close_for(user).await;
+        let release = async {
+            // Nobody makes a guest between the look and the deed.
+            let _admission = self.0.admission.lock().await;
+            if engine.users().await.is_ok_and(|users| !users.contains(user)) {
+                self.0.sockets.close_for(user).await;
+            }
+        };
+        if timeout(RELEASE, release).await.is_err() {
+            tracing::debug!(%user, "the socket of a guest that has gone is looked at later");
         }
     }
 

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::link::{LinkKind, Links};
 
+/// How the names of own networks' bridges begin: no config names such a bridge. These are closed whatever the config
+/// has, also at boot, when nobody has read yet which of them there are.
+pub const OWN_BRIDGES: &str = "en-own-";
+
 /// Guest bridges that carry only frames with a stamp, and what a stamp is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
-    /// Names of the bridges, whether or not they exist.
+    /// Names of the bridges, whether or not they exist; [`OWN_BRIDGES`] are always among them, and not here.
     pub bridges: BTreeSet<String>,
     /// Bits of a frame's mark that are ours.
     pub mark_mask: u32,
@@ -34,12 +38,17 @@ pub enum By {
 }
 
 impl Closure {
+    /// Whether a bridge of this name is closed.
+    #[must_use]
+    pub fn covers(&self, bridge: &str) -> bool {
+        bridge.starts_with(OWN_BRIDGES) || self.bridges.contains(bridge)
+    }
+
     /// The same, told by ports.
     #[must_use]
     pub fn by_ports(mut self, links: &Links) -> Self {
-        let guest_bridge = |master: &u32| {
-            links.get(master).is_some_and(|bridge| self.bridges.contains(&bridge.name))
-        };
+        let guest_bridge =
+            |master: &u32| links.get(master).is_some_and(|bridge| self.covers(&bridge.name));
         let others = links
             .values()
             .filter(|link| link.kind == LinkKind::Veth)

@@ -196,6 +196,10 @@ pub struct NetworkStatus {
     pub bridge: String,
     /// The bridge's ifindex; `None`: there is no such bridge.
     pub ifindex: Option<u32>,
+    /// Whose own network it is: user and hub; left out: one of the config file. `nobody`: a bridge with the name of an own
+    /// network's that enforcer has not made, or has forgotten; closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Guests on it.
     pub guests: u32,
     /// Whether policy is enforced on it.

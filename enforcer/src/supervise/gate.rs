@@ -1,5 +1,6 @@
 //! The gate beside the daemon's other tasks: hubs' sockets are as the config has them, users' sockets go with their last
-//! container, the kernel knows whose they are, and refusals are accounted for. Without a gate the daemon goes on: nobody has a Docker socket then.
+//! container, the kernel knows whose they are, and refusals are accounted for. Without a gate the daemon goes on: nobody
+//! has a Docker socket then.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 

@@ -50,7 +50,7 @@ pub(super) struct Reporter {
     pub(super) engine: watch::Receiver<EngineState>,
     /// What is wrong with networks, guests outside, metrics, the resolver, the watch for abuse, admins, grants and the
     /// gate.
-    pub(super) problems: [watch::Receiver<Vec<String>>; 8],
+    pub(super) problems: [watch::Receiver<Vec<String>>; 9],
     pub(super) gate: Option<Gate>,
     pub(super) refusals: Refusals,
     pub(super) abuse: AbuseHandle,
@@ -249,6 +249,10 @@ impl Reporter {
                 name: name.clone(),
                 bridge: network.bridge.clone(),
                 ifindex,
+                owner: network.owned.as_ref().map(|owned| match &owned.owner {
+                    Some(owner) => owner.to_string(),
+                    None => "nobody".to_owned(),
+                }),
                 guests: u32::try_from(guests).unwrap_or(u32::MAX),
                 state: grade.state,
             }

@@ -20,6 +20,7 @@ use crate::{
     metrics,
     model::{
         caller::Caller,
+        closure::OWN_BRIDGES,
         link::{LinkKind, Links, PortSettings},
     },
     netlink::{self, NetlinkError},
@@ -158,7 +159,10 @@ fn ports(config: &Config, links: &Links) -> Vec<u32> {
     let bridges: Vec<u32> = links
         .values()
         .filter(|link| link.kind == LinkKind::Bridge)
-        .filter(|link| config.networks.values().any(|network| network.bridge == link.name))
+        .filter(|link| {
+            link.name.starts_with(OWN_BRIDGES)
+                || config.networks.values().any(|network| network.bridge == link.name)
+        })
         .map(|link| link.ifindex)
         .collect();
     let of_ours = |master: Option<u32>| master.is_some_and(|master| bridges.contains(&master));

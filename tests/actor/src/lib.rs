@@ -13,6 +13,7 @@ pub mod frames;
 pub mod hex;
 pub mod protocol;
 pub mod speak;
+pub mod unix;
 pub mod volley;
 
 mod capture;

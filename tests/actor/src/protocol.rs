@@ -133,6 +133,18 @@ pub enum Request {
         /// How many times.
         times: u64,
     },
+    /// Writes to a unix socket and reads until its end, `quiet_ms` without a byte or the deadline. Answers
+    /// [`Received`].
+    Unix {
+        /// The socket's path.
+        to: String,
+        /// What is written, hexadecimal.
+        data: String,
+        /// Most milliseconds without a byte, once there was one.
+        quiet_ms: u64,
+        /// Most milliseconds for all of it.
+        timeout_ms: u64,
+    },
     /// One ICMP or `ICMPv6` echo. Answers [`Exchanged`].
     Echo {
         /// Peer.

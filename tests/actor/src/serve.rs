@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    capture, datagram, interface, packet,
+    capture, datagram, hex, interface, packet,
     protocol::{Answer, Request},
     registry::Registry,
-    run, stream,
+    run, stream, unix,
 };
 
 /// Serves until the process is killed.
@@ -92,6 +92,10 @@ fn perform(request: Request, registry: &Arc<Registry>) -> Result<Value> {
         Request::UdpSendTo { to, data } => json(datagram::send_to(to, &data)?),
         Request::UdpConnect { to } => json(datagram::connect(to)?),
         Request::Run { program, times } => json(run::run(&program, times)?),
+        Request::Unix { to, data, quiet_ms, timeout_ms } => {
+            let received = unix::exchange(&to, &hex::decode(&data)?, quiet_ms, timeout_ms)?;
+            json(received)
+        }
         Request::Echo { to, interface, data, timeout_ms } => {
             json(datagram::echo(to, &interface, &data, timeout_ms)?)
         }

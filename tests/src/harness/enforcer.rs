@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -11,6 +12,10 @@ use std::{
     time::Duration,
 };
 
+use ::enforcer::{
+    access::name::{HubName, User},
+    gate::socket_path,
+};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
@@ -122,7 +127,8 @@ impl Enforcer {
         let binary = binary.context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
-        fs::write(&config, config_text(&docker.socket(), &dir.join("run"), settings))?;
+        let engine = settings.engine.clone().unwrap_or_else(|| docker.socket());
+        fs::write(&config, config_text(&engine, &dir.join("run"), settings))?;
         let environment = Environment::of(settings);
         let mut enforcer = Self::spawn(host, binary, config, dir.join("log"), environment)?;
         enforcer.wait_ready(host)?;
@@ -207,6 +213,20 @@ impl Enforcer {
     #[must_use]
     pub fn config(&self) -> &std::path::Path {
         &self.config
+    }
+
+    /// Leaves the directory of a user's socket behind, as an earlier daemon would: the next one listens there. The
+    /// socket's path.
+    pub fn leave_socket(&self, user: &str) -> Result<PathBuf> {
+        let text = fs::read_to_string(&self.config)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("run_dir = \""));
+        let run_dir = line.and_then(|rest| rest.strip_suffix('"')).context("no run directory")?;
+        let whose = User { hub: HubName::local(), name: user.parse()? };
+        let socket = socket_path(run_dir.as_ref(), &whose);
+        let home = socket.parent().context("no directory")?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+        fs::write(home.join("user"), user)?;
+        Ok(socket)
     }
 
     /// Has it read its config file again (`SIGHUP`).
@@ -387,6 +407,8 @@ pub struct Settings {
     pub object: Option<PathBuf>,
     /// Refuse calls before there is a packet. Off for tests of packets, which count each of them.
     pub refuse_at_connect: bool,
+    /// A socket in front of the engine's, which the daemon takes for it.
+    pub engine: Option<PathBuf>,
     /// Where a service manager would listen.
     pub notify: Option<PathBuf>,
     /// Another binary than the usual one.

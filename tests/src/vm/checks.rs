@@ -9,6 +9,7 @@ use aya::programs::{
 };
 use enforcer::{
     control::desired::Closes,
+    doctor::gather,
     kernel::{
         import,
         links::{Hooks, is_ingress},
@@ -25,7 +26,8 @@ use super::{
     foreign::Foreign,
     probe::{self, connects},
     world::{
-        BANNER, BULK, GATEWAY, HUB_PORT, NOTEBOOK_PORT, OTHER_PORT, SINK_PORT, SOURCE_PORT, World,
+        BANNER, BULK, GATEWAY, HUB_PORT, NOTEBOOK_PORT, OTHER_PORT, Port, SINK_PORT, SOURCE_PORT,
+        World,
     },
 };
 use crate::{
@@ -242,6 +244,14 @@ pub(super) fn bulk(world: &World, daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
+/// What `enforcer doctor` takes for programs of others on a guest's port.
+fn strangers(world: &World, port: Port) -> Result<Vec<u32>> {
+    let hooks = [Hook::FromGuest, Hook::ToGuest];
+    let found = gather::strangers_on(&world.netlink, (port.ifindex, port.name), hooks);
+    let found = Handle::current().block_on(found)?;
+    Ok(found.iter().map(|stranger| stranger.program).collect())
+}
+
 /// Another program goes before ours; the control loop puts ours first again.
 pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
     let port = world.a.port;
@@ -263,7 +273,9 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
     ensure!(first(&loaded.hooks)? == Some(foreign.id()?), "the other program is not first");
     drop(loaded);
     back()?;
+    ensure!(strangers(world, port)? == [foreign.id()?], "doctor does not see the other program");
     drop(link);
+    ensure!(strangers(world, port)?.is_empty(), "doctor takes ours for others'");
     attached(world, daemon)?;
     if !daemon.features.tcx {
         let loaded = daemon.path.lock();

@@ -40,9 +40,7 @@ fn mends(shared: &Shared, name: &str, spoil: &str) -> Result<()> {
 fn o1_doctor_sees_the_daemon_the_engine_and_its_settings_as_they_are() -> Result<()> {
     shared::with(|shared| {
         let (code, answer) = doctor(shared)?;
-        for name in
-            ["kernel_release", "btf", "bpf_jit", "docker", "config", "closed", "vlan_filtering"]
-        {
+        for name in ["kernel_release", "btf", "docker", "config", "closed", "vlan_filtering"] {
             let found = check(&answer, name)?;
             ensure!(found["grade"] == "ok", "{found}");
         }
@@ -63,11 +61,12 @@ fn o1_doctor_sees_the_daemon_the_engine_and_its_settings_as_they_are() -> Result
 #[test]
 fn o1_what_doctor_prints_as_a_mend_mends() -> Result<()> {
     shared::with(|shared| {
-        mends(
-            shared,
-            "vlan_filtering",
-            &format!("ip link set {BRIDGE} type bridge vlan_filtering 1"),
-        )?;
+        // A kernel without CONFIG_BRIDGE_VLAN_FILTERING has no such file, and none that filters.
+        let switch = format!("/sys/class/net/{BRIDGE}/bridge/vlan_filtering");
+        if shared.rig.host.run(&format!("cat {switch}")).is_ok() {
+            let on = format!("ip link set {BRIDGE} type bridge vlan_filtering 1");
+            mends(shared, "vlan_filtering", &on)?;
+        }
         mends(shared, "ip_forward", "sysctl -qw net.ipv4.ip_forward=0")?;
         shared.ensure_legal()
     })

@@ -1,7 +1,7 @@
 //! Docker's own command line through a filtered socket, from within a container of its user: what a person does all
 //! day works, and shows nothing of anybody else.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::harness::{
@@ -10,7 +10,8 @@ use enforcer_tests::harness::{
     enforcer::{Enforcer, Settings},
     image,
     residue::Snapshot,
-    topology::{Base, NETWORK, Rig},
+    run::wait_for,
+    topology::{BANNER, Base, NETWORK, Rig, WORLD},
 };
 
 use crate::{
@@ -80,6 +81,7 @@ fn s3_the_docker_command_line_works_through_a_filtered_socket_on_own_things_alon
 
     works(&person)?;
     shows_nothing_of_others(&person, &others)?;
+    has_networks_of_its_own(&person, &others)?;
     let left = rig
         .docker
         .call(|client| client.list_volumes(None::<bollard::query_parameters::ListVolumesOptions>))?
@@ -162,6 +164,46 @@ fn shows_nothing_of_others(person: &Person<'_>, others: &Container) -> Result<()
     person.refused("rm -f jupyter-ann", "notebook")?;
     let said = person.docker("ps -a --format '{{.Names}}'")?;
     ensure!(said.trim() == "jupyter-ann", "{said}");
+    Ok(())
+}
+
+/// Two services on a network of their own, as compose starts them: they reach one another and nobody else; the notebook
+/// may join.
+fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()> {
+    let image = image::NAME;
+    person.docker("network create app")?;
+    let said = person.docker("network ls --format '{{.Name}}'")?;
+    ensure!(said.lines().any(|line| line == "app"), "{said}");
+    let serve = "while true; do echo a-row | busybox nc -l -p 5432; done";
+    person.docker(&format!(
+        "run -d --name db --network app --network-alias data {image} sh -c '{serve}'"
+    ))?;
+    let reads = |from: &str, to: &str| format!("exec {from} busybox nc -w 3 {to} 5432");
+    person.docker(&format!("run -d --name web --network app {image} sleep 1000"))?;
+    let said = wait_for("a row", Duration::from_secs(10), || {
+        let (_, said) = person.try_docker(&reads("web", "data"))?;
+        Ok(said.contains("a-row").then_some(said))
+    })?;
+    ensure!(said.trim() == "a-row", "{said}");
+    let address = "inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' db";
+    let address = person.docker(address)?.trim().to_owned();
+    person.docker("network connect app jupyter-ann")?;
+    let read = ["busybox", "nc", "-w", "3", &*address, "5432"];
+    let said = wait_for("a row in the notebook", Duration::from_secs(10), || {
+        let (_, said) = person.notebook.exec(&person.rig.docker, &read)?;
+        Ok(said.contains("a-row").then_some(said))
+    })?;
+    ensure!(said.trim() == "a-row", "{said}");
+    let (_, said) = others.exec(&person.rig.docker, &read)?;
+    ensure!(!said.contains("a-row"), "another user's guest reads it");
+    let world = WORLD.to_string();
+    let (_, said) = person.try_docker(&format!("exec web busybox nc -w 2 {world} 80"))?;
+    ensure!(!said.contains(BANNER), "it reaches beyond: {said}");
+    person.docker("network disconnect app jupyter-ann")?;
+    person.docker("rm -f db web")?;
+    person.docker("network rm app")?;
+    let said = person.docker("network ls --format '{{.Name}}'")?;
+    ensure!(!said.lines().any(|line| line == "app"), "{said}");
     Ok(())
 }
 

@@ -123,10 +123,10 @@ const WORDS: usize = 4;
 
 /// Who asks, and how long that one may listen.
 #[derive(Debug)]
-struct Who {
-    role: Role,
-    by: Caller,
-    patience: Patience,
+pub(super) struct Who {
+    pub(super) role: Role,
+    pub(super) by: Caller,
+    pub(super) patience: Patience,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Who {
@@ -289,17 +289,17 @@ fn same<T>(told: T) -> T {
     told
 }
 
-const fn done((): ()) -> Done {
+pub(super) const fn done((): ()) -> Done {
     Done { done: true }
 }
 
 /// The hub that is meant. A hub's own is its only one.
-fn hub_of(role: &Role, asked: Option<String>) -> Result<HubName, ApiError> {
+pub(super) fn hub_of(role: &Role, asked: Option<String>) -> Result<HubName, ApiError> {
     match role {
         Role::Admin => of_hub(asked),
         Role::Hub(own) if asked.as_ref().is_none_or(|asked| asked == own) => named(own),
         Role::Hub(own) => {
-            let message = format!("you are hub {own}: the guests of another one are not yours");
+            let message = format!("you are hub {own}: what is of another one is not yours");
             Err(ApiError::new(Code::Forbidden, message))
         }
     }

@@ -110,6 +110,7 @@ fn question(id: &str) -> (&'static str, &'static str) {
         "guest_restart" | "guest_stop" | "guest_remove" | "guest_reset" => {
             ("", "{\"user\":\"ann\"}")
         }
+        "network_create" | "network_remove" => ("", "{\"user\":\"ann\",\"name\":\"data\"}"),
         "guest_exec" => ("", "{\"user\":\"ann\",\"command\":[\"id\"]}"),
         _ => ("", ""),
     }

@@ -18,7 +18,7 @@ use crate::{
     access::service::Access,
     api::{
         Asked, ControlSocket, Progress, Refusals,
-        asked::{Erase, GuestAsked, Step},
+        asked::{Erase, GuestAsked, NetworkAsked, Step},
         roles::Roles,
         routes::{self, Api},
         serve::accept,
@@ -31,6 +31,7 @@ use crate::{
         flows::{FlowStatus, FlowsReport},
         guest::{Executed, GuestDetail, GuestLogs, GuestStatus},
         limits::LimitsInForce,
+        owned::OwnNetworkStatus,
         status::{
             CounterStatus, EndpointStatus, Explained, ExplainedName, Health, HealthState,
             NameExplanation, NameQuestion, NetworkStatus, Opening, ProgramStatus, RestraintStatus,
@@ -152,6 +153,7 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                 drop(reply.send(Ok(())));
             }
             Asked::Guest(asked) => guest(*asked, &note),
+            Asked::Network(asked) => network(*asked, &note),
             Asked::Stop(by, reply) => {
                 note(by);
                 let _ = reply.send(());
@@ -186,6 +188,35 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                 let failed = || Declined::failed("the disk is full");
                 drop(reply.send(if full { Err(failed()) } else { Ok(3 * of) }));
             }
+        }
+    }
+}
+
+/// What own networks there are: one of whoever is asked for.
+fn network(question: NetworkAsked, note: &impl Fn(Caller)) {
+    let status = |hub: &str, user: &str, name: String| OwnNetworkStatus {
+        hub: hub.to_owned(),
+        user: user.to_owned(),
+        name,
+        ..OwnNetworkStatus::default()
+    };
+    // Whoever asked may have gone.
+    match question {
+        NetworkAsked::Create(user, name, by, reply) => {
+            note(by);
+            drop(reply.send(match name.as_str() {
+                "full" => Err(Declined::conflict("all are in use")),
+                _ => Ok(status(user.hub.as_str(), user.name.as_str(), name)),
+            }));
+        }
+        NetworkAsked::Remove(_, _, by, reply) => {
+            note(by);
+            drop(reply.send(Ok(())));
+        }
+        NetworkAsked::List(hub, user, reply) => {
+            let hub = hub.map_or("every hub".to_owned(), |hub| hub.to_string());
+            let user = user.map_or("everybody".to_owned(), |user| user.to_string());
+            drop(reply.send(Ok(vec![status(&hub, &user, "data".to_owned())])));
         }
     }
 }

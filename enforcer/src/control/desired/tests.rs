@@ -345,7 +345,8 @@ fn n2_an_image_that_says_so_is_no_service_and_the_rule_tells() {
 #[test]
 fn n2_on_an_own_network_only_its_owner_s_containers_reach_one_another() {
     let owner = User { hub: "lab".parse().expect("valid"), name: "ann".parse().expect("valid") };
-    let network = GuestNetwork::of_owner(Owned { owner, slot: 3 }, "guests0".to_owned());
+    let network =
+        GuestNetwork::of_owner(Owned { owner: Some(owner), slot: 3 }, "guests0".to_owned());
     let config = Config { networks: [("guests".to_owned(), network)].into(), ..Config::default() };
     let mut inventory = inventory();
     for (id, user) in [(A, "ann"), (B, "ben"), (HUB, "ann")] {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{json::Json, names, verdict::Refusal},
+    super::{json::Json, names, networks::Prepared, verdict::Refusal},
     Context, Judged, Notes, fields, forbidden, missing, networking,
     object::{At, Object},
     own, who,
@@ -43,16 +43,18 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     let mut labels = who::labels(&network.entries("Labels")?, context)?;
     who::mark(&mut labels, context, None);
     labels.insert("enforcer.network".to_owned(), json!("own"));
-    let bridge = context.bridge.ok_or_else(|| {
+    let prepared = context.bridge.ok_or_else(|| {
         forbidden("network.bridge", "there is no bridge for an own network".to_owned())
     })?;
+    let Prepared { bridge, subnet: (subnet, length), gateway, .. } = prepared;
+    let pool = json!({"Subnet": format!("{subnet}/{length}"), "Gateway": gateway.to_string()});
     Ok(Judged::new(
         json!({
             "Name": names::engine_name(context.principal, called),
             "Driver": "bridge",
             "Internal": network.flag("Internal")?,
             "EnableIPv6": false,
-            "IPAM": {"Driver": "default"},
+            "IPAM": {"Driver": "default", "Config": [pool]},
             "Options": {"com.docker.network.bridge.name": bridge},
             "Labels": Value::Object(labels),
         }),

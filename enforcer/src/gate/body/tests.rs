@@ -17,6 +17,7 @@ use super::{
         facts::{Facts, GuestNetwork, OwnContainer, OwnImage, OwnNetwork, OwnVolume},
         json::{Json, Limits, read},
         names,
+        networks::Prepared,
         principal::Principal,
         rules::Rules,
         verdict::Refusal,
@@ -94,7 +95,7 @@ impl Setting {
             facts: &self.facts,
             name: Some("x"),
             cgroup_parent: None,
-            bridge: Some("enf-own-1"),
+            bridge: Some(Prepared::made_up()),
         }
     }
 

@@ -136,7 +136,7 @@ fn context_of(dockerfile: &str) -> Vec<u8> {
 }
 
 /// An engine with a few images, which tells what it hears.
-async fn answer(mut stream: UnixStream, heard: mpsc::UnboundedSender<(String, Vec<u8>)>) {
+async fn answer(mut stream: UnixStream, told: mpsc::UnboundedSender<(String, Vec<u8>)>) {
     let mut bytes = Vec::new();
     let (mut head, mut length) = (None, 0);
     loop {
@@ -157,7 +157,7 @@ async fn answer(mut stream: UnixStream, heard: mpsc::UnboundedSender<(String, Ve
     }
     let (head, start) = head.expect("read");
     let target = head.split(' ').nth(1).expect("a target").to_owned();
-    let _ended = heard.send((head, bytes.split_off(start)));
+    let _ended = told.send((head, bytes.split_off(start)));
     let image =
         |id: &str, later: &str| format!("{{\"Id\":\"{id}\",\"Config\":{{\"OnBuild\":{later}}}}}");
     let (status, text) = match target.split('?').next().expect("a path") {
@@ -181,12 +181,12 @@ async fn s2_a_build_goes_to_the_engine_with_our_dockerfile_and_our_limits() {
     let dockerfile = format!("FROM alpine:3 AS one\nRUN id\nFROM {OWN}\nCOPY --from=one /x /\n");
     let (status, text) = rig.build(query, &dockerfile).await.expect("built");
     assert_eq!((status, &*text), (StatusCode::OK, "{\"stream\":\"Successfully built\"}\r\n"));
-    let heard = rig.heard();
-    let (head, body) = heard.last().expect("a build");
+    let asked = rig.heard();
+    let (head, body) = asked.last().expect("a build");
     let target = head.split(' ').nth(1).expect("a target");
     let (path, query) = target.split_once('?').expect("a query");
     let pairs: BTreeMap<String, String> = serde_urlencoded::from_str(query).expect("a form");
-    let mark = crate::gate::names::mark(&rig.principal);
+    let mark = names::mark(&rig.principal);
     let expected = [
         ("version", "1"),
         ("dockerfile", ".enforcer.dockerfile"),
@@ -328,7 +328,7 @@ fn s3_a_build_s_image_is_its_maker_s() {
     let rig_user =
         User { hub: "lab".parse().expect("a hub"), name: "ada".parse().expect("a user") };
     let principal = Principal::User(rig_user);
-    let mark = crate::gate::names::mark(&principal);
+    let mark = names::mark(&principal);
     let network =
         GuestNetwork { name: "guests".to_owned(), gateway: [192, 0, 2, 1].into(), resolves: true };
     let facts = Facts { guest_network: Some(network), ..Facts::default() };

@@ -45,6 +45,8 @@ fn s2_requests_of_docker_and_of_its_library_for_python_are_read() {
         "POST /v1.46/containers/db/rename?name=db2",
         "POST /v1.46/images/create?fromImage=docker.io%2Flibrary%2Falpine&tag=latest&platform=",
         "POST /v1.46/images/create?tag=3.19&fromImage=alpine",
+        "POST /v1.46/build?buildargs=%7B%7D&cachefrom=%5B%5D&cgroupparent=&cpuperiod=0&cpuquota=0&cpusetcpus=&cpusetmems=&cpushares=0&dockerfile=Dockerfile&labels=%7B%7D&memory=0&memswap=0&networkmode=default&rm=1&shmsize=0&t=x&target=&ulimits=%5B%5D&version=1",
+        "POST /v1.46/build?t=x&q=False&nocache=False&rm=False&forcerm=False&pull=False",
         "GET /v1.46/images/json?only_ids=0&all=0",
         "GET /v1.46/images/quay.io/jupyter/base-notebook:latest/json",
         "POST /v1.46/images/alpine:3.19/tag?repo=mine&tag=1",

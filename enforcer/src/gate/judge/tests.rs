@@ -11,6 +11,7 @@ use crate::{
         facts::{Facts, GuestNetwork, OwnContainer, OwnExec, OwnImage, OwnNetwork, OwnVolume},
         image::Reference,
         names,
+        networks::Prepared,
         principal::Principal,
         rules::Rules,
         verdict::Kind,
@@ -84,7 +85,7 @@ fn verdict_of(principal: &Principal, request: &str, body: Option<&str>) -> Verdi
         facts: &facts,
         name: None,
         cgroup_parent: None,
-        bridge: Some("br-own"),
+        bridge: Some(Prepared::made_up()),
     };
     let (method, target) = request.split_once(' ').expect(request);
     explain(&context, &method.parse().expect(method), target, body)

@@ -1,7 +1,10 @@
 //! Orders that are good, and those that are refused.
 
 use super::*;
-use crate::{config::parse, model::guest::VolumeOrder};
+use crate::{
+    config::{GuestNetwork, Owned, parse},
+    model::guest::VolumeOrder,
+};
 
 const CONFIG: &str = "\
 [networks.free]
@@ -80,6 +83,11 @@ fn s3_a_guest_of_a_hub_is_on_a_network_of_that_hub() {
     assert_eq!(on("lab", None).as_deref(), Ok("one"));
     assert_eq!(on("course", Some("two")).as_deref(), Ok("two"));
     assert_eq!(on("local", None).as_deref(), Ok("free"));
+    let owner = User { hub: hub("local"), name: "ben".parse().expect("a user") };
+    let of_ben = Owned { owner: Some(owner), slot: 0 };
+    let network = GuestNetwork::of_owner(of_ben, "en-own-00000000".to_owned());
+    let with = config().with_owned(&[("ben-s".to_owned(), network)].into());
+    assert_eq!(networks_of(&hub("local"), &with).as_deref(), Some(&["free".to_owned()][..]));
     for (name, network) in [("lab", "two"), ("lab", "free"), ("local", "one"), ("lab", "none")] {
         let error = on(name, Some(network)).expect_err("another's").to_string();
         assert!(error.contains("is no guest network of hub"), "{error}");

@@ -17,6 +17,7 @@ use enforcer::{
     docker::EngineState,
     gate::{Around, Gate, GateRuntime},
     model::{inventory::Inventory, provenance::Provenance},
+    owned::{Networks, service::Sights},
     supervise::doors,
 };
 use tokio::{
@@ -53,12 +54,20 @@ impl Rig {
         let (roles, roles_out) = watch::channel(Roles::default());
         let (engine, engine_out) = watch::channel(EngineState::Connecting);
         let (journal, records) = mpsc::unbounded_channel();
+        // Nobody makes a network here.
+        let sights = Sights {
+            state: daemon.state.clone(),
+            inventory: daemon.inventory(),
+            links: watch::channel(Arc::default()).1,
+        };
+        let networks = Arc::new(Networks::new(None, &[], config.clone(), sights));
         let (gate, threads) = Gate::start(Around {
             config: config_out.clone(),
             inventory: daemon.inventory(),
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
+            networks: Some(networks),
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();

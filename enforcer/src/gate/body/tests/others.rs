@@ -59,8 +59,9 @@ fn s3_an_own_network_is_a_plain_bridge_with_a_name_of_ours() {
         judged.expect("a network").body,
         json!({
             "Name": names::engine_name(&setting.principal, "app_default"),
-            "Driver": "bridge", "Internal": true, "EnableIPv6": false, "IPAM": {"Driver": "default"},
-            "Options": {"com.docker.network.bridge.name": "enf-own-1"},
+            "Driver": "bridge", "Internal": true, "EnableIPv6": false,
+            "IPAM": {"Driver": "default", "Config": [{"Subnet": "192.0.2.0/26", "Gateway": "192.0.2.1"}]},
+            "Options": {"com.docker.network.bridge.name": "en-own-00000000"},
             "Labels": {"com.docker.compose.network": "default", "enforcer.gate": "user", "enforcer.hub": "lab", "enforcer.user": "ada", "enforcer.network": "own"},
         })
     );
