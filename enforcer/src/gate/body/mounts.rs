@@ -54,6 +54,7 @@ pub(super) fn judge(
     notes: &mut Notes,
 ) -> Result<Mounted, Refusal> {
     let mut mounted = Mounted::default();
+    let is_hub = matches!(context.principal, Principal::Hub(_));
     if let Some(at) = host.field("VolumeDriver").filter(|at| !matches!(at.text(), Ok("" | "local")))
     {
         return Err(at.refuse("volumes are local"));
@@ -70,7 +71,12 @@ pub(super) fn judge(
     }
     for (path, at) in create.entries("Volumes")? {
         let target = paths::of_target(path).map_err(|why| at.refuse(why))?;
-        // A client names the places of its other mounts here too.
+        // A client names the places of its other mounts here too: also that of a socket that was left out, where
+        // nothing is to be, or the user's own socket.
+        if is_hub && paths::is_socket(&target) {
+            notes.changed.push(format!("{}: left out", at.path));
+            continue;
+        }
         if !mounted.by_target.contains_key(&target) {
             mounted.anonymous.insert(target, json!({}));
         }
@@ -78,7 +84,7 @@ pub(super) fn judge(
     let is_anonymous = |mount: &&Value| mount["Type"] == "volume" && mount.get("Source").is_none();
     let unnamed = mounted.anonymous.len() + mounted.by_target.values().filter(is_anonymous).count();
     quota(context, unnamed + notes.volumes.len())?;
-    if let (Principal::Hub(_), Some(socket)) = (context.principal, &context.facts.socket) {
+    if let (true, Some(socket)) = (is_hub, &context.facts.socket) {
         let mount = json!({"Type": "bind", "Source": socket, "Target": SOCKET});
         mounted.by_target.insert(SOCKET.to_owned(), mount);
     }

@@ -104,6 +104,23 @@ fn s01_a_hub_s_socket_mounts_are_left_out_however_spelt() {
 }
 
 #[test]
+fn s01_where_a_socket_was_left_out_there_is_nothing_else() {
+    let mut setting = Setting::of_hub();
+    let bind = "/var/run/docker.sock:/var/run/docker.sock:rw";
+    let body = json!({
+        "Image": "alpine:3", "Env": ["JUPYTERHUB_USER=ben"], "Volumes": {"/var/run/docker.sock": {}},
+        "HostConfig": {"Binds": [bind]}
+    });
+    let judged = setting.create(&body).expect("left out");
+    assert_eq!(judged.body.get("Volumes"), None);
+    assert_eq!(judged.body["HostConfig"].get("Mounts"), None);
+    setting.facts.socket = Some("/run/enforcer/gate/u-1.sock".into());
+    let judged = setting.create(&body).expect("the user's own");
+    assert_eq!(judged.body.get("Volumes"), None);
+    assert_eq!(judged.body["HostConfig"]["Mounts"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn s21_a_hub_mounts_what_is_directly_in_a_root_of_its_rules() {
     let mut setting = Setting::of_hub();
     setting.rules.bind_roots = vec!["/srv/data".into(), "/var".into(), "/".into()];
