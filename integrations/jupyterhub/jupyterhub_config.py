@@ -13,7 +13,8 @@ c = get_config()  # noqa: F821
 # Visitors come to the proxy; put a server that speaks TLS before it.
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 # Guests reach the hub's API at their gateway, and at no other address of this host: `gateway = true, port = 8081` in
-# enforcer.toml. enforcer itself asks for groups at loopback.
+# enforcer.toml. enforcer itself asks for groups at loopback. Others outside of this host have no business there: close
+# the port to them.
 c.JupyterHub.hub_ip = "0.0.0.0"
 c.JupyterHub.hub_port = 8081
 c.JupyterHub.hub_connect_ip = "172.30.0.1"
@@ -21,7 +22,7 @@ c.JupyterHub.hub_connect_ip = "172.30.0.1"
 c.JupyterHub.authenticator_class = "tmpauthenticator.TmpAuthenticator"
 
 c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
-# The image must have the same jupyterhub as this one.
+# An image of your choice, with the same jupyterhub as this one.
 c.DockerSpawner.image = "quay.io/jupyter/base-notebook:hub-5.4.6"
 # Where guests end up in any case; DockerSpawner looks for their address under this name.
 c.DockerSpawner.network_name = "tutorials"
