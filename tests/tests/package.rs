@@ -107,14 +107,14 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
         ensure!(said.contains("guests stay policed") && said.contains("dpkg --purge"), "{said}");
 
         host.write("var/lib/enforcer/audit/000001.jsonl", "{}\n")?;
-        host.write("var/lib/enforcer/elsewhere/audit.pub", "key\n")?;
+        host.write("var/lib/enforcer/elsewhere/host1/audit.pub", "key\n")?;
         host.write("var/lib/enforcer/groups.redb", "")?;
         let said = host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
         ensure!(!is_closed(host), "purge opens: {said}");
         ensure!(said.contains("records are kept in /var/lib/enforcer"), "{said}");
         let records = host.read("var/log/enforcer/records.jsonl")?;
         ensure!(records.contains("\"uninstall\""), "{records}");
-        for kept in ["audit/000001.jsonl", "elsewhere/audit.pub"] {
+        for kept in ["audit/000001.jsonl", "elsewhere/host1/audit.pub"] {
             ensure!(host.path("var/lib/enforcer").join(kept).is_file(), "{kept} is gone");
         }
         for gone in ["var/lib/enforcer/groups.redb", "var/lib/enforcer/uninstaller", "etc/enforcer"]

@@ -32,7 +32,7 @@ const UNITS: [(&str, u64); 4] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `[gate]`, and what hubs have instead for their users.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gate {
     /// For users of hubs that have nothing else, and of none.
     pub users: Rules,
@@ -40,6 +40,13 @@ pub struct Gate {
     pub hubs: BTreeMap<HubName, Rules>,
     /// Where own networks have their subnets, of [`OWNED_PREFIX`] bits each; `None`: nobody makes one.
     pub own_networks: Option<(Ipv4Addr, u8)>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let own_networks = pool(POOL, &BTreeMap::new()).ok();
+        Self { users: Rules::default(), hubs: BTreeMap::new(), own_networks }
+    }
 }
 
 impl Gate {

@@ -3,13 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, DEFAULT_QUOTAS, GuestNetwork, Limits};
+use enforcer_common::abi::policy::Quotas;
+
+use super::{Config, GuestNetwork, Limits};
 use crate::{access::name::User, model::provenance::Provenance};
 
 /// Most own networks on this host. Each has a policy's slot of its own, which it keeps as long as it exists.
 pub const OWNED_SLOTS: u32 = 128;
 /// Bits of each own network's subnet: 61 containers, the gateway apart.
 pub const OWNED_PREFIX: u8 = 26;
+
+/// How many flows a container may have on one: both sides of each are the owner's, so that nobody else would fill the
+/// table sooner. All networks of a user with default bounds have a quarter of the default table.
+const QUOTAS: Quotas = Quotas {
+    inbound_half_open: 128,
+    inbound_established: 512,
+    outbound_half_open: 128,
+    outbound_established: 512,
+    closing: 512,
+};
 
 /// Label of a container: the hub of the user whose it is.
 const HUB: &str = "enforcer.hub";
@@ -50,7 +62,7 @@ impl GuestNetwork {
             overrides: Vec::new(),
             hubs: Vec::new(),
             services: Vec::new(),
-            quotas: DEFAULT_QUOTAS,
+            quotas: QUOTAS,
             limits: Limits::default(),
             owned: Some(owned),
         }

@@ -179,8 +179,18 @@ impl Scope<'_> {
                     policy.map_or_else(NamePolicy::default, |policy| name_policy(policy, self.own));
                 let names = Arc::new(names);
                 let tables = Arc::default();
-                let policy =
-                    DesiredPolicy { name, quotas, limits, rules, names, by_rule_only, tables };
+                // What the owner's policy says of who may come in is not known here.
+                let admits_by_rule_only = self.config.owned.is_some();
+                let policy = DesiredPolicy {
+                    name,
+                    quotas,
+                    limits,
+                    rules,
+                    names,
+                    by_rule_only,
+                    admits_by_rule_only,
+                    tables,
+                };
                 desired.policies.insert(number, policy);
             }
         }

@@ -52,6 +52,9 @@ fn change(number: u32, event: &str, policy: Option<&DesiredPolicy>) -> PolicyCha
 #[must_use]
 pub fn of_policy(policy: &DesiredPolicy) -> String {
     let mut text = format!("{:?} {:?} {}\n", policy.quotas, policy.limits, policy.by_rule_only);
+    if policy.admits_by_rule_only {
+        text += "from beyond by rule only\n";
+    }
     for rule in &policy.rules {
         // Its name says where it is written, not what it says. Writing to a string cannot fail.
         let Rule {

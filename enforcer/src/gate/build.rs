@@ -11,7 +11,7 @@ mod tests;
 mod words;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Display,
     fs::File,
     io::{Seek as _, SeekFrom},
@@ -42,8 +42,10 @@ use super::{
     verdict::{Forward, Refusal},
 };
 
-/// Builds of all principals at a time: each takes twice its context of disk.
+/// Builds of all principals at a time.
 const MOST: usize = 4;
+/// The same with those whose context is still coming: each takes twice its context of disk.
+const MOST_COMING: usize = 16;
 /// Longest build, the coming of its context apart.
 const LONGEST: Duration = Duration::from_mins(30);
 /// The label that each stage begins with.
@@ -56,12 +58,30 @@ const MAX_IMAGE: usize = 1 << 20;
 pub(super) struct Builds {
     /// Where contexts are kept, in files without a name.
     dir: PathBuf,
-    running: Mutex<BTreeSet<Principal>>,
+    /// Whose, and whether it is past the coming of its context.
+    running: Mutex<BTreeMap<Principal, bool>>,
 }
 
 /// One of them; it is over with this.
 #[derive(Debug)]
 struct Turn(Arc<Builds>, Principal);
+
+impl Turn {
+    /// The context has come: from here on it takes its part of the host.
+    fn work(&mut self) -> Result<(), Refusal> {
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.values().filter(|is_at_work| **is_at_work).count() >= MOST {
+            let message = "too many builds are on their way on this host; try again";
+            return busy(StatusCode::SERVICE_UNAVAILABLE, message);
+        }
+        running.insert(self.1.clone(), true);
+        Ok(())
+    }
+}
+
+fn busy<T>(status: StatusCode, message: &str) -> Result<T, Refusal> {
+    Err(Refusal { status, rule: "build.busy", message: message.to_owned() })
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
@@ -72,23 +92,20 @@ impl Drop for Turn {
 impl Builds {
     /// Keeps contexts in this directory, which nobody else can look into.
     pub(super) const fn new(dir: PathBuf) -> Self {
-        Self { dir, running: Mutex::new(BTreeSet::new()) }
+        Self { dir, running: Mutex::new(BTreeMap::new()) }
     }
 
     fn begin(self: &Arc<Self>, principal: &Principal) -> Result<Turn, Refusal> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = |status, message: &str| {
-            Err(Refusal { status, rule: "build.busy", message: message.to_owned() })
-        };
-        if running.contains(principal) {
+        if running.contains_key(principal) {
             let message = "a build of yours is on its way; wait for its end";
             return busy(StatusCode::TOO_MANY_REQUESTS, message);
         }
-        if running.len() >= MOST {
+        if running.len() >= MOST_COMING {
             let message = "too many builds are on their way on this host; try again";
             return busy(StatusCode::SERVICE_UNAVAILABLE, message);
         }
-        running.insert(principal.clone());
+        running.insert(principal.clone(), false);
         Ok(Turn(Arc::clone(self), principal.clone()))
     }
 }
@@ -126,14 +143,17 @@ where
         let message = "the operator of this host lets nothing be built; pull an image";
         return Err(Refusal::forbidden("build.off", message));
     }
-    let turn = builds.begin(context.principal)?;
+    let mut turn = builds.begin(context.principal)?;
     let spooled = spool::from_client(&builds.dir, body, limit).await?;
     let (dir, wanted) = (builds.dir.clone(), asked.dockerfile.clone());
+    // A client that dawdles keeps nobody else from building.
+    turn.work()?;
+    // Who has gone away keeps the turn as long as there is work for it.
     let rewritten = off_thread(move || {
         let written = spool::nameless(&dir).map_err(|error| spool::failed(&error))?;
-        context::rewrite(spooled, written, &wanted, limit)
+        Ok((context::rewrite(spooled, written, &wanted, limit)?, turn))
     });
-    let rewritten = rewritten.await?;
+    let (rewritten, turn) = rewritten.await?;
     let dockerfile = Dockerfile::read(&rewritten.dockerfile, &asked.arguments, &|key| {
         who::not_own(key, context)
     })?;
@@ -141,7 +161,8 @@ where
     let text = dockerfile.write(&images, &owner(context.principal)).ok_or_else(|| {
         answer::odd("build.base", "the gate lost an image that the build is made from")
     })?;
-    let (context, length) = off_thread(move || finish(rewritten, &text)).await?;
+    let finished = off_thread(move || Ok((finish(rewritten, &text)?, turn))).await?;
+    let ((context, length), turn) = finished;
     Ok(Ready { context, length, images, turn })
 }
 

@@ -242,17 +242,24 @@ impl Call {
         Ok(call)
     }
 
-    /// Whether there is more after it, for which there are bounds: no two such requests of a principal are judged at
-    /// once.
+    /// Whether it changes what the principal has: no two such requests of a principal are judged at once.
     #[must_use]
     pub const fn changes(&self) -> bool {
         matches!(
             self,
             Self::ContainerCreate { .. }
                 | Self::ExecCreate { .. }
+                | Self::ContainerRename { .. }
+                | Self::ContainerRemove { .. }
+                | Self::ContainerPrune { .. }
                 | Self::ImageTag { .. }
+                | Self::ImageRemove { .. }
                 | Self::VolumeCreate
+                | Self::VolumeRemove { .. }
+                | Self::VolumePrune { .. }
                 | Self::NetworkCreate
+                | Self::NetworkRemove { .. }
+                | Self::NetworkPrune { .. }
         )
     }
 

@@ -261,8 +261,12 @@ impl Errand {
     fn events(self, response: Response<Incoming>, line: Line) -> Done {
         let (parts, body) = response.into_parts();
         let Self { server, principal, rules, mut facts, .. } = self;
+        let mut known = None;
         let reduce = move |line: &[u8]| {
-            server.learn(&principal, &mut facts);
+            let serial = server.store.serial();
+            if known.replace(serial) != Some(serial) {
+                server.learn(&principal, &mut facts);
+            }
             let context = context(&principal, &rules, &facts);
             view::event_line(&context, line)
         };

@@ -1,7 +1,7 @@
 //! What the judge has to know of the host: what is the principal's own. Things of others are not in here, so
 //! that they look as if they did not exist, in status and in time.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
 /// All that is known for one request. An adapter finds it out before the judge is asked; what could not be found
 /// out refuses the request there.
@@ -17,6 +17,11 @@ pub struct Facts {
     pub images: Vec<OwnImage>,
     /// Exec instances in its containers.
     pub execs: Vec<OwnExec>,
+    /// Labels of the user's notebook by which policies tell guests apart: what the user starts has them too.
+    pub inherited: BTreeMap<String, String>,
+    /// Whether a policy of its own is the principal's instead of its network's: what a build runs would have the
+    /// network's, for nobody knows whose it is.
+    pub has_other_policy: bool,
     /// Where its containers go when nothing else is asked for.
     pub guest_network: Option<GuestNetwork>,
     /// For a hub's create alone: the socket of the user for whom it is, when the user has a grant; a path of

@@ -19,6 +19,9 @@ use crate::{
 /// Label by which the gate says through which socket something was made.
 const GATE_LABEL: &str = "enforcer.gate";
 
+/// Label of a user's group.
+const GROUP_LABEL: &str = "enforcer.group";
+
 /// All that is known for a request of this principal.
 pub(super) fn facts(
     principal: &Principal,
@@ -27,14 +30,30 @@ pub(super) fn facts(
 ) -> Facts {
     let mut facts = store.facts(principal);
     if let Principal::User(user) = principal {
-        let notebooks = notebooks(user, inventory).map(|container| OwnContainer {
+        let own = notebooks(user, inventory).map(|container| OwnContainer {
             id: container.id.clone(),
             name: container.name.clone(),
             is_notebook: true,
         });
-        facts.containers.extend(notebooks);
+        facts.containers.extend(own);
+        let keys = labels_of_policies(config);
+        let keys = keys.iter().map(String::as_str).chain([GROUP_LABEL]);
+        let said = |key: &str| {
+            let mut all = notebooks(user, inventory);
+            let value = all.find_map(|container| container.provenance.labels.get(key))?;
+            Some((key.to_owned(), value.clone()))
+        };
+        facts.inherited = keys.filter_map(said).collect();
     }
     facts.guest_network = guest_network(principal, inventory, config);
+    if let (Principal::User(user), Some(network)) = (principal, &facts.guest_network) {
+        let overrides = config.networks.get(&network.name).map(|network| &network.overrides);
+        facts.has_other_policy = overrides.into_iter().flatten().any(|one| {
+            one.guests == Guests::User(user.name.as_str().to_owned())
+                || notebooks(user, inventory)
+                    .any(|notebook| one.guests.include(&notebook.provenance))
+        });
+    }
     facts
 }
 
@@ -125,4 +144,107 @@ fn labels_of_policies(config: &Config) -> Vec<String> {
         Guests::User(_) | Guests::Group(_) => None,
     });
     keys.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    use super::*;
+    use crate::{
+        config::parse,
+        model::{
+            inventory::{DockerNetwork, Subnet},
+            provenance::Provenance,
+        },
+    };
+
+    const CONFIG: &str = "[networks.lab]\nbridge = \"br-lab\"\n[policies.closed]\npresets = []\n\
+        [[networks.lab.override]]\ngroup = \"students\"\npolicy = \"closed\"\n";
+
+    fn inventory(labels: &[(&str, &str)], is_told: bool) -> Inventory {
+        let labels: BTreeMap<String, String> =
+            labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let provenance = Provenance {
+            is_told,
+            user: labels.get("enforcer.user").cloned(),
+            group: labels.get("enforcer.group").cloned(),
+            labels: labels.clone(),
+            ..Provenance::default()
+        };
+        let container = Container {
+            id: "c".repeat(64),
+            name: "jupyter-ada".to_owned(),
+            networks: [("n".to_owned(), "lab".to_owned())].into(),
+            provenance: Arc::new(provenance),
+            labels,
+            ..Container::default()
+        };
+        let subnet = Subnet {
+            address: [192, 0, 2, 0].into(),
+            prefix: 24,
+            gateway: Some([192, 0, 2, 1].into()),
+        };
+        let network = DockerNetwork {
+            id: "n".to_owned(),
+            name: "lab".to_owned(),
+            bridge: "br-lab".to_owned(),
+            subnets: vec![subnet],
+            attachments: BTreeMap::new(),
+        };
+        Inventory {
+            networks: [(network.id.clone(), network)].into(),
+            containers: [(container.id.clone(), container)].into(),
+            ..Inventory::default()
+        }
+    }
+
+    fn found(labels: &[(&str, &str)], is_told: bool) -> Facts {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("enforcer-found-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let store = Store::open(&dir).expect("opens");
+        let config = parse(CONFIG, "f").expect("valid");
+        let ada = User { hub: "local".parse().expect("a hub"), name: "ada".parse().expect("ada") };
+        let inventory = inventory(labels, is_told);
+        let facts = facts(&Principal::User(ada), &store, (&inventory, &config));
+        drop(store);
+        std::fs::remove_dir_all(dir).expect("removed");
+        facts
+    }
+
+    #[test]
+    fn s3_a_notebook_is_what_somebody_else_started_for_the_user() {
+        let of_ada = [("enforcer.user", "ada"), ("enforcer.hub", "local")];
+        let facts = found(&of_ada, true);
+        assert!(facts.containers.iter().any(|own| own.is_notebook && own.name == "jupyter-ada"));
+        let network = facts.guest_network.expect("a network");
+        assert_eq!((&*network.name, network.gateway.octets()), ("lab", [192, 0, 2, 1]));
+        assert!(!facts.has_other_policy && facts.inherited.is_empty());
+        // What an image says, another user's, and what the user's own socket made.
+        assert!(found(&of_ada, false).containers.is_empty());
+        let of_ben = [("enforcer.user", "ben"), ("enforcer.hub", "local")];
+        assert!(found(&of_ben, true).containers.is_empty());
+        let other_hub = [("enforcer.user", "ada"), ("enforcer.hub", "lab")];
+        assert!(found(&other_hub, true).containers.is_empty());
+        let own = [of_ada.as_slice(), &[("enforcer.gate", "user")]].concat();
+        assert!(found(&own, true).containers.is_empty());
+    }
+
+    #[test]
+    fn s3_whose_policy_is_another_starts_nothing_that_has_the_network_s() {
+        let labels =
+            [("enforcer.user", "ada"), ("enforcer.hub", "local"), ("enforcer.group", "students")];
+        let facts = found(&labels, true);
+        assert!(facts.has_other_policy, "what a build runs has no network");
+        let group = facts.inherited.get("enforcer.group").map(String::as_str);
+        assert_eq!(group, Some("students"), "what the user starts is in the group");
+    }
 }

@@ -1,6 +1,6 @@
 //! References of images, and which of them a principal may use (D16).
 
-use super::{facts::Facts, rules::Rules};
+use super::{facts::Facts, names, rules::Rules};
 
 /// Longest reference, bytes.
 const MAX_REFERENCE: usize = 400;
@@ -71,6 +71,10 @@ impl Reference {
     /// pattern with a digest, and by one that means the whole repository.
     #[must_use]
     pub fn is_among(&self, patterns: &[String]) -> bool {
+        // What a user built is that user's alone, whatever a pattern may mean.
+        if names::is_marked(&self.familiar()) {
+            return false;
+        }
         let forms = [self.full(), self.familiar()];
         let names = [&forms[0], &forms[1]].map(|form| form.strip_suffix(&self.version));
         let has_digest = self.version.contains('@');
@@ -231,6 +235,11 @@ mod tests {
 
     #[test]
     fn d16_only_images_of_the_list_and_own_ones_are_usable() {
+        let of_ben = "enforcer-0123456789abcdef-app:latest";
+        for pattern in ["*", "docker.io/*", "docker.io/library/*", "enforcer*", of_ben] {
+            let rules = Rules { images: vec![pattern.to_owned()], ..Rules::default() };
+            assert_eq!(usable(of_ben, &rules, &Facts::default(), false), None, "{pattern}");
+        }
         let patterns = ["alpine:3.*", "quay.io/jupyter/*", "busybox"].map(str::to_owned).to_vec();
         let rules = Rules { images: patterns, ..Rules::default() };
         let id = format!("sha256:{}", "c".repeat(64));

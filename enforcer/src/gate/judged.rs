@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode, body::Incoming};
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     body::Context,
@@ -29,6 +29,8 @@ use crate::{
 
 /// Longest body of a call that has none: what old clients send for nothing.
 const NOTHING: usize = 16;
+/// Most containers that are gone of which a stream of events still tells.
+const MOST_GONE: usize = 256;
 /// Longest wait for the rest of a body.
 const BODY: Duration = Duration::from_secs(30);
 /// The variable by which a hub says for whom a guest is.
@@ -122,8 +124,10 @@ impl Server {
         if let Call::ContainerCreate { .. } = call {
             let count = facts.containers.iter().filter(|own| !own.is_notebook).count();
             if u32::try_from(count).is_ok_and(|count| count >= rules.max_containers) {
-                // Some may have ended by themselves.
-                self.sweep(Kind::Container).await?;
+                // Some may have ended by themselves; if nobody can tell, the bound holds.
+                if let Err(refusal) = self.sweep(Kind::Container).await {
+                    tracing::debug!("gate: what the engine has was not looked at: {refusal}");
+                }
                 facts = self.facts(principal);
             }
             facts.socket = self.socket_for(principal, body).await;
@@ -172,10 +176,22 @@ impl Server {
             Verdict::Deny(refusal) => return Err(refusal),
         };
         let name = forward.body.as_ref().and_then(|body| body.get("Name")?.as_str());
-        match name {
-            Some(name) => networks.prepare(owner, name).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(name) = name.map(str::to_owned) else { return Ok(None) };
+        let (networks, owner) = (Arc::clone(networks), owner.clone());
+        let (prepared, waiting) = oneshot::channel();
+        tokio::spawn(async move {
+            let outcome = networks.prepare(&owner, &name).await;
+            // The client has gone in the meantime: nobody is going to ask the engine.
+            if let Err(Ok(unused)) = prepared.send(outcome) {
+                networks.abandon(&unused).await;
+            }
+        });
+        let ended = |_error| Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            rule: "network.failed",
+            message: "the network was not prepared; try again".to_owned(),
+        };
+        waiting.await.map_err(ended)?.map(Some)
     }
 
     /// What is known of a principal's things now.
@@ -193,7 +209,8 @@ impl Server {
         let before = std::mem::replace(facts, now);
         let old = before.containers.into_iter();
         let old: Vec<_> = old.filter(|own| gone(&facts.containers, &own.id)).collect();
-        facts.containers.extend(old);
+        // Of what is gone there are a few last events; a stream that lasts forgets the rest.
+        facts.containers.extend(old.into_iter().take(MOST_GONE));
         for network in before.networks {
             if facts.networks.iter().all(|own| own.id != network.id) {
                 facts.networks.push(network);

@@ -27,6 +27,15 @@ pub fn engine_name(principal: &Principal, name: &str) -> String {
     mark(principal) + name
 }
 
+/// Whether a name has a mark, whosever.
+#[must_use]
+pub fn is_marked(name: &str) -> bool {
+    let rest = name.strip_prefix("enforcer-").and_then(|rest| rest.split_once('-'));
+    rest.is_some_and(|(mark, _)| {
+        mark.len() == MARK && mark.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 /// What a principal calls what the engine has under this name; `None`: it is not one of its names.
 #[must_use]
 pub fn own_name<'a>(principal: &Principal, engine_name: &'a str) -> Option<&'a str> {
@@ -68,6 +77,7 @@ mod tests {
             for other in &all {
                 let expected = (one == other).then_some("data");
                 assert_eq!(own_name(other, &engine), expected);
+                assert!(is_marked(&engine) && !is_marked("data") && !is_marked("enforcer-data"));
             }
         }
     }

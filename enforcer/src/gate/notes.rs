@@ -37,7 +37,6 @@ pub(super) fn after(forward: &Forward, answer: &Value) -> Option<Vec<Found>> {
     for effect in &forward.effects {
         match effect {
             Effect::Created(kind) => found.push(created(*kind, forward, answer)?),
-            Effect::Made(Kind::Volume, _) => {}
             Effect::Made(Kind::Image, tag) => found.push(Found::ImageOf(tag.clone())),
             Effect::Made(kind, id) => found.push(Found::Note(add(*kind, id, ""))),
             Effect::Removed(kind, id) => found.push(Found::Note(remove(*kind, id))),

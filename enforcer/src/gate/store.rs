@@ -73,6 +73,14 @@ pub(super) enum Note {
     },
 }
 
+impl Note {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Add { kind, .. } | Self::Remove { kind, .. } => *kind,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Thing {
     about: String,
@@ -133,6 +141,9 @@ impl Known {
 #[derive(Debug)]
 pub(super) struct Store {
     database: Database,
+    /// Held by whoever changes something.
+    writing: Mutex<()>,
+    /// Held for moments.
     known: Mutex<Known>,
 }
 
@@ -152,55 +163,66 @@ impl Store {
         }
         drop(things);
         drop(reading);
-        Ok(Self { database, known: Mutex::new(known) })
+        Ok(Self { database, writing: Mutex::default(), known: Mutex::new(known) })
     }
 
     /// Notes changes of what a principal has: all of them, or none. It blocks until they are on the disk.
     pub(super) fn note(&self, principal: &Principal, notes: &[Note]) -> Result<(), StoreError> {
-        let mut known = self.known();
-        let mut writing = self.database.begin_write().map_err(boxed)?;
-        writing.set_durability(Durability::Immediate).map_err(boxed)?;
-        let mut gone = Vec::new();
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write(principal, notes)
+    }
+
+    /// The same, by whoever has `writing`. Who asks what is whose does not wait for the disk.
+    fn write(&self, principal: &Principal, notes: &[Note]) -> Result<(), StoreError> {
+        let mut all = Vec::new();
         {
-            let mut things = writing.open_table(THINGS).map_err(boxed)?;
+            let known = self.known();
             for note in notes {
-                match note {
-                    Note::Add { kind, id, about } => {
-                        let owner = known.owners.get(&(*kind, id.clone()));
-                        if owner.is_some_and(|owner| owner != principal) {
-                            return Err(StoreError::Others(*kind, id.clone()));
-                        }
-                        // A name is one container's at a time: who had it before is gone.
-                        if *kind == Kind::Container {
-                            gone.extend(known.named(about, id));
-                        }
-                        if let Some(kind) = rows::number(*kind) {
-                            let row = Row::write(principal, about);
-                            things.insert((kind, id.as_str()), row.as_slice()).map_err(boxed)?;
-                        }
+                if let Note::Add { kind, id, about } = note {
+                    let owner = known.owners.get(&(*kind, id.clone()));
+                    if owner.is_some_and(|owner| owner != principal) {
+                        return Err(StoreError::Others(*kind, id.clone()));
                     }
-                    Note::Remove { kind, id } => {
-                        if let Some(kind) = rows::number(*kind) {
-                            things.remove((kind, id.as_str())).map_err(boxed)?;
-                        }
+                    // A name is one container's at a time: which of the principal's had it before is gone.
+                    if *kind == Kind::Container {
+                        all.extend(known.named(principal, about, id));
                     }
                 }
             }
-            let container = rows::number(Kind::Container).unwrap_or_default();
-            for id in &gone {
-                things.remove((container, id.as_str())).map_err(boxed)?;
-            }
         }
-        writing.commit().map_err(boxed)?;
-        for id in gone {
-            known.remove(Kind::Container, &id);
+        all.extend(notes.iter().cloned());
+        if all.iter().any(|note| rows::number(note.kind()).is_some()) {
+            self.commit(principal, &all)?;
         }
-        for note in notes {
+        let mut known = self.known();
+        for note in &all {
             match note {
                 Note::Add { kind, id, about } => known.add(principal, *kind, id, about),
                 Note::Remove { kind, id } => known.remove(*kind, id),
             }
         }
+        Ok(())
+    }
+
+    fn commit(&self, principal: &Principal, notes: &[Note]) -> Result<(), StoreError> {
+        let mut writing = self.database.begin_write().map_err(boxed)?;
+        writing.set_durability(Durability::Immediate).map_err(boxed)?;
+        {
+            let mut things = writing.open_table(THINGS).map_err(boxed)?;
+            for note in notes {
+                let Some(kind) = rows::number(note.kind()) else { continue };
+                match note {
+                    Note::Add { id, about, .. } => {
+                        let row = Row::write(principal, about);
+                        things.insert((kind, id.as_str()), row.as_slice()).map_err(boxed)?;
+                    }
+                    Note::Remove { id, .. } => {
+                        things.remove((kind, id.as_str())).map_err(boxed)?;
+                    }
+                }
+            }
+        }
+        writing.commit().map_err(boxed)?;
         Ok(())
     }
 
@@ -252,6 +274,8 @@ impl Store {
         serial: u64,
         there: impl Fn(&str) -> Option<Option<String>>,
     ) -> Result<usize, StoreError> {
+        // Nothing changes in the meantime.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes: Vec<(Principal, Note)> = Vec::new();
         for (principal, own) in &self.known().things {
             let old = own.iter().filter(|((of, _), thing)| *of == kind && thing.serial <= serial);
@@ -267,7 +291,7 @@ impl Store {
             }
         }
         for (principal, note) in &changes {
-            self.note(principal, std::slice::from_ref(note))?;
+            self.write(principal, std::slice::from_ref(note))?;
         }
         Ok(changes.len())
     }
@@ -278,12 +302,13 @@ impl Store {
 }
 
 impl Known {
-    /// Ids of containers that have this name, but for one.
-    fn named(&self, name: &str, but: &str) -> Vec<String> {
-        let all = self.things.values().flatten();
-        let same = all.filter(|((kind, id), thing)| {
+    /// What is noted of a principal's containers that have this name, but for one.
+    fn named(&self, principal: &Principal, name: &str, but: &str) -> Vec<Note> {
+        let own = self.things.get(principal).into_iter().flatten();
+        let same = own.filter(|((kind, id), thing)| {
             *kind == Kind::Container && id != but && !name.is_empty() && thing.about == name
         });
-        same.map(|((_, id), _)| id.clone()).collect()
+        let gone = |id: &String| Note::Remove { kind: Kind::Container, id: id.clone() };
+        same.map(|((_, id), _)| gone(id)).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use enforcer_common::abi::{
     endpoint::{Hub, HubKey, Role},
-    policy::{BY_RULE_ONLY, Limits, Quotas},
+    policy::{BY_RULE_ONLY, LIMITS_SOURCES, Limits, Quotas},
 };
 
 use super::closure::Closure;
@@ -107,6 +107,8 @@ pub struct DesiredPolicy {
     pub names: Arc<NamePolicy>,
     /// Whether it is of services, which open nothing by design.
     pub by_rule_only: bool,
+    /// Whether nobody from beyond comes in that no rule names, also where Docker publishes a port.
+    pub admits_by_rule_only: bool,
     /// What they make together, once compiled.
     pub tables: Arc<Tables>,
 }
@@ -131,6 +133,9 @@ impl DesiredPolicy {
     /// [`enforcer_common::abi::policy::Policy::traits`].
     #[must_use]
     pub fn traits(&self) -> u32 {
-        traits(&self.rules) | if self.by_rule_only { BY_RULE_ONLY } else { 0 }
+        let bit = |is: bool, bit: u32| if is { bit } else { 0 };
+        traits(&self.rules)
+            | bit(self.by_rule_only, BY_RULE_ONLY)
+            | bit(self.admits_by_rule_only, LIMITS_SOURCES)
     }
 }

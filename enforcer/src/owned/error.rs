@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use hyper::StatusCode;
 
 use crate::{
+    access::name::User,
     config::{OWNED_PREFIX, OWNED_SLOTS},
     database::FileError,
     gate::verdict::Refusal,
@@ -42,6 +43,16 @@ pub enum OwnError {
     /// Each slot has a network.
     #[error("all {OWNED_SLOTS} own networks of this host are in use: remove one first")]
     NoSlot,
+    /// The owner has as many as the rules give.
+    #[error(
+        "{owner} has {count} networks, those in the making included; at most {count}: remove one first"
+    )]
+    Full {
+        /// Who.
+        owner: User,
+        /// How many.
+        count: usize,
+    },
     /// Each subnet is taken.
     #[error(
         "no /{OWNED_PREFIX} of {}/{} is free: {own} are of own networks, the others of routes and other networks", .pool.0, .pool.1
@@ -82,6 +93,7 @@ impl OwnError {
         let (status, rule) = match self {
             Self::Off => (StatusCode::FORBIDDEN, "network.pool"),
             Self::Exists { .. } => (StatusCode::CONFLICT, "network.name"),
+            Self::Full { .. } => (StatusCode::FORBIDDEN, "quota.networks"),
             Self::NoSlot | Self::NoSubnet { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "network.room")
             }
@@ -95,9 +107,11 @@ impl OwnError {
     #[must_use]
     pub fn declined(&self) -> Declined {
         let kind = match self {
-            Self::Off | Self::Exists { .. } | Self::NoSlot | Self::NoSubnet { .. } => {
-                Kind::Conflict
-            }
+            Self::Off
+            | Self::Exists { .. }
+            | Self::Full { .. }
+            | Self::NoSlot
+            | Self::NoSubnet { .. } => Kind::Conflict,
             Self::Late => Kind::NotYet,
             _ => Kind::Failed,
         };

@@ -186,6 +186,11 @@ impl Networks {
             return Err(OwnError::Exists { name: name.to_owned() });
         }
         let rows = self.rows().await?;
+        // Also those that nobody waits for any more.
+        let count = rows.iter().filter(|row| row.owner == *owner).count();
+        if count >= config.gate.of(&owner.hub).max_networks as usize {
+            return Err(OwnError::Full { owner: owner.clone(), count });
+        }
         let mut taken = routes::list4().await?;
         taken.extend(self.subnets(&config));
         taken.extend(rows.iter().filter_map(|row| net(row.subnet)));

@@ -170,13 +170,6 @@ impl Clerk {
     async fn create(&self, user: &User, name: &str) -> Result<OwnNetworkStatus, Declined> {
         let _turn = self.turn.lock().await;
         let config = Arc::clone(&self.config.borrow());
-        let most = config.gate.of(&user.hub).max_networks as usize;
-        let rows = self.networks.rows().await.map_err(|error| error.declined())?;
-        let count = rows.iter().filter(|row| row.owner == *user).count();
-        if count >= most {
-            let message = format!("{user} has {count} networks; at most {most}: remove one first");
-            return Err(Declined::conflict(message));
-        }
         let engine = connect(&config).await?;
         let engine_name = names::engine_name(&Principal::User(user.clone()), name);
         // Old engines take a name twice, and containers would be on either.
@@ -328,7 +321,15 @@ impl Sweeper {
             Ok::<_, crate::docker::EngineError>((engine, found))
         };
         // Status tells of an engine that cannot be asked.
-        let Ok((engine, found)) = asked.await else { return Vec::new() };
+        let Ok((engine, mut found)) = asked.await else { return Vec::new() };
+        // What was settled or made while the engine was asked is looked at the next time.
+        let now = self.networks.rows().await.unwrap_or_default();
+        let (rows, changed): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| now.contains(row));
+        let is_new = |row: &&Row| !rows.contains(row);
+        let new: Vec<&str> =
+            now.iter().filter(is_new).chain(&changed).map(|row| row.bridge.as_str()).collect();
+        found.retain(|one| !new.contains(&one.bridge.as_str()));
         let swept = self.networks.sweep(&rows, &found);
         for row in &swept.gone {
             tracing::info!(network = row.name, "the engine does not have it any more");

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::access::name::UserName;
 
+/// Longest command, bytes: the engine tells it in each list of containers.
+const MAX_COMMAND: usize = 16 << 10;
 /// Longest that a container is waited for at its end, seconds.
 const MAX_STOP: i64 = 300;
 /// Time between two looks at a container's health, ns: each is a process that the engine starts.
@@ -125,7 +127,11 @@ fn process(create: &Object<'_>) -> Result<Map<String, Value>, Refusal> {
     }
     for name in ["Cmd", "Entrypoint"] {
         if let Some(at) = create.field(name) {
-            set(name, json!(plain::command(&at)?));
+            let words = plain::command(&at)?;
+            if words.iter().map(|word| word.len() + 1).sum::<usize>() > MAX_COMMAND {
+                return Err(at.refuse(format_args!("a command has at most {MAX_COMMAND} bytes")));
+            }
+            set(name, json!(words));
         }
     }
     if let Some(at) = create.field("StopSignal").filter(|at| at.text() != Ok("")) {

@@ -70,6 +70,7 @@ impl Setting {
                 resolves: true,
             }),
             socket: None,
+            ..Facts::default()
         };
         let rules = Rules {
             images: ["alpine:*", "jupyter/*"].map(text).to_vec(),

@@ -23,12 +23,16 @@ const RESERVED: [&str; 4] = [OURS, "com.docker.", "io.docker.", "org.dockerproje
 /// But compose finds its containers by these.
 const COMPOSE: &str = "com.docker.compose.";
 
+/// Longest labels of one thing together, bytes: the engine tells them in each list of it.
+const MAX_LABELS: usize = 8 << 10;
+
 /// Labels of a client, without those that are not its own to set.
 pub(super) fn labels(
     entries: &[(&str, At<'_>)],
     context: &Context<'_>,
 ) -> Result<Map<String, Value>, Refusal> {
     let mut labels = Map::new();
+    let mut length = 0;
     for (key, at) in entries {
         if let Some(why) = not_own(key, context) {
             return Err(at.refuse(why));
@@ -36,7 +40,12 @@ pub(super) fn labels(
         if labels.len() == MAX_ITEMS {
             return Err(at.refuse(format_args!("at most {MAX_ITEMS} labels")));
         }
-        labels.insert((*key).to_owned(), Value::String(at.text()?.to_owned()));
+        let value = at.text()?;
+        length += key.len() + value.len();
+        if length > MAX_LABELS {
+            return Err(at.refuse(format_args!("all labels have at most {MAX_LABELS} bytes")));
+        }
+        labels.insert((*key).to_owned(), Value::String(value.to_owned()));
     }
     Ok(labels)
 }
@@ -75,6 +84,9 @@ pub(super) fn mark(
     set("enforcer.hub", context.principal.hub().as_str());
     if let Some(user) = user {
         set("enforcer.user", user.as_str());
+    }
+    for (key, value) in &context.facts.inherited {
+        set(key, value);
     }
 }
 

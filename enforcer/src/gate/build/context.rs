@@ -16,6 +16,8 @@ use crate::gate::{judge::build::DOCKERFILE, verdict::Refusal};
 const MAX_TEXT: u64 = 256 << 10;
 /// Longest path, bytes.
 const MAX_PATH: usize = 4_000;
+/// Most bytes of names of a context, each with those of all directories above it.
+const MAX_NAMES: usize = 64 << 20;
 const IGNORE: &str = ".dockerignore";
 /// How a gzip stream begins (RFC 1952, 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -52,6 +54,7 @@ pub(super) fn rewrite<W: Write>(
     let mut rewriting = Rewriting {
         archive: Builder::new(write),
         seen: BTreeMap::new(),
+        kept: 0,
         texts: BTreeMap::from([(wanted.to_owned(), None), (IGNORE.to_owned(), None)]),
     };
     if wanted == "Dockerfile" {
@@ -97,6 +100,8 @@ impl<W: Write> Rewritten<W> {
 struct Rewriting<W: Write> {
     archive: Builder<W>,
     seen: BTreeMap<String, Kind>,
+    /// Most bytes that names in `seen` can have.
+    kept: usize,
     /// Files that are read; `None`: not seen yet.
     texts: BTreeMap<String, Option<Vec<u8>>>,
 }
@@ -170,6 +175,11 @@ impl<W: Write> Rewriting<W> {
         let is_text = self.texts.contains_key(path);
         if is_text && kind == Kind::Link || path == IGNORE && kind != Kind::File {
             return Err(odd(path, "it is to be a file, and nothing else"));
+        }
+        // Names of all directories above it are kept.
+        self.kept += path.len() * (1 + path.matches('/').count());
+        if self.kept > MAX_NAMES {
+            return Err(odd(path, "there are too many names in the context, or too deep ones"));
         }
         for (at, _) in path.match_indices('/') {
             let above = path.get(..at).unwrap_or_default();

@@ -317,9 +317,12 @@ fn flags<'a>(line: &'a Line, known: &[&str]) -> Result<(Flags<'a>, &'a str), Ref
     let mut rest = line.rest.as_str();
     while rest.starts_with("--") {
         let (word, behind) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+        // The engine looks for white space byte by byte, also within a letter of UTF-8: a flag is plain ASCII.
+        let word_is_plain = word.bytes().all(|byte| byte.is_ascii_graphic());
         let flag = word.strip_prefix("--").and_then(|flag| flag.split_once('='));
         let flag = flag.filter(|(name, value)| {
-            known.contains(name)
+            word_is_plain
+                && known.contains(name)
                 && !value.is_empty()
                 && !value.contains(['"', '\'', '\\', '$'])
                 && !flags.iter().any(|(other, _)| other == name)
@@ -330,7 +333,7 @@ fn flags<'a>(line: &'a Line, known: &[&str]) -> Result<(Flags<'a>, &'a str), Ref
             ))
         };
         flags.push(flag.ok_or_else(refuse)?);
-        rest = behind.trim_start();
+        rest = behind.trim_start_matches([' ', '\t']);
     }
     Ok((flags, rest))
 }
@@ -369,5 +372,17 @@ fn add(line: &Line) -> Result<(), Refusal> {
 
 fn healthcheck(line: &Line) -> Result<(), Refusal> {
     let known = ["interval", "timeout", "start-period", "start-interval", "retries"];
-    flags(line, &known).map(drop)
+    let (flags, _) = flags(line, &known)?;
+    // Each look is a process that the engine starts.
+    let is_slow = |(name, value): &(&str, &str)| {
+        let digits = value.strip_suffix(['s', 'm', 'h']).unwrap_or_default();
+        !matches!(*name, "interval" | "start-interval")
+            || digits.parse::<u32>().is_ok_and(|number| number > 0)
+    };
+    match flags.iter().find(|flag| !is_slow(flag)) {
+        Some((name, value)) => Err(line.wrong(format!(
+            "--{name}={value}: write it in whole seconds, minutes or hours, such as 30s"
+        ))),
+        None => Ok(()),
+    }
 }

@@ -85,6 +85,9 @@ fn network(context: &Context<'_>, asked: &Build) -> Result<String, Refusal> {
         let message = "there is no network for your containers, so nothing is built either";
         return Err(Refusal::forbidden("build.no-network", message));
     };
+    if context.facts.has_other_policy {
+        return Ok("none".to_owned());
+    }
     match asked.network.as_deref() {
         None | Some("default" | "bridge") => Ok(guests.name.clone()),
         Some("none") => Ok("none".to_owned()),

@@ -71,7 +71,14 @@ fn by_digits<'a>(context: &Context<'a>, asked: &str) -> Option<&'a str> {
     found.next().filter(|_| found.next().is_none())
 }
 
+/// What images are pulled for: a tag is one for all of this host, and another platform's would take its place.
+const PLATFORM: &str = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+
 fn pull(context: &Context<'_>, image: &str, platform: Option<&str>) -> Result<Forward, Refusal> {
+    if let Some(other) = platform.filter(|platform| *platform != PLATFORM) {
+        let message = format!("images are for {PLATFORM} here, not for {other}; leave it out");
+        return Err(Refusal::forbidden("image.platform", message));
+    }
     let reference = Reference::parse(image).ok_or_else(|| {
         Refusal::unclear("image.reference", format!("{image:?} is no reference of an image"))
     })?;

@@ -70,6 +70,7 @@ fn facts(principal: &Principal) -> Facts {
             resolves: true,
         }),
         socket: None,
+        ..Facts::default()
     }
 }
 
@@ -254,9 +255,11 @@ fn d16_images_come_from_the_list_alone() {
         "/images/create?fromImage=docker.io%2Flibrary%2Fpython&tag=3.11"
     );
     assert_eq!(
-        target("POST /images/create?fromImage=quay.io/lab/a&tag=1&platform=linux/amd64"),
-        "/images/create?fromImage=quay.io%2Flab%2Fa&tag=1&platform=linux%2Famd64"
+        target("POST /images/create?fromImage=quay.io/lab/a&tag=1"),
+        "/images/create?fromImage=quay.io%2Flab%2Fa&tag=1"
     );
+    let other = "POST /images/create?fromImage=quay.io/lab/a&tag=1&platform=linux/s390x";
+    assert_eq!(denied(other, None).rule, "image.platform");
     for image in [
         "alpine",
         "evil.example/python",

@@ -2,18 +2,26 @@
 
 use hyper::Method;
 
-use super::{containers::own_labels, misplaced, own, plain, target::Target, with_body};
+use super::{
+    containers::own_labels,
+    misplaced,
+    own::{self, NOBODY},
+    plain,
+    target::Target,
+    with_body,
+};
 use crate::gate::{
     body::{self, Context},
     call::Call,
     json::Json,
     verdict::{Answer, Effect, Forward, Kind, Refusal, View},
+    words::filters::Filters,
 };
 
 pub(super) fn judge(context: &Context<'_>, call: &Call, body: &Json) -> Result<Forward, Refusal> {
     Ok(match call {
         Call::VolumeList { filters } => {
-            let target = Target::new("/volumes").filters(filters);
+            let target = Target::new("/volumes").filters(&list(context, filters));
             plain(Method::GET, target, Answer::Shown(View::Volumes))
         }
         Call::VolumeCreate => {
@@ -40,4 +48,17 @@ pub(super) fn judge(context: &Context<'_>, call: &Call, body: &Json) -> Result<F
         }
         _ => return Err(misplaced()),
     })
+}
+
+/// By the names that the engine has; a part of a name is enough, as for the engine.
+fn list(context: &Context<'_>, filters: &Filters) -> Filters {
+    let mut filters = filters.clone();
+    let asked = filters.take("name");
+    let is_asked = |name: &str| {
+        asked.as_ref().is_none_or(|asked| asked.iter().any(|part| name.contains(part.as_str())))
+    };
+    let own = context.facts.volumes.iter().filter(|own| is_asked(&own.name));
+    let names: Vec<String> = own.map(|own| own.engine_name.clone()).collect();
+    filters.set("name", if names.is_empty() { vec![NOBODY.to_owned()] } else { names });
+    filters
 }

@@ -184,6 +184,28 @@ fn s2_what_is_no_archive_is_refused() {
     assert!(rewritten(&cut, "Dockerfile").is_err());
 }
 
+#[test]
+fn s26_names_that_are_deep_and_many_are_refused() {
+    let context = |many: usize| {
+        let mut archive = Builder::new(Vec::new());
+        for at in 0..many {
+            let mut header = Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(0);
+            let path = format!("{at}/{}x", "a/".repeat(1_500));
+            archive.append_data(&mut header, path, io::empty()).expect("written");
+        }
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(6);
+        archive.append_data(&mut header, "Dockerfile", b"FROM a".as_slice()).expect("written");
+        archive.into_inner().expect("written")
+    };
+    assert!(rewritten(&context(2), "Dockerfile").is_ok());
+    let refusal = rewritten(&context(30), "Dockerfile").expect_err("too much to remember");
+    assert!(refusal.message.contains("too many names"), "{refusal}");
+}
+
 proptest! {
     /// Whatever was read: each path once, none that leads out, ours last.
     #[test]

@@ -85,6 +85,11 @@ fn s23_what_the_engine_would_fetch_by_itself_is_refused() {
         "ht\"tp://a/x\" /",
         "h\\ttp:\\/\\/a/x /",
         "--chown=1 http://a/x /",
+        // The engine's reader ends a flag at the second byte of these.
+        "--chown=a\u{a0}http://a/x /",
+        "--chown=\u{e0}http://a/x /",
+        "--chown=a\u{85}http://a/x /",
+        "--chown=1 \u{a0}--chown=2 http://a/x /",
         "[\"http://a/x\", \"/\"]",
         "[\"http:\\u002f\\u002fa/x\", \"/\"]",
         "  [\"h$U\", \"/\"]",
@@ -97,6 +102,22 @@ fn s23_what_the_engine_would_fetch_by_itself_is_refused() {
         assert_eq!(refusal.rule, "build.dockerfile", "{source}");
     }
     assert!(read("FROM a\nADD a b* $HERE/\nADD --chown=1:1 [\"a b\", \"/$X\"]", &[]).is_ok());
+}
+
+#[test]
+fn s23_a_flag_is_what_the_engine_takes_for_one() {
+    for line in [
+        "COPY --chown=a\u{a0}--from=other / /loot",
+        "COPY --chown=\u{c5} --from=other / /loot",
+        "COPY --from=a\u{2003}b / /loot",
+        "HEALTHCHECK --interval=1ms CMD true",
+        "HEALTHCHECK --interval=0s CMD true",
+        "HEALTHCHECK --start-interval=0.1s CMD true",
+        "HEALTHCHECK --interval=1s\u{a0}--interval=1ms CMD true",
+    ] {
+        assert!(read(&format!("FROM a\n{line}"), &[]).is_err(), "{line}");
+    }
+    assert!(read("FROM a\nHEALTHCHECK --interval=30s --timeout=500ms CMD true", &[]).is_ok());
 }
 
 #[test]
