@@ -174,7 +174,7 @@ pub fn guard_datagram(ctx: LsmContext) -> i32 {
     refuse_unless(process::may_send(&ctx))
 }
 
-/// A process is given a file by another one (`SCM_RIGHTS`, pidfd_getfd(2)): any process, any file.
+/// A process is given a file by another one (`SCM_RIGHTS`, `pidfd_getfd(2)`): any process, any file.
 ///
 /// Fails: as `guard_socket`; files that are no unix sockets pass.
 /// Kernel: 6.1, with `bpf` among its security modules.
