@@ -222,7 +222,7 @@ pub struct Size {
 pub enum BodyKind {
     /// Nothing, or what old clients send for nothing: `{}`, `null`.
     Empty,
-    /// A tar archive, as long as a context may be; [`super::build`] reads it.
+    /// A tar archive, as long as a context may be; `gate/build.rs` reads it.
     Context,
     /// One JSON object of at most so many bytes.
     Json {

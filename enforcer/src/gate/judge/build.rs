@@ -1,5 +1,5 @@
 //! A build: what of its query goes to the engine, and what is forced. What its Dockerfile may say is in
-//! [`crate::gate::build`].
+//! `gate/build.rs`.
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
