@@ -90,7 +90,8 @@ pub(super) fn with_programs(world: &World, daemon: &Daemon) -> Result<()> {
 pub(super) fn repaired(world: &World, daemon: &Daemon) -> Result<()> {
     let (chain, rules) = match daemon.path.closes {
         Closes::ByPorts => ("forward", 1),
-        Closes::ByBridge | Closes::Not => ("prerouting", 3),
+        // Two for each of three chains: bridges of the file, and own networks'.
+        Closes::ByBridge | Closes::Not => ("prerouting", 6),
     };
     let changes: [&[&str]; 3] = [
         &["flush", "ruleset"],
