@@ -105,7 +105,7 @@ fn n6_own_networks_come_and_go_and_a_bridge_that_nobody_knows_stays_closed() -> 
     for name in ["one", "two", "three"] {
         cli.create("ann", name)?;
     }
-    cli.refused(&["create", "one", "--user", "ann"], "at most 3")?;
+    cli.refused(&["create", "four", "--user", "ann"], "at most 3")?;
     let last = cli.create("ben", "one")?;
     ensure!(last["subnet"] == "10.201.0.192/26", "{last}");
     cli.refused(&["create", "two", "--user", "ben"], "no /26 of 10.201.0.0/24 is free")?;
