@@ -56,11 +56,14 @@ impl Foreign {
         }
         // SAFETY: the kernel just made this descriptor for us.
         let fd = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) };
-        let info = loaded_programs()
+        // One of before may still be listed on its way out: it cannot be had any more.
+        let program = loaded_programs()
             .filter_map(Result::ok)
-            .find(|info| info.name() == NAME)
+            .filter(|info| info.name() == NAME)
+            .find_map(|info| {
+                SchedClassifier::from_program_info(info, Cow::Borrowed("foreign")).ok()
+            })
             .context("the program is not listed")?;
-        let program = SchedClassifier::from_program_info(info, Cow::Borrowed("foreign"))?;
         Ok(Self { program, _fd: fd })
     }
 
