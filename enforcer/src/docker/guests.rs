@@ -149,11 +149,20 @@ impl Engine {
         }
     }
 
-    /// Gives a container another name.
+    /// Gives a container another name, unless it has that already: an engine that is asked twice says 400.
     pub async fn rename(&self, id: &str, name: &str) -> Result<Expelled, EngineError> {
         let options = RenameContainerOptionsBuilder::default().name(name).build();
         let rename = within("rename a guest", self.docker.rename_container(id, options)).await;
-        gone(rename, &[404])
+        let error = match gone(rename, &[404]) {
+            Err(error) => error,
+            done => return done,
+        };
+        let asked = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        let found = within("inspect the guest", asked).await.ok().and_then(|found| found.name);
+        if found.is_some_and(|found| found.strip_prefix('/') == Some(name)) {
+            return Ok(Expelled::Gone);
+        }
+        Err(error)
     }
 
     /// Removes a container, running or not, and the volumes without a name that it has.
