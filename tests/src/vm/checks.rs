@@ -275,7 +275,15 @@ pub(super) fn moved(world: &World, daemon: &Daemon) -> Result<()> {
     back()?;
     ensure!(strangers(world, port)? == [foreign.id()?], "doctor does not see the other program");
     drop(link);
-    ensure!(strangers(world, port)?.is_empty(), "doctor takes ours for others'");
+    // A link that is closed may be taken off a moment later.
+    let mut left = Vec::new();
+    let gone = wait_for("the other program's end", PATIENCE, || {
+        left = strangers(world, port)?;
+        Ok(left.is_empty().then_some(()))
+    });
+    gone.with_context(|| {
+        format!("doctor sees {left:?}; ours is {:?}", first(&daemon.path.lock().hooks))
+    })?;
     attached(world, daemon)?;
     if !daemon.features.tcx {
         let loaded = daemon.path.lock();
