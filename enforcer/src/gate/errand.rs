@@ -187,13 +187,19 @@ impl Errand {
         let (Some(path), Ok(api)) = (path, self.server.api()) else { return };
         let request = Request::delete(format!("/v{api}{path}"));
         let Ok(request) = request.body(Either::Left(Full::default())) else { return };
-        if let Err(error) = upstream::ask(&self.server.engine_socket, request).await {
-            tracing::error!(path, "gate: it stays at the engine: {error}");
-        } else if let (Some(networks), Some(_), Some(id)) =
-            (&self.server.networks, &self.prepared, text("Id"))
-        {
-            networks.removed(id).await;
-        }
+        let why = match upstream::ask(&self.server.engine_socket, request).await {
+            Ok((response, _line)) if response.status().is_success() => {
+                if let (Some(networks), Some(_), Some(id)) =
+                    (&self.server.networks, &self.prepared, text("Id"))
+                {
+                    networks.removed(id).await;
+                }
+                return;
+            }
+            Ok((response, _line)) => response.status().to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(path, "gate: it stays at the engine: {why}");
     }
 
     async fn value(&self, path: &str) -> Result<Value, Refusal> {

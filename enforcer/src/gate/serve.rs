@@ -74,6 +74,8 @@ pub(super) struct Server {
     /// Whose the engine's things are.
     pub(super) store: Arc<Store>,
     pub(super) turns: Turns,
+    /// Held while it is looked what became of what was made.
+    pub(super) sweeping: tokio::sync::Mutex<()>,
     pub(super) builds: Arc<Builds>,
     /// Who sees to own networks; `None`: there are none.
     pub(super) networks: Option<Arc<dyn OwnNetworks>>,
@@ -114,6 +116,7 @@ impl Server {
             desk,
             store: Arc::new(store),
             turns: Turns::default(),
+            sweeping: tokio::sync::Mutex::default(),
             networks: None,
             doors: OnceLock::new(),
             users: Seats::new(USERS),

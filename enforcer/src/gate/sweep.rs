@@ -60,6 +60,8 @@ fn there(kind: Kind, answer: &Value) -> Option<BTreeMap<String, Option<String>>>
 impl Server {
     /// Looks at all kinds of which there is something.
     pub(super) async fn sweep_all(&self) {
+        // One look at a time, however often it is asked for: an engine that hangs keeps each waiting.
+        let Ok(_looking) = self.sweeping.try_lock() else { return };
         for kind in [Kind::Container, Kind::Volume, Kind::Network, Kind::Image] {
             if self.store.has(kind)
                 && let Err(error) = self.sweep(kind).await

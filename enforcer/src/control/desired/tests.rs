@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use enforcer_common::abi::policy::POLICY_SLOTS;
+use enforcer_common::abi::policy::{LIMITS_SOURCES, POLICY_SLOTS};
 
 use super::*;
 use crate::{
@@ -368,5 +368,7 @@ fn n2_on_an_own_network_only_its_owner_s_containers_reach_one_another() {
     assert_eq!(near, [2, 4], "neighbours, and not Ben");
     let policies: Vec<_> = desired.policies.iter().map(|(n, one)| (*n, one.rules.len())).collect();
     assert_eq!(policies, [(number, 0)], "nothing beyond is open");
+    let traits = desired.policies[&number].traits();
+    assert_ne!(traits & LIMITS_SOURCES, 0, "a published port lets nobody in whom no rule names");
     assert_eq!(desired.role_shown(BRIDGE, Role::Hub), Role::Guest);
 }

@@ -5,6 +5,7 @@ mod rig;
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -15,7 +16,10 @@ use self::{
     rig::{Rig, text},
 };
 use super::*;
-use crate::access::grant::Kind;
+use crate::{
+    access::{grant::Kind, name::User},
+    model::owned::Prepared,
+};
 
 const HOST: &str = "Host: docker\r\n";
 
@@ -151,6 +155,66 @@ async fn s02_s3_what_a_socket_makes_is_its_user_s_and_is_made_anew_from_what_was
     let records = rig.records(4).await;
     assert!(records.iter().all(|record| record.rule.as_deref() == Some("judged")), "{records:?}");
     assert!(records[1].request.as_deref().is_some_and(|judged| judged.contains("python:3")));
+}
+
+/// Somebody who takes their time to prepare a network.
+#[derive(Debug, Default)]
+struct Slow {
+    begun: tokio::sync::Notify,
+    go_on: tokio::sync::Notify,
+    abandoned: tokio::sync::Notify,
+}
+
+impl OwnNetworks for Slow {
+    fn prepare<'a>(
+        &'a self,
+        _owner: &'a User,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Prepared, Refusal>> {
+        Box::pin(async {
+            self.begun.notify_one();
+            self.go_on.notified().await;
+            Ok(Prepared::made_up().clone())
+        })
+    }
+
+    fn settle<'a>(
+        &'a self,
+        _prepared: &'a Prepared,
+        _id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn abandon<'a>(&'a self, _prepared: &'a Prepared) -> BoxFuture<'a, ()> {
+        Box::pin(async { self.abandoned.notify_one() })
+    }
+
+    fn removed<'a>(&'a self, _id: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test]
+async fn s26_a_network_that_nobody_waits_for_any_more_is_given_up() {
+    let mut rig = Rig::start(Kind::Filtered).await;
+    let slow = Arc::new(Slow::default());
+    let networks: Arc<dyn OwnNetworks> = Arc::<Slow>::clone(&slow);
+    Arc::get_mut(&mut rig.server).expect("nobody is served yet").networks = Some(networks);
+    let body = "{\"Name\":\"app\"}";
+    let mut client = rig.connect();
+    let request = format!(
+        "POST /networks/create HTTP/1.1\r\n{HOST}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).await.expect("written");
+    slow.begun.notified().await;
+    drop(client);
+    sleep(Duration::from_millis(100)).await;
+    slow.go_on.notify_one();
+    let abandoned = timeout(Duration::from_secs(2), slow.abandoned.notified()).await;
+    assert!(abandoned.is_ok(), "its place is kept for nobody");
+    assert_eq!(rig.engine.connections(), 0);
 }
 
 #[tokio::test]
