@@ -46,6 +46,8 @@ pub struct Options {
     pub tcp: bool,
     /// Which hierarchies of cgroups the host has.
     pub cgroups: Cgroups,
+    /// `iptables` fills the kernel's old tables, also for whoever calls it in the host.
+    pub legacy_tables: bool,
 }
 
 /// Hierarchies of cgroups, as one host namespace sees them.
@@ -69,6 +71,7 @@ impl Default for Options {
             userns_remap: false,
             tcp: false,
             cgroups: Cgroups::Machine,
+            legacy_tables: false,
         }
     }
 }
@@ -117,6 +120,10 @@ impl Dockerd {
                 host.run("mount -t cgroup2 none /sys/fs/cgroup")?;
             }
             Cgroups::One => drop(host.run("umount /sys/fs/cgroup/unified")?),
+        }
+        if options.legacy_tables {
+            // Each of them is every tool in one, by the name that it is called.
+            host.run("mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi")?;
         }
         let child = spawn(&dir, &cgroup, host, options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
