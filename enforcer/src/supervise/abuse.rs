@@ -43,21 +43,30 @@ use crate::{
         declined::Declined,
         inventory::Inventory,
         owner::{Owner, Owners},
+        restraint::{CutDone, CutOrder},
         status::RestraintStatus,
     },
+    policy::allowance::{LASTS, reasoned},
 };
 
 /// Guests are judged this often.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Questions that wait.
-const PARDONS: usize = 8;
+/// Orders that wait.
+const ORDERS: usize = 8;
 /// Sights that are taken in at once.
 const BATCH: usize = 512;
 /// A paused container that Docker has not named for so long is gone.
 const GONE: Duration = Duration::from_mins(1);
+/// Least digits of a container's id that stand for it.
+const LEAST_DIGITS: usize = 4;
 
-/// A question to let a guest go; the answer is for people.
-pub(super) type Pardon = (String, Caller, Reply<Vec<String>>);
+/// What an admin wants.
+pub(super) enum Wanted {
+    /// To let a guest go; the answer is for people.
+    Pardon(String, Caller, Reply<Vec<String>>),
+    /// To cut one off.
+    Cut(CutOrder, Caller, Reply<CutDone>),
+}
 
 /// What the loop works on.
 pub(super) struct AbuseWatch {
@@ -70,7 +79,7 @@ pub(super) struct AbuseWatch {
     journal: mpsc::UnboundedSender<Body>,
     /// Who is held now: for the control loop, and for people.
     restraints: watch::Sender<Arc<Restraints>>,
-    pardons: mpsc::Receiver<Pardon>,
+    wanted: mpsc::Receiver<Wanted>,
     /// What is wrong, for people.
     problems: watch::Sender<Vec<String>>,
 }
@@ -83,7 +92,7 @@ pub(super) struct AbuseHandle {
     /// What is wrong, for people.
     pub(super) problems: watch::Receiver<Vec<String>>,
     /// Takes questions.
-    pub(super) pardons: mpsc::Sender<Pardon>,
+    pub(super) wanted: mpsc::Sender<Wanted>,
     missed: Arc<AtomicU64>,
 }
 
@@ -125,11 +134,11 @@ impl AbuseWatch {
         };
         let (restraints, restraints_out) = watch::channel(Arc::new(held));
         let (problems, problems_out) = watch::channel(problem.into_iter().collect());
-        let (pardons, asked) = mpsc::channel(PARDONS);
+        let (wanted, asked) = mpsc::channel(ORDERS);
         let handle = AbuseHandle {
             restraints: restraints_out,
             problems: problems_out,
-            pardons,
+            wanted,
             missed: Arc::clone(&told.missed),
         };
         let watch = Self {
@@ -141,7 +150,7 @@ impl AbuseWatch {
             records,
             journal: other.journal.clone(),
             restraints,
-            pardons: asked,
+            wanted: asked,
             problems,
         };
         (watch, handle)
@@ -167,10 +176,15 @@ impl AbuseWatch {
                     continue;
                 }
                 _ = ticks.tick() => self.look(&mut memory).await,
-                Some((who, by, reply)) = self.pardons.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.pardon(&mut memory, &who, &by).await);
-                }
+                // Whoever asked may have gone.
+                Some(wanted) = self.wanted.recv() => match wanted {
+                    Wanted::Pardon(who, by, reply) => {
+                        let _ = reply.send(self.pardon(&mut memory, &who, &by).await);
+                    }
+                    Wanted::Cut(order, by, reply) => {
+                        let _ = reply.send(self.cut(&mut memory, &order, &by).await);
+                    }
+                },
                 Some(done) = memory.acts.join_next() => match done {
                     Ok((deed, attempt)) => self.note(&mut memory, &deed, &attempt),
                     Err(error) => tracing::error!(%error, "an answer to abuse was lost"),
@@ -245,6 +259,7 @@ impl AbuseWatch {
             outcome: "done".to_owned(),
             until: until_ns.map(|until| clock.rfc3339(until)),
             error: String::new(),
+            why: String::new(),
             by: Caller::default(),
         };
         // At most once for each signal of a guest in a window.
@@ -262,7 +277,7 @@ impl AbuseWatch {
                 network: owner.network.clone(),
                 endpoint: finding.owner,
                 answer,
-                signal: finding.signal,
+                signal: Some(finding.signal),
                 until_ns,
             });
         }
@@ -310,17 +325,68 @@ impl AbuseWatch {
             if one.answer == Answer::Pause {
                 memory.wanted.remove(&Deed::Pause(one.container.clone()));
                 memory.wanted.insert(Deed::Unpause(one.container.clone()), record);
-                told.push(format!("{} goes on: it was paused for {}", one.name, one.signal.name()));
+                told.push(format!("{} goes on: it was paused for {}", one.name, one.cause()));
             } else {
                 memory.wanted.remove(&Deed::Hold(one.answer, one.container.clone()));
                 self.tell(record);
-                let (name, signal) = (&one.name, one.signal.name());
+                let (name, signal) = (&one.name, one.cause());
                 let held = if one.answer == Answer::Slow { "slowed" } else { "cut off" };
                 told.push(format!("{name} is no longer {held}: it was for {signal}"));
             }
         }
         self.hold(held).await;
         Ok(told)
+    }
+
+    /// Cuts a guest off because an admin wants it.
+    async fn cut(
+        &self,
+        memory: &mut Memory,
+        order: &CutOrder,
+        by: &Caller,
+    ) -> Result<CutDone, Declined> {
+        reasoned(&order.reason)?;
+        if !LASTS.contains(&order.for_s) {
+            return Err(Declined::conflict(format!(
+                "{} s: a cut lasts for 10 s to 7 days",
+                order.for_s
+            )));
+        }
+        let owners = Arc::clone(&self.owners.borrow());
+        let (endpoint, owner, container) = named(&self.config.borrow(), &owners, &order.guest)?;
+        let clock = now();
+        let until_ns = clock.mono_ns.saturating_add(order.for_s.saturating_mul(1_000_000_000));
+        let until = clock.rfc3339(until_ns);
+        let done = CutDone {
+            container: owner.name.clone(),
+            container_id: container.clone(),
+            until: until.clone(),
+            done: !order.dry_run,
+        };
+        if order.dry_run {
+            return Ok(done);
+        }
+        let restraint = Restraint {
+            container: container.clone(),
+            name: owner.name.clone(),
+            network: owner.network.clone(),
+            endpoint,
+            answer: Answer::Cut,
+            signal: None,
+            until_ns: Some(until_ns),
+        };
+        let record = Abuse {
+            answer: Answer::Cut.name().to_owned(),
+            until: Some(until),
+            why: order.reason.clone(),
+            by: by.clone(),
+            ..self.record_of(&restraint)
+        };
+        memory.wanted.insert(Deed::Hold(Answer::Cut, container), record);
+        let mut held = Restraints::clone(&self.restraints.borrow());
+        held.put(restraint);
+        self.hold(held).await;
+        Ok(done)
     }
 
     /// Writes down who is held, and then has it be so.
@@ -369,13 +435,44 @@ impl AbuseWatch {
                 ..subject
             };
         }
-        let signal = held.signal.name().to_owned();
+        let signal = held.cause().to_owned();
         Abuse { subject, signal, outcome: "done".to_owned(), ..Abuse::default() }
     }
 
     fn tell(&self, record: Abuse) {
         // Nobody listens any more: the daemon is stopping.
         let _ = self.journal.send(Body::Abuse(Box::new(record)));
+    }
+}
+
+/// The guest of this name, or whose id begins so: an id of it in the kernel, and its container.
+fn named<'a>(
+    config: &Config,
+    owners: &'a Owners,
+    who: &str,
+) -> Result<(u32, &'a Owner, String), Declined> {
+    let is_it = |owner: &Owner| {
+        let id = owner.container.as_deref().unwrap_or_default();
+        owner.name == who || who.len() >= LEAST_DIGITS && id.starts_with(who)
+    };
+    let guests = owners.iter().filter(|(_, owner)| is_guest(config, owner));
+    let mut found: BTreeMap<&str, (u32, &Owner)> = BTreeMap::new();
+    for (id, owner) in guests.filter(|(_, owner)| is_it(owner)) {
+        found.insert(owner.container.as_deref().unwrap_or_default(), (*id, owner));
+    }
+    match found.len() {
+        0 => {
+            Err(Declined::unknown(format!("no guest is called {who}; `enforcer status` shows all")))
+        }
+        1 => {
+            let first = found.into_iter().next();
+            let first = first.map(|(container, (id, owner))| (id, owner, container.to_owned()));
+            first.ok_or_else(|| Declined::unknown(format!("no guest is called {who}")))
+        }
+        _ => {
+            let found = found.into_keys().collect::<Vec<_>>().join(", ");
+            Err(Declined::conflict(format!("{who} may be any of {found}")))
+        }
     }
 }
 
@@ -387,7 +484,7 @@ pub(super) fn status(held: &Restraints) -> Vec<RestraintStatus> {
         container_id: one.container.clone(),
         network: one.network.clone(),
         answer: one.answer.name().to_owned(),
-        signal: one.signal.name().to_owned(),
+        signal: one.cause().to_owned(),
         until: one.until_ns.map(|until| clock.rfc3339(until)),
     };
     held.iter().map(status).collect()
