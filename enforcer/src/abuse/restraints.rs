@@ -70,7 +70,11 @@ impl Restraints {
         let is_same =
             |one: &&mut Restraint| (&one.container, one.answer) == (&new.container, new.answer);
         match self.0.iter_mut().find(is_same) {
-            Some(known) => *known = new,
+            // Whoever is held twice is held until the later end.
+            Some(known) => {
+                let ends = known.until_ns.zip(new.until_ns).map(|(known, new)| known.max(new));
+                *known = Restraint { until_ns: ends, ..new };
+            }
             None => self.0.push(new),
         }
     }

@@ -97,17 +97,20 @@ pub(super) async fn top(args: TopArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     }
     // What can be said plainly is said before anything is drawn.
-    if let Err(error @ (ControlError::Forbidden(_) | ControlError::OtherVersion { .. })) =
-        client::status(&run_dir).await
-    {
-        eprintln!("{error}");
-        return Ok(Exit::Usage);
-    }
-    if let Err(ControlError::Io { source, path, .. }) = client::status(&run_dir).await
-        && source.kind() == io::ErrorKind::PermissionDenied
-    {
-        eprintln!("only root and [daemon] admins may ask at {}: sudo enforcer top", path.display());
-        return Ok(Exit::Usage);
+    match client::status(&run_dir).await {
+        Err(error @ (ControlError::Forbidden(_) | ControlError::OtherVersion { .. })) => {
+            eprintln!("{error}");
+            return Ok(Exit::Usage);
+        }
+        Err(ControlError::Io { source, path, .. })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let path = path.display();
+            eprintln!("only root and [daemon] admins may ask at {path}: sudo enforcer top");
+            return Ok(Exit::Usage);
+        }
+        // Told in the view, which goes on asking.
+        _ => {}
     }
     let (news, heard) = mpsc::channel(RECORDS);
     let asking = tokio::spawn(look(run_dir.clone(), pin_dir, news.clone()));

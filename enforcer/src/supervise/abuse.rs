@@ -1,6 +1,7 @@
 //! Looks for abuse and answers it: sights from the ring's thread and sums of the kernel's counters in; records,
 //! restraints for the control loop and requests to the engine out. Level-triggered: what fails is tried again.
 
+mod cut;
 mod deed;
 mod file;
 mod judged;
@@ -46,7 +47,6 @@ use crate::{
         restraint::{CutDone, CutOrder},
         status::RestraintStatus,
     },
-    policy::allowance::{LASTS, reasoned},
 };
 
 /// Guests are judged this often.
@@ -57,8 +57,6 @@ const ORDERS: usize = 8;
 const BATCH: usize = 512;
 /// A paused container that Docker has not named for so long is gone.
 const GONE: Duration = Duration::from_mins(1);
-/// Least digits of a container's id that stand for it.
-const LEAST_DIGITS: usize = 4;
 
 /// What an admin wants.
 pub(super) enum Wanted {
@@ -338,57 +336,6 @@ impl AbuseWatch {
         Ok(told)
     }
 
-    /// Cuts a guest off because an admin wants it.
-    async fn cut(
-        &self,
-        memory: &mut Memory,
-        order: &CutOrder,
-        by: &Caller,
-    ) -> Result<CutDone, Declined> {
-        reasoned(&order.reason)?;
-        if !LASTS.contains(&order.for_s) {
-            return Err(Declined::conflict(format!(
-                "{} s: a cut lasts for 10 s to 7 days",
-                order.for_s
-            )));
-        }
-        let owners = Arc::clone(&self.owners.borrow());
-        let (endpoint, owner, container) = named(&self.config.borrow(), &owners, &order.guest)?;
-        let clock = now();
-        let until_ns = clock.mono_ns.saturating_add(order.for_s.saturating_mul(1_000_000_000));
-        let until = clock.rfc3339(until_ns);
-        let done = CutDone {
-            container: owner.name.clone(),
-            container_id: container.clone(),
-            until: until.clone(),
-            done: !order.dry_run,
-        };
-        if order.dry_run {
-            return Ok(done);
-        }
-        let restraint = Restraint {
-            container: container.clone(),
-            name: owner.name.clone(),
-            network: owner.network.clone(),
-            endpoint,
-            answer: Answer::Cut,
-            signal: None,
-            until_ns: Some(until_ns),
-        };
-        let record = Abuse {
-            answer: Answer::Cut.name().to_owned(),
-            until: Some(until),
-            why: order.reason.clone(),
-            by: by.clone(),
-            ..self.record_of(&restraint)
-        };
-        memory.wanted.insert(Deed::Hold(Answer::Cut, container), record);
-        let mut held = Restraints::clone(&self.restraints.borrow());
-        held.put(restraint);
-        self.hold(held).await;
-        Ok(done)
-    }
-
     /// Writes down who is held, and then has it be so.
     async fn hold(&self, held: Restraints) {
         let path = self.config.borrow().run_dir.join(PATH);
@@ -442,37 +389,6 @@ impl AbuseWatch {
     fn tell(&self, record: Abuse) {
         // Nobody listens any more: the daemon is stopping.
         let _ = self.journal.send(Body::Abuse(Box::new(record)));
-    }
-}
-
-/// The guest of this name, or whose id begins so: an id of it in the kernel, and its container.
-fn named<'a>(
-    config: &Config,
-    owners: &'a Owners,
-    who: &str,
-) -> Result<(u32, &'a Owner, String), Declined> {
-    let is_it = |owner: &Owner| {
-        let id = owner.container.as_deref().unwrap_or_default();
-        owner.name == who || who.len() >= LEAST_DIGITS && id.starts_with(who)
-    };
-    let guests = owners.iter().filter(|(_, owner)| is_guest(config, owner));
-    let mut found: BTreeMap<&str, (u32, &Owner)> = BTreeMap::new();
-    for (id, owner) in guests.filter(|(_, owner)| is_it(owner)) {
-        found.insert(owner.container.as_deref().unwrap_or_default(), (*id, owner));
-    }
-    match found.len() {
-        0 => {
-            Err(Declined::unknown(format!("no guest is called {who}; `enforcer status` shows all")))
-        }
-        1 => {
-            let first = found.into_iter().next();
-            let first = first.map(|(container, (id, owner))| (id, owner, container.to_owned()));
-            first.ok_or_else(|| Declined::unknown(format!("no guest is called {who}")))
-        }
-        _ => {
-            let found = found.into_keys().collect::<Vec<_>>().join(", ");
-            Err(Declined::conflict(format!("{who} may be any of {found}")))
-        }
     }
 }
 

@@ -29,7 +29,10 @@ use crate::{
         declined::Declined,
         status::ExplainQuestion,
     },
-    policy::allowance::{Allowance, Allowances, plain, refuse},
+    policy::{
+        allowance::{Allowance, Allowances, plain, refuse},
+        rule::Net,
+    },
 };
 
 /// What is over is looked for this often.
@@ -108,6 +111,11 @@ impl Allower {
         let to = plain(order.to);
         refuse(to, order.protocol, order.port, order.for_s, &order.reason)?;
         let state = Arc::clone(&self.state.borrow());
+        if state.desired.own.iter().any(|net| net.covers(&Net::host(to))) {
+            return Err(Declined::conflict(format!(
+                "{to} is this host's, or on a guest network: neither is ever opened for a while"
+            )));
+        }
         let (container, name, network) = explain::guest(&state, &order.guest)?;
         let question =
             ExplainQuestion { from: order.guest, to, protocol: order.protocol, port: order.port };
