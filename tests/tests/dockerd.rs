@@ -95,6 +95,8 @@ mod services;
 mod shared;
 #[path = "dockerd/side_by_side.rs"]
 mod side_by_side;
+#[path = "dockerd/sight.rs"]
+mod sight;
 #[path = "dockerd/sources.rs"]
 mod sources;
 #[path = "dockerd/storm.rs"]

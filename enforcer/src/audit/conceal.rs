@@ -75,6 +75,11 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
         Body::Abuse(abuse) => {
             let replaced = subject(book, &mut abuse.subject, now);
             scrub(&mut abuse.error, &replaced);
+            scrub(&mut abuse.why, &replaced);
+        }
+        Body::Allowance(change) => {
+            let replaced = subject(book, &mut change.subject, now);
+            scrub(&mut change.why, &replaced);
         }
         Body::Docker(docker) => {
             let id = docker.container_id.clone();

@@ -50,7 +50,11 @@ impl Body {
                 names(named.into_iter().chain(container_id)) | sentences([error])
             }
             Self::Abuse(abuse) => {
-                abuse.subject.cut() | sentences([&mut abuse.error]) | caller(&mut abuse.by)
+                let words = sentences([&mut abuse.error, &mut abuse.why]);
+                abuse.subject.cut() | words | caller(&mut abuse.by)
+            }
+            Self::Allowance(change) => {
+                change.subject.cut() | sentences([&mut change.why]) | caller(&mut change.by)
             }
             Self::Group(change) => change.about.cut(),
             Self::Grant(change) => change.about.cut(),
