@@ -4,6 +4,8 @@
 
 #[path = "package/host.rs"]
 mod host;
+#[path = "package/units.rs"]
+mod units;
 
 use std::{env, path::PathBuf};
 
@@ -15,11 +17,13 @@ const CONFIG: &str =
     "[audit]\ndir = \"/var/lib/enforcer/audit\"\n\n[networks.guests]\nbridge = \"br-guests\"\n";
 const CONFIG_FILE: &str = "etc/enforcer/enforcer.toml";
 /// What the scripts ask systemd for, which a program that notes it answers in its place.
-const STARTED: [&str; 3] = [
+const STARTED: [&str; 4] = [
     "daemon-reload",
     "enable enforcer-closed.service enforcer.service",
-    "start enforcer-closed.service enforcer.service",
+    "reload-or-restart enforcer-closed.service",
+    "start enforcer.service",
 ];
+const WHO_REQUIRES: &str = "show --property=RequiredBy --value enforcer-closed.service";
 
 /// Both packages, if whoever runs the tests has made them.
 fn packages() -> Option<[PathBuf; 2]> {
@@ -48,6 +52,7 @@ fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_
             "usr/lib/systemd/system/enforcer.service",
             "usr/lib/systemd/system/enforcer-closed.service",
             "usr/lib/tmpfiles.d/enforcer.conf",
+            "usr/lib/sysusers.d/enforcer.conf",
             "usr/share/man/man1/enforcer.1.gz",
             "usr/share/man/man1/enforcer-audit-query.1.gz",
             "usr/share/man/man5/enforcer.toml.5.gz",
@@ -64,6 +69,7 @@ fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_
         host.run(&["enforcer", "check", "/usr/share/doc/enforcer/examples/enforcer.toml"])?;
         let log = host.run(&["stat", "-c", "%a %U:%G", "/var/log/enforcer"])?;
         ensure!(log.trim() == "750 root:adm", "{log}");
+        units::verify(host)?;
         // Nobody can be policed, so nothing is there to be opened.
         host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
         ensure!(!host.path("usr/bin/enforcer").exists() && !host.path("etc/enforcer").exists());
@@ -109,8 +115,12 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
         host.write("var/lib/enforcer/audit/000001.jsonl", "{}\n")?;
         host.write("var/lib/enforcer/elsewhere/host1/audit.pub", "key\n")?;
         host.write("var/lib/enforcer/groups.redb", "")?;
+        host.forget_asked()?;
         let said = host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
         ensure!(!is_closed(host), "purge opens: {said}");
+        // Else it would say "active", and a later installation in the same boot would close nothing.
+        let asked = host.asked()?;
+        ensure!(asked == [WHO_REQUIRES, "stop enforcer-closed.service"], "purge: {asked:?}");
         ensure!(said.contains("records are kept in /var/lib/enforcer"), "{said}");
         let records = host.read("var/log/enforcer/records.jsonl")?;
         ensure!(records.contains("\"uninstall\""), "{records}");
@@ -155,6 +165,23 @@ fn f23_a_package_that_comes_back_after_removal_starts_again() -> Result<()> {
         host.install(&deb)?;
         ensure!(host.asked()? == STARTED, "{:?}", host.asked()?);
         ensure!(!kept.exists(), "it stays behind");
+        Ok(())
+    })
+}
+
+#[test]
+fn f23_a_purge_does_not_stop_what_docker_still_requires_and_says_what_to_remove() -> Result<()> {
+    let Some([deb, _]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.pretend_systemd()?;
+        host.write(CONFIG_FILE, CONFIG)?;
+        host.install(&deb)?;
+        host.systemd_says("docker.service\n")?;
+        host.forget_asked()?;
+        let said = host.run(&["dpkg", "--no-triggers", "--purge", "enforcer"])?;
+        let asked = host.asked()?;
+        ensure!(asked.last().is_some_and(|last| last == WHO_REQUIRES), "{asked:?}");
+        ensure!(said.contains("remove docker.service.d/enforcer.conf"), "{said}");
         Ok(())
     })
 }

@@ -24,6 +24,9 @@ const DOCUMENTS: [&str; 7] = [
     "THREAT-MODEL.md",
     "docs/reference.md",
 ];
+/// Versions of the packages that a machine is given one after the other.
+pub(crate) const FIRST_RELEASE: &str = "0.1.0-1";
+pub(crate) const NEXT_RELEASE: &str = "0.2.0-1";
 const UNITS: [&str; 2] = ["enforcer.service", "enforcer-closed.service"];
 
 #[derive(clap::Args)]
@@ -41,8 +44,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     } else {
         build::run(workspace, &arguments.build)?;
         let to = workspace.target.join("package");
-        let root = lay_out(workspace, "release")?;
-        vec![deb(workspace, "1", &to, false)?, tarball(workspace, &root, &to)?]
+        let root = lay_out(workspace, &workspace.target.join("release/enforcer"))?;
+        vec![deb(workspace, &["--deb-revision", "1"], &to)?, tarball(workspace, &root, &to)?]
     };
     for path in made {
         println!("{}", path.display());
@@ -56,24 +59,35 @@ pub(crate) fn debug(workspace: &Workspace) -> Result<[PathBuf; 2]> {
     // All of them: another choice of packages would compile the dependencies with other features.
     let host = ["build", "--workspace", "--exclude", "enforcer-ebpf", "--bin", "enforcer"];
     succeed(&mut workspace.cargo(host))?;
-    lay_out(workspace, "debug")?;
+    lay_out(workspace, &workspace.target.join("debug/enforcer"))?;
     let to = workspace.target.join("package/debug");
-    Ok([deb(workspace, "1", &to, true)?, deb(workspace, "2", &to, true)?])
+    let named = |revision| deb(workspace, &["--fast", "--deb-revision", revision], &to);
+    Ok([named("1")?, named("2")?])
 }
 
-/// Everything where it belongs on a host, with the binary of this profile; where that is.
-fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
+/// For a machine of their own, two releases: the debug build, and `next`, whose maps have another layout and which has
+/// a later version.
+pub(crate) fn releases(workspace: &Workspace, next: &Path) -> Result<[PathBuf; 2]> {
+    let to = workspace.target.join("package/releases");
+    lay_out(workspace, &workspace.target.join("debug/enforcer"))?;
+    let first = deb(workspace, &["--fast", "--deb-version", FIRST_RELEASE], &to)?;
+    lay_out(workspace, next)?;
+    let second = deb(workspace, &["--fast", "--deb-version", NEXT_RELEASE], &to)?;
+    Ok([first, second])
+}
+
+/// Everything where it belongs on a host, with this binary; where that is.
+fn lay_out(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
     // The package's list of files names it.
     ensure!(
         workspace.target == workspace.root.join("target"),
         "packages are made below target: unset CARGO_TARGET_DIR"
     );
-    let built = workspace.target.join(profile).join("enforcer");
     let root = workspace.target.join("package/root");
     let _absent = fs::remove_dir_all(&root);
     let (units, share) = (root.join("usr/lib/systemd/system"), root.join("usr/share"));
     let documents = share.join("doc/enforcer");
-    for at in [&root.join("usr/bin"), &units, &root.join("usr/lib/tmpfiles.d"), &documents] {
+    for at in [&root.join("usr/bin"), &units, &documents] {
         fs::create_dir_all(at)?;
     }
     let binary = root.join("usr/bin/enforcer");
@@ -89,10 +103,11 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     for unit in UNITS {
         fs::copy(source("packaging/systemd").join(unit), units.join(unit))?;
     }
-    fs::copy(
-        source("packaging/tmpfiles.d/enforcer.conf"),
-        root.join("usr/lib/tmpfiles.d/enforcer.conf"),
-    )?;
+    for dir in ["tmpfiles.d", "sysusers.d"] {
+        let to = root.join("usr/lib").join(dir);
+        fs::create_dir_all(&to)?;
+        fs::copy(source("packaging").join(dir).join("enforcer.conf"), to.join("enforcer.conf"))?;
+    }
     for document in DOCUMENTS {
         let name = Path::new(document).file_name().context("a file")?;
         fs::copy(source(document), documents.join(name))?;
@@ -102,17 +117,14 @@ fn lay_out(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive; `revision` tells
-/// packages of one version apart.
-fn deb(workspace: &Workspace, revision: &str, to: &Path, is_hasty: bool) -> Result<PathBuf> {
+/// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive; with `more` of its
+/// options, one of which tells packages apart.
+fn deb(workspace: &Workspace, more: &[&str], to: &Path) -> Result<PathBuf> {
     fs::create_dir_all(to)?;
     let own = workspace.target.join("tools/bin/cargo-deb");
     let mut cargo_deb = workspace.command(if own.exists() { own } else { "cargo-deb".into() });
     cargo_deb.args(["--package", "enforcer", "--no-build", "--no-strip", "--quiet"]);
-    cargo_deb.args(["--deb-revision", revision, "--output"]).arg(to);
-    if is_hasty {
-        cargo_deb.arg("--fast");
-    }
+    cargo_deb.args(more).arg("--output").arg(to);
     let made = output(&mut cargo_deb).context("./x package installs cargo-deb")?;
     let path = made.lines().last().context("cargo-deb does not say what it made")?;
     Ok(path.trim().into())

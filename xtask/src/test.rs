@@ -1,7 +1,7 @@
 //! `test`: every test in the order of CI, each stage with a budget of minutes to keep CI's limit.
 
 use std::{
-    env, fs,
+    env,
     path::PathBuf,
     process::Command,
     sync::{Mutex, PoisonError},
@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    build::{self, HOST},
     package,
     toolchain::Toolchain,
     verifier, vm,
@@ -49,10 +50,6 @@ const STAGES: [Stage; 7] = [
     Stage { name: "packages", minutes: 3, run: packages },
     Stage { name: "kernels", minutes: 10, run: kernels },
 ];
-
-/// Every package but the eBPF programs. All of them, whatever is wanted of them: the features of a dependency are
-/// those that any selected package asks for, and where they differ it is compiled again, with all above it.
-const HOST: [&str; 3] = ["--workspace", "--exclude", "enforcer-ebpf"];
 
 /// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
 /// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
@@ -189,7 +186,7 @@ fn set_up_time() -> Duration {
 /// Everything that later stages run, so that their minutes are the tests' own.
 fn build(workspace: &Workspace, _: &mut Closing) -> Result<()> {
     everything(workspace)?;
-    other_release(workspace)?;
+    build::other_release(workspace)?;
     passing_object(workspace)?;
     vm::build_actor(workspace).map(drop)
 }
@@ -233,7 +230,7 @@ fn hub(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 }
 
 fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
-    let other = other_release(workspace)?;
+    let other = build::other_release(workspace)?;
     everything(workspace)?;
     let object = passing_object(workspace)?;
     let part = |choice: Vec<&str>| {
@@ -257,16 +254,6 @@ fn dockerd(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     let outcome = closing.run_beside(beside);
     // Also after a failure: whoever mends something wants to know of all of it.
     outcome.and(closing.run(&mut part([&TIMED[..], &[END]].concat())))
-}
-
-/// The daemon of another release: its maps have another layout.
-fn other_release(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo(["build", "--bin", "enforcer"]);
-    succeed(cargo.args(HOST).args(["--features", "enforcer/other-layout"]))?;
-    let other = workspace.target.join("debug/enforcer-other-layout");
-    // The next build puts its own there.
-    fs::copy(workspace.target.join("debug/enforcer"), &other)?;
-    Ok(other)
 }
 
 /// The eBPF programs that decide and record but let everything pass: what a test sees then is what

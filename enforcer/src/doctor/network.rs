@@ -28,7 +28,8 @@ fn closing(closing: &Closing) -> Finding {
                 .mend("boot a kernel with CONFIG_NFT_BRIDGE_META, as Debian's are")
         }
         Closing::Impossible(why) => Finding::fail(CHECK, why.clone())
-            .so("nothing closes guest bridges at boot, so enforcer does not start")
+            .so("nothing closes guest bridges at boot, nor ports that are not policed yet: Docker does not start after the \
+                 unit that closes, and a daemon that runs says that it does not enforce")
             .mend("apt-get install nftables && modprobe nf_tables"),
         Closing::Unwanted => Finding::warn(CHECK, "[daemon] closed_by is \"nobody\"")
             .so("ports reach one another and this host until they are policed")

@@ -28,6 +28,9 @@ use super::{
     topology::{BRIDGE, Base, GATEWAY, HUB_PORT, NETWORK, Rig, SUBNET},
 };
 
+/// The daemon's unit.
+const UNIT: &str = include_str!("../../../packaging/systemd/enforcer.service");
+
 /// What protects the guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -158,7 +161,9 @@ impl Enforcer {
         log: PathBuf,
         environment: Environment,
     ) -> Result<Self> {
-        let mut command = host.command(&binary);
+        // No more than the unit lets it have, so that each test tells whether that is enough.
+        let mut command = host.command("setpriv");
+        command.args(["--no-new-privs", &bounding_set()?, "--"]).arg(&binary);
         let output = match &environment.1 {
             // For reading too: a FIFO that nobody else has open makes nobody wait for a reader.
             Some(path) => File::options().read(true).write(true).open(path)?.into(),
@@ -423,6 +428,13 @@ pub struct Settings {
     pub environment: Vec<(&'static str, PathBuf)>,
     /// What its standard output is, a FIFO for instance; else it is read all the time.
     pub output: Option<PathBuf>,
+}
+
+/// The unit's `CapabilityBoundingSet=`, for `setpriv`.
+fn bounding_set() -> Result<String> {
+    let line = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+    let names = line.context("the unit has no CapabilityBoundingSet")?.to_lowercase();
+    Ok(format!("--bounding-set=-all,+{}", names.replace("cap_", "").replace(' ', ",+")))
 }
 
 /// The answer counts, not the exit code: that one is 0 only when everything is enforced.

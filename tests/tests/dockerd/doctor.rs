@@ -1,5 +1,8 @@
 //! `enforcer doctor` beside a daemon and an engine: what it finds, and that the mends it prints mend.
 
+#[path = "doctor/mends.rs"]
+mod mends;
+
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::harness::topology::BRIDGE;
 use serde_json::Value;

@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, ensure};
 
 /// Where the program in systemctl's place notes what it was asked for.
 const ASKED: &str = "systemctl.asked";
+/// What it answers.
+const SAYS: &str = "systemctl.says";
 
 /// See the module.
 pub(crate) struct Host {
@@ -98,9 +100,15 @@ impl Host {
     pub(crate) fn pretend_systemd(&self) -> Result<()> {
         fs::create_dir_all(self.path("run/systemd/system"))?;
         let systemctl = "usr/local/bin/systemctl";
-        self.write(systemctl, &format!("#!/bin/sh\necho \"$*\" >> /{ASKED}\n"))?;
+        self.write(systemctl, &format!("#!/bin/sh\necho \"$*\" >> /{ASKED}\ncat /{SAYS}\n"))?;
+        self.systemd_says("")?;
         fs::set_permissions(self.path(systemctl), fs::Permissions::from_mode(0o755))?;
         self.forget_asked()
+    }
+
+    /// From now on the answer to whatever it is asked.
+    pub(crate) fn systemd_says(&self, text: &str) -> Result<()> {
+        self.write(SAYS, text)
     }
 
     /// What systemd was asked for by this package, in order.
