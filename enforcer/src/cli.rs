@@ -312,6 +312,9 @@ struct EventsArgs {
     /// Only those of guests that were started for this user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Only those of guests that this hub started.
+    #[arg(long, value_name = "NAME")]
+    hub: Option<String>,
     /// Only those with this verdict.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
