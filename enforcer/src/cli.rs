@@ -11,6 +11,8 @@ mod gate;
 mod grant;
 mod group;
 mod guest;
+#[cfg(test)]
+mod guide;
 mod learn;
 mod lifecycle;
 pub mod manual;
