@@ -16,6 +16,8 @@ mod gate;
 mod grant;
 mod group;
 mod guest;
+#[cfg(test)]
+mod guide;
 mod learn;
 mod lifecycle;
 pub mod manual;
@@ -342,6 +344,9 @@ struct EventsArgs {
     /// Only those of guests that were started for this user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Only those of guests that this hub started.
+    #[arg(long, value_name = "NAME")]
+    hub: Option<String>,
     /// Only those with this verdict.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,

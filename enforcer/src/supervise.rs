@@ -201,6 +201,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
+    let sight = Arc::new(gate::Seen::new(state_out.clone(), following.followers()));
     let following = following.serve(admitted.roles.clone(), refusals.clone());
     let around = Around {
         config: config_out.clone(),
@@ -209,6 +210,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         engine: watching.engine.clone(),
         access: tending.access.clone(),
         networks: Some(Arc::new(owning.networks.clone())),
+        sight,
         journal: journal.clone(),
     };
     let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());

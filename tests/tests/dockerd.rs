@@ -41,6 +41,8 @@ mod gate_clients;
 mod groups;
 #[path = "dockerd/guests.rs"]
 mod guests;
+#[path = "dockerd/hub_calls.rs"]
+mod hub_calls;
 #[path = "dockerd/interrupted.rs"]
 mod interrupted;
 #[path = "dockerd/ipv6.rs"]

@@ -2,6 +2,8 @@
 //! namespaces of the tests' own. Needs root, python3 with venv, and a package index for the first run; without root it
 //! says so and passes.
 
+#[path = "hub/package.rs"]
+mod package;
 #[path = "hub/server.rs"]
 mod server;
 #[path = "hub/spawner.rs"]

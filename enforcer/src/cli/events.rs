@@ -162,6 +162,7 @@ impl EventsArgs {
         };
         is("container.name", &self.guest)
             && is("user.name", &self.user)
+            && is("enforcer.hub", &self.hub)
             && is("enforcer.verdict", &self.verdict)
             && is("event.reason", &self.reason)
             && is("event.action", &self.kind)

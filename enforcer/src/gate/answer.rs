@@ -6,7 +6,7 @@ use hyper::{
     HeaderMap, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{upstream::Answered, verdict::Refusal};
 
@@ -43,6 +43,13 @@ pub(super) fn refusal_text(refusal: &Refusal) -> String {
         refusal.status,
         body.len()
     )
+}
+
+/// An answer of our own.
+pub(super) fn json(value: &Value) -> Response<Answered> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// What of an answer's headers goes on where the request was judged.

@@ -13,11 +13,14 @@ use super::{
 use crate::{
     access::name::User,
     config::{Config, Guests},
-    model::inventory::{Container, Inventory},
+    model::{
+        inventory::{Container, Inventory},
+        provenance::GROUPS_LABEL,
+    },
 };
 
 /// Label by which the gate says through which socket something was made.
-const GATE_LABEL: &str = "enforcer.gate";
+pub(super) const GATE_LABEL: &str = "enforcer.gate";
 
 /// Label of a user's group.
 const GROUP_LABEL: &str = "enforcer.group";
@@ -37,7 +40,7 @@ pub(super) fn facts(
         });
         facts.containers.extend(own);
         let keys = labels_of_policies(config);
-        let keys = keys.iter().map(String::as_str).chain([GROUP_LABEL]);
+        let keys = keys.iter().map(String::as_str).chain([GROUP_LABEL, GROUPS_LABEL]);
         let said = |key: &str| {
             let mut all = notebooks(user, inventory);
             let value = all.find_map(|container| container.provenance.labels.get(key))?;

@@ -6,7 +6,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode, body::Incoming};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     body::Context,
@@ -15,6 +18,7 @@ use super::{
     facts::Facts,
     found,
     head::{Head, Length},
+    hub::ask,
     json::{self, Json, Limits},
     judge::judge,
     principal::Principal,
@@ -54,6 +58,15 @@ pub(super) async fn body(
         // A context is read elsewhere.
         BodyKind::Empty | BodyKind::Context => NOTHING,
     };
+    json(head, limit, body).await
+}
+
+/// The same for a body of at most so many bytes; `None`: there is none.
+pub(super) async fn json(
+    head: &Head,
+    limit: usize,
+    body: Incoming,
+) -> Result<Option<Json>, Refusal> {
     let bytes = bytes(head, limit, body).await?;
     if bytes.is_empty() {
         return Ok(None);
@@ -130,7 +143,16 @@ impl Server {
                 }
                 facts = self.facts(principal);
             }
-            facts.socket = self.socket_for(principal, body).await;
+            (facts.socket, facts.groups) = self.look_up(principal, body).await;
+        }
+        let seat = match (principal, call, body) {
+            (Principal::Hub(hub), Call::ContainerCreate { .. }, Some(body)) => {
+                ask::seat_of_create(body).map(|seat| (hub, seat))
+            }
+            _ => None,
+        };
+        if let Some((hub, seat)) = &seat {
+            self.add_said(hub, seat, &mut facts);
         }
         let context = Context {
             principal,
@@ -147,15 +169,20 @@ impl Server {
         let context = Context { bridge: prepared.as_ref(), ..context };
         match judge(&context, call, body) {
             Verdict::Deny(refusal) => Err(refusal),
-            Verdict::Allow(forward) => Ok(Errand {
-                server: Arc::clone(self),
-                principal: principal.clone(),
-                rules,
-                facts,
-                forward: *forward,
-                prepared,
-                _turn: turn,
-            }),
+            Verdict::Allow(forward) => {
+                if let Some((hub, seat)) = &seat {
+                    self.spawns.asked(hub, seat, Instant::now());
+                }
+                Ok(Errand {
+                    server: Arc::clone(self),
+                    principal: principal.clone(),
+                    rules,
+                    facts,
+                    forward: *forward,
+                    prepared,
+                    _turn: turn,
+                })
+            }
         }
     }
 
@@ -223,14 +250,22 @@ impl Server {
         }
     }
 
-    /// The socket of the user for whom a hub starts a guest, if that user has a grant now.
-    async fn socket_for(&self, principal: &Principal, body: Option<&Json>) -> Option<PathBuf> {
-        let Principal::Hub(hub) = principal else { return None };
-        let user = User { hub: hub.clone(), name: named(body?)?.parse().ok()? };
-        match self.access.socket_for(&user).await {
-            Grant::Granted(_) => self.doors.get()?.open_for(&user).await,
-            Grant::Refused(_) => None,
-        }
+    /// The socket of the user for whom a hub starts a guest, if that user has a grant now, and the user's groups.
+    async fn look_up(
+        &self,
+        principal: &Principal,
+        body: Option<&Json>,
+    ) -> (Option<PathBuf>, Vec<String>) {
+        let Principal::Hub(hub) = principal else { return (None, Vec::new()) };
+        let named = body.and_then(|body| named(body)?.parse().ok());
+        let Some(name) = named else { return (None, Vec::new()) };
+        let user = User { hub: hub.clone(), name };
+        let (answer, groups) = self.access.look_up(&user).await;
+        let socket = match (answer, self.doors.get()) {
+            (Grant::Granted(_), Some(doors)) => doors.open_for(&user).await,
+            _ => None,
+        };
+        (socket, groups.iter().map(ToString::to_string).collect())
     }
 }
 
