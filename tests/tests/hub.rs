@@ -2,10 +2,22 @@
 //! namespaces of the tests' own. Needs root, python3 with venv, and a package index for the first run; without root it
 //! says so and passes.
 
+#[path = "hub/notebook.rs"]
+mod notebook;
+#[path = "hub/proxy.rs"]
+mod proxy;
+#[path = "hub/reach.rs"]
+mod reach;
 #[path = "hub/server.rs"]
 mod server;
+#[path = "hub/site.rs"]
+mod site;
 #[path = "hub/spawner.rs"]
 mod spawner;
+#[path = "hub/visitor.rs"]
+mod visitor;
+#[path = "hub/visitors.rs"]
+mod visitors;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, sync::Arc, thread};
 
