@@ -61,6 +61,9 @@ pub const PUBLIC: Plan = Plan {
 /// Memory of a guest, in MiB.
 const MEMORY_MIB: u32 = 768;
 
+/// How many programs the notebooks count as: notebooks start slowly on a machine that does something else as well.
+const PROGRAMS: u32 = 20;
+
 /// A running hub and its proxy.
 pub struct Hub {
     /// The hub.
@@ -81,7 +84,8 @@ pub struct Site {
     daemon: Option<Enforcer>,
     /// The rest.
     pub base: Base,
-    installed: PathBuf,
+    /// The hubs' own Python.
+    pub installed: PathBuf,
 }
 
 /// Runs a test on a site, and fails if anything is left behind; skips it where it cannot run.
@@ -121,6 +125,7 @@ impl Site {
         program: &std::path::Path,
     ) -> Result<Self> {
         let base = Base::start(options)?;
+        base.docker.count_as(PROGRAMS)?;
         notebook::load(&base, &installed)?;
         let token = base.run.dir().join("token");
         fs::write(&token, TOKEN)?;
@@ -170,6 +175,17 @@ impl Site {
     /// The daemon.
     pub fn daemon(&self) -> Result<&Enforcer> {
         self.daemon.as_ref().context("no daemon runs")
+    }
+
+    /// A hub's gate.
+    pub fn gate(&self, hub: &str) -> Result<PathBuf> {
+        let gates = self.daemon()?.config().with_file_name("run").join("gate");
+        Ok(gates.join(hub).with_extension("sock"))
+    }
+
+    /// The first hub.
+    pub fn hub(&mut self) -> Result<&mut Hub> {
+        self.hubs.first_mut().context("no hub")
     }
 
     /// Kills the daemon (`SIGKILL`).

@@ -10,6 +10,8 @@ env = os.environ
 c.JupyterHub.bind_url = env["PUBLIC_URL"]
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = env["PROXY_API"]
+# Seconds until a proxy that has started again knows the notebooks; else five minutes.
+c.JupyterHub.last_activity_interval = 5
 # Guests reach it at their gateway.
 c.JupyterHub.hub_ip = "0.0.0.0"
 c.JupyterHub.hub_port = int(env["HUB_PORT"])
