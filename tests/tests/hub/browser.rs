@@ -11,7 +11,7 @@ use super::site::{self, PUBLIC, Plan};
 const PROGRAM: &str = include_str!("browser.py");
 const PLANS: [Plan; 1] = [Plan { authenticator: "dummy", ..PUBLIC }];
 
-/// N4: a person with a browser logs in, sees the spawn page go on, gets JupyterLab, and reads what a cell printed. What the
+/// N4: a person with a browser logs in, sees the spawn page go on, gets `JupyterLab`, and reads what a cell printed. What the
 /// pages hold is what counts; pictures of them are left in `target/hub/shots`.
 #[test]
 fn n4_a_browser_shows_the_login_the_progress_the_notebook_and_a_cell_s_output() -> Result<()> {

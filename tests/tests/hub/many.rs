@@ -13,8 +13,10 @@ use enforcer_tests::harness::{
 use super::{
     party::{Guest, MANY, PORT, Party},
     restarts,
-    site::{self, PUBLIC, Site},
+    site::{self, PUBLIC, Plan, Site},
 };
+
+const PLANS: [Plan; 1] = [Plan { remove: false, ..PUBLIC }];
 
 /// What a call was told, and whether within a second.
 type Told = (String, bool);
@@ -24,7 +26,7 @@ type Told = (String, bool);
 #[test]
 fn n2_n7_of_twenty_visitors_none_reaches_another_whatever_is_killed_under_them() -> Result<()> {
     let options = Options { live_restore: true, ..Options::default() };
-    site::with(options, &[PUBLIC], |site| {
+    site::with(options, &PLANS, |site| {
         let mut party = Party::gather(site)?;
         apart(site, &mut party)?;
         restarts::survived(site, &mut party)

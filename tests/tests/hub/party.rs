@@ -22,7 +22,7 @@ use super::{
 };
 
 /// How many.
-pub const MANY: usize = 5;
+pub const MANY: usize = 20;
 /// Where they try to reach one another; nothing else uses it.
 pub const PORT: u16 = 8899;
 const TRESPASS: &str = include_str!("trespass.py");

@@ -1,4 +1,4 @@
-//! The proxy that JupyterHubs have, of a pinned version, with all that it needs.
+//! The proxy that hubs have, of a pinned version, with all that it needs.
 
 use std::{
     fs,

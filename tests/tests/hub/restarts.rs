@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Goes on until it is told to stop, in a thread of the kernel.
-const PROBE: &str = r#"
+const PROBE: &str = r"
 import collections, threading
 
 is_over = threading.Event()
@@ -26,7 +26,7 @@ def probe():
 
 prober = threading.Thread(target=probe)
 prober.start()
-"#;
+";
 const PROBED: &str = "is_over.set()\nprober.join()\nprint(json.dumps(outcomes))";
 
 /// N4, N7: kernels keep answering, through websockets that are open wherever nobody cut these, and a guest that tries all the

@@ -43,6 +43,9 @@ pub struct Plan {
     pub authenticator: &'static str,
     /// What its containers' names begin with.
     pub prefix: &'static str,
+    /// Whether a container goes with its server. Before 24.0.8 an engine with `live-restore` removes such ones when it starts
+    /// again (moby#46308).
+    pub remove: bool,
     /// Seconds after which it culls idle servers.
     pub cull_after: Option<u32>,
 }
@@ -55,6 +58,7 @@ pub const PUBLIC: Plan = Plan {
     proxy: Ports { public: 8100, api: 8101 },
     authenticator: "tmpauthenticator.TmpAuthenticator",
     prefix: "jupyter",
+    remove: true,
     cull_after: None,
 };
 
@@ -130,8 +134,8 @@ impl Site {
         let token = base.run.dir().join("token");
         fs::write(&token, TOKEN)?;
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600))?;
-        let mut more: String = plans.iter().map(|plan| plan.tables(&token)).collect();
-        more.push_str(&format!("[guests]\nmemory_mib = {MEMORY_MIB}\n"));
+        let tables: String = plans.iter().map(|plan| plan.tables(&token)).collect();
+        let more = format!("{tables}[guests]\nmemory_mib = {MEMORY_MIB}\n");
         let settings = Settings { more, refuse_at_connect: true, ..Settings::default() };
         let daemon = Enforcer::start(&base, &settings)?;
         let net = File::open(format!("/proc/{}/ns/net", base.host.pid()))?;
@@ -205,8 +209,9 @@ impl Site {
     fn last_words(&self) -> String {
         let logs = self.hubs.iter().map(|hub| hub.log().unwrap_or_default());
         let daemon = self.daemon.as_ref().map(Enforcer::log_text);
+        let engine = fs::read_to_string(self.base.run.dir().join("docker/log")).unwrap_or_default();
         let mut words = String::new();
-        for log in logs.chain(daemon) {
+        for log in logs.chain(daemon).chain([engine]) {
             let lines: Vec<&str> = log.lines().collect();
             words += &lines.get(lines.len().saturating_sub(25)..).unwrap_or_default().join("\n");
             words += "\n--\n";
@@ -259,6 +264,7 @@ impl Plan {
             ("GUEST_SERVER", installed.join("bin/jupyterhub-singleuser").into()),
             ("GUEST_NETWORK", network.into()),
             ("GUEST_PREFIX", self.prefix.into()),
+            ("GUEST_REMOVE", if self.remove { "True" } else { "False" }.into()),
         ];
         all.into_iter().chain(culling).collect()
     }

@@ -25,7 +25,7 @@ c.DockerSpawner.pull_policy = "never"
 c.DockerSpawner.cmd = [env["GUEST_SERVER"], "--allow-root"]
 c.DockerSpawner.network_name = env["GUEST_NETWORK"]
 c.DockerSpawner.use_internal_ip = True
-c.DockerSpawner.remove = True
+c.DockerSpawner.remove = env["GUEST_REMOVE"] == "True"
 c.DockerSpawner.prefix = env["GUEST_PREFIX"]
 # The image is the hub's own Python, and has no home.
 c.DockerSpawner.notebook_dir = "/home/work"

@@ -29,6 +29,7 @@ const RESEARCH: Plan = Plan {
     authenticator: FORM,
     // Names of containers are the engine's, for all hubs together.
     prefix: "research",
+    remove: true,
     cull_after: None,
 };
 const GROUP: &str = "/groups/docker-privileged";
