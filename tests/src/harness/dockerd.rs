@@ -215,6 +215,26 @@ impl Dockerd {
         self.call(|client| client.create_network(request)).context("create the network").map(drop)
     }
 
+    /// Lets all containers together have the processor as `count` programs of the machine have it. Else they count as one
+    /// beside whatever else runs, however many they are.
+    pub fn count_as(&self, count: u32) -> Result<()> {
+        // Version 1, and version 2 where the controller is on.
+        let files = [
+            (Path::new("/sys/fs/cgroup/cpu").join(&self.cgroup), "cpu.shares", count * 1024),
+            (Path::new("/sys/fs/cgroup").join(&self.cgroup), "cpu.weight", count * 100),
+        ];
+        for (dir, file, value) in files {
+            if !dir.parent().is_some_and(|parent| parent.join("cgroup.procs").exists()) {
+                continue;
+            }
+            fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+            if dir.join(file).exists() {
+                fs::write(dir.join(file), value.to_string()).context(file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a container, running or not.
     pub fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };

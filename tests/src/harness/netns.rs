@@ -135,6 +135,38 @@ pub fn within<T: Send>(net: impl AsFd, make: impl FnOnce() -> Result<T> + Send) 
     made.map_err(|panic| anyhow::anyhow!("{panic:?}"))?
 }
 
+/// An actor of its own in another's network namespace, e.g. in a guest's: it sees what arrives there. In the machine's mount
+/// namespace and in none of the guest's cgroups, so nobody takes it for the guest.
+#[derive(Debug)]
+pub struct Beside {
+    process: Child,
+    /// The actor.
+    pub actor: Actor,
+}
+
+impl Beside {
+    /// Starts it where process `pid` is.
+    pub fn start(run: &Run, name: &str, pid: u32) -> Result<Self> {
+        let socket = run.make_dir(name)?.join("actor.sock");
+        let net = File::open(format!("/proc/{pid}/ns/net")).context("open the namespace")?;
+        let fd = net.as_raw_fd();
+        let mut command = Command::new(artifacts::actor()?);
+        command.arg(&socket).stdin(Stdio::null());
+        // SAFETY: one system call; `net` lives until the program has started.
+        unsafe { command.pre_exec(move || enter(fd, libc::CLONE_NEWNET)) };
+        die_with_parent(&mut command, libc::SIGKILL);
+        let process = command.spawn().with_context(|| format!("start actor {name}"))?;
+        Ok(Self { process, actor: Actor::wait(socket)? })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Runs a command in the network namespace of a process, e.g. of a guest.
 pub fn run_beside(pid: u32, line: &str) -> Result<String> {
     let net = File::open(format!("/proc/{pid}/ns/net")).context("open the namespace")?;
