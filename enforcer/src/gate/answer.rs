@@ -8,10 +8,11 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
-use super::{upstream::Answered, verdict::Refusal};
+use super::{head::Upgrade, upstream::Answered, verdict::Refusal};
 
 /// Headers of the engine's that a judged request's client gets.
-const SHOWN: [&str; 4] = ["content-type", "api-version", "docker-experimental", "ostype"];
+const SHOWN: [&str; 5] =
+    ["content-type", "api-version", "docker-experimental", "ostype", "sec-websocket-accept"];
 /// Headers that are a connection's, and not a request's or an answer's.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -63,9 +64,13 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Says that a connection becomes a stream.
-pub(super) fn upgraded(headers: &mut HeaderMap, to: &'static str) {
+pub(super) fn upgraded(headers: &mut HeaderMap, to: Upgrade) {
+    let name = match to {
+        Upgrade::Tcp => "tcp",
+        Upgrade::WebSocket(_) => "websocket",
+    };
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(to));
+    headers.insert(UPGRADE, HeaderValue::from_static(name));
 }
 
 fn only(headers: &HeaderMap, goes_on: impl Fn(&HeaderName) -> bool) -> HeaderMap {

@@ -17,7 +17,7 @@ use super::{
     errand::Errand,
     facts::Facts,
     found,
-    head::{Head, Length},
+    head::{Head, Length, Upgrade},
     hub::ask,
     json::{self, Json, Limits},
     judge::judge,
@@ -44,7 +44,25 @@ const USER: &str = "JUPYTERHUB_USER=";
 pub(super) fn call(principal: &Principal, head: &Head) -> Result<Call, Refusal> {
     let unknown = || Refusal::forbidden("route.unknown", "this method is none of the engine's");
     let method: Method = head.method.parse().map_err(|_error| unknown())?;
-    Call::read(principal, &method, Words::read(&head.target)?)
+    let call = Call::read(principal, &method, Words::read(&head.target)?)?;
+    check_upgrade(head, &call)?;
+    Ok(call)
+}
+
+/// A web socket is begun where there is one, and nowhere else.
+fn check_upgrade(head: &Head, call: &Call) -> Result<(), Refusal> {
+    let is_one = matches!(call, Call::ContainerAttach { is_web_socket: true, .. });
+    match (head.upgrade, is_one) {
+        (Some(Upgrade::WebSocket(Some(_))), true) | (None | Some(Upgrade::Tcp), false) => Ok(()),
+        (Some(Upgrade::WebSocket(_)), false) => Err(Refusal::unclear(
+            "head.upgrade",
+            "this call is no web socket; only GET /containers/{name}/attach/ws is one",
+        )),
+        _ => Err(Refusal::unclear(
+            "head.upgrade",
+            "this call is a web socket: send Upgrade: websocket, version 13, and a key of 16 bytes in base64",
+        )),
+    }
 }
 
 /// Reads the body of a request that is to be judged: bounded, in time, without trailers, and what it says it is.
@@ -283,6 +301,7 @@ fn named(body: &Json) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::head;
 
     #[test]
     fn s08_what_is_no_call_of_the_table_is_none() {
@@ -305,6 +324,31 @@ mod tests {
             let head = Head { method, target, length, upgrade: None, is_encoded: false };
             let read = call(&principal, &head);
             assert_eq!(read.is_ok(), is_call, "{head:?}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn s27_a_web_socket_is_begun_where_there_is_one_and_nowhere_else() {
+        let (hub, name) = ("lab".parse().expect("a hub"), "ada".parse().expect("a user"));
+        let principal = Principal::User(User { hub, name });
+        let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let web = format!("Connection: Upgrade\r\nUpgrade: websocket\r\n{key}");
+        let tcp = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+        for (line, headers, is_call) in [
+            ("GET /containers/x/attach/ws?stream=1", &*web, true),
+            ("GET /containers/x/attach/ws", key, false),
+            ("GET /containers/x/attach/ws", tcp, false),
+            ("GET /containers/x/attach/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+            ("GET /containers/x/attach/ws?x=1", &web, false),
+            ("POST /containers/x/attach?stream=1", tcp, true),
+            ("POST /containers/x/attach?stream=1", "", true),
+            ("POST /containers/x/attach?stream=1", &web, false),
+            ("POST /exec/x/start", &web, false),
+            ("GET /events", &web, false),
+        ] {
+            let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+            let read = call(&principal, &head::read(head.as_bytes()).expect("a head"));
+            assert_eq!(read.is_ok(), is_call, "{head}: {read:?}");
         }
     }
 
