@@ -100,6 +100,16 @@ pub fn is_gateway(network: &Network, family: packet::Family, address: &[u8; 16])
     }
 }
 
+/// Whether a hub on the network may have the address: whoever is on it has one of its subnet. Where the
+/// subnet is not known, any may be.
+#[must_use]
+#[inline(always)]
+pub fn may_be_hubs(network: &Network, family: packet::Family, address: &[u8; 16]) -> bool {
+    let is_known =
+        if family == IPV4 { network.gateway4 != NONE4 } else { network.gateway6 != NONE6 };
+    !is_known || in_subnet(network, family, address)
+}
+
 #[inline(always)]
 pub(crate) fn is_subnet_broadcast(
     network: &Network,

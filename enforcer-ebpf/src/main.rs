@@ -4,7 +4,7 @@
 //! `TCX_DROP` (2, `TC_ACT_SHOT`), which ends the frame.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "see `atomic`")]
 #![expect(missing_docs, reason = "the macro `classifier` drops the comments of the programs")]
 #![expect(clippy::needless_pass_by_value, reason = "the macro `classifier` passes the context so")]
@@ -14,6 +14,7 @@
     reason = "fields of one map value, reached by one pointer that one comment speaks of"
 )]
 
+mod aligned;
 mod atomic;
 mod call;
 mod maps;

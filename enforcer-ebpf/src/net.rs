@@ -34,7 +34,7 @@ use enforcer_common::{
     packet::{Packet, Payload, parse},
 };
 
-use crate::{maps::SCRATCH, skb::Skb};
+use crate::{aligned, maps::SCRATCH, skb::Skb};
 
 /// What becomes of a frame that a guest sends.
 pub struct Outcome {
@@ -72,12 +72,23 @@ pub extern "C" fn parse_frame(skb: *mut __sk_buff) -> u32 {
     word::of_number(parsed.map(|payload| payload as u32))
 }
 
+/// Forgets the frame before. In words: what the compiler makes of a value that is all zero is a call that writes byte
+/// after byte.
+#[inline(always)]
+fn clear(packet: &mut Packet) {
+    let words = (&raw mut *packet).cast::<u64>();
+    for at in 0..size_of::<Packet>() / size_of::<u64>() {
+        // SAFETY: within the packet, whose size and alignment are those of words; all of its bytes may be zero.
+        unsafe { words.add(at).write_volatile(0) };
+    }
+}
+
 impl Frame {
     #[inline(always)]
     fn new(skb: Skb, hook: Hook, owner: u32) -> Option<Self> {
         // SAFETY: this CPU's own slot, and no other reference to it: see `Scratch`.
-        let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
-        scratch.packet = Packet::default();
+        let scratch = unsafe { aligned::value_mut(SCRATCH.get_ptr_mut(0)?)? };
+        clear(&mut scratch.packet);
         scratch.denied_by = 0;
         Some(Self {
             skb,
@@ -93,7 +104,7 @@ impl Frame {
     #[inline(always)]
     fn again(skb: Skb, hook: Hook, owner: u32) -> Option<Self> {
         // SAFETY: this CPU's own slot; who called has lent it, and looks at it again after the call.
-        let scratch = unsafe { &mut *SCRATCH.get_ptr_mut(0)? };
+        let scratch = unsafe { aligned::value_mut(SCRATCH.get_ptr_mut(0)?)? };
         Some(Self {
             skb,
             hook,

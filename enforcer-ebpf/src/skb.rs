@@ -9,6 +9,8 @@ use aya_ebpf::{
 };
 use enforcer_common::packet::{Bytes, ETHERNET_LEN};
 
+use crate::aligned;
+
 const IPV4_TRANSPORT: u32 = ETHERNET_LEN + 20;
 const IPV6_TRANSPORT: u32 = ETHERNET_LEN + 40;
 
@@ -121,9 +123,8 @@ impl Skb {
         if start + N > end {
             return None;
         }
-        // SAFETY: `start..start + N` lies in the linear part, checked above; bytes have no
-        // alignment.
-        Some(unsafe { *(start as *const [u8; N]) })
+        // SAFETY: `start..start + N` lies in the linear part, checked above.
+        Some(unsafe { aligned::bytes(start as *const u8) })
     }
 
     /// `N` bytes wherever they are.
@@ -135,8 +136,9 @@ impl Skb {
         // SAFETY: the helper writes `N` bytes into the array, or fails.
         let result =
             unsafe { bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), len) };
+        // In the same words as `read_linear`: where both ways meet, nothing is taken apart.
         // SAFETY: written in full when the helper succeeds.
-        (result == 0).then(|| unsafe { bytes.assume_init() })
+        (result == 0).then(|| unsafe { aligned::bytes(bytes.as_ptr().cast()) })
     }
 }
 

@@ -17,7 +17,7 @@ mod window;
 pub use self::{
     cases::Cases,
     detect::{Detector, Finding},
-    restraints::{Restraint, Restraints},
+    restraints::{ASKED, Restraint, Restraints},
     sight::{Counted, Sight, What, counted, sight},
     signal::{Answer, Limit, Limits, Signal},
     window::{MOST_ADDRESSES, MOST_PAIRS, Window},

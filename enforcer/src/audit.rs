@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod claim;
 pub mod conceal;
 pub mod decode;
+pub mod denials;
 pub mod enrich;
 pub mod follow;
 pub mod life;

@@ -1,9 +1,14 @@
 //! The command line: one file for each verb.
 
+mod allow;
 mod audit;
 mod check;
 mod close;
+mod config;
+mod cut;
+mod dashboard;
 mod doctor;
+mod dry;
 mod events;
 mod explain;
 mod flows;
@@ -11,6 +16,8 @@ mod gate;
 mod grant;
 mod group;
 mod guest;
+#[cfg(test)]
+mod guide;
 mod learn;
 mod lifecycle;
 pub mod manual;
@@ -21,10 +28,13 @@ mod run;
 mod status;
 mod stored;
 mod table;
+mod top;
 
 use std::{path::PathBuf, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand};
+
+use self::dry::{Dry, refused, would};
 
 use crate::{
     api::ControlError,
@@ -33,6 +43,7 @@ use crate::{
         DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
         file::{self, FileError},
     },
+    policy::allowance::LASTS,
 };
 
 /// Exit codes; they are documented in `--help`.
@@ -63,6 +74,8 @@ host. Answers flow: whoever may talk to a guest can, at full speed.";
 const AFTER_HELP: &str = "\
 Examples:
   enforcer check /etc/enforcer.toml     say what would be policed, or what is wrong with the file
+  enforcer config init                  write a first config file, with a few questions
+  enforcer config show                  say which values are in force, and where each comes from
   enforcer close --config FILE          close the guest networks until enforcer runs, at boot
   enforcer run --config FILE            police, in the foreground
   enforcer status                       say what the kernel enforces now
@@ -81,6 +94,11 @@ Examples:
   enforcer gate explain POST /containers/create BODY   say whether a Docker socket lets it through
   enforcer network create data --user alice
                                         make a network for a user's own containers
+  enforcer top                          show guests, traffic and denials, live
+  enforcer dashboard                    the same as a web page, on this host only
+  enforcer cut jupyter-ann --reason R   cut a guest off for 10 minutes
+  enforcer allow jupyter-ann 192.0.2.7:443 --for 1h --reason R
+                                        open a destination to one guest for a while
   enforcer pardon jupyter-ann           let a guest go that was cut off for abuse
   enforcer audit verify --key FILE      say whether somebody changed the stored records
   enforcer audit query --to 192.0.2.7   say who reached an address
@@ -114,6 +132,8 @@ enum Command {
     Run(RunArgs),
     /// Say what a config file would police, or everything that is wrong with it.
     Check(CheckArgs),
+    /// Write a first config file, check one, and show what is in force with it.
+    Config(config::ConfigArgs),
     /// Close the guest networks of a config file: no frame passes until `run` polices them.
     Close(CloseArgs),
     /// Say what is enforced now, as the kernel reports it.
@@ -140,8 +160,16 @@ enum Command {
     Network(network::NetworkArgs),
     /// Show audit records that the daemon has in memory, and those to come.
     Events(EventsArgs),
+    /// Cut a guest off for a while: it opens nothing but to its hubs, and visitors still come in.
+    Cut(cut::CutArgs),
     /// Let a guest go that was cut off or paused for abuse.
     Pardon(PardonArgs),
+    /// Open a destination to one guest for a while, beyond its policy; show what is open, or close it.
+    Allow(allow::AllowArgs),
+    /// Show guests, their traffic and denials on a terminal, live, and act on them.
+    Top(top::TopArgs),
+    /// Serve a web page of the same to look at, on this host only.
+    Dashboard(dashboard::DashboardArgs),
     /// Have the daemon read its config file again; one that is refused changes nothing.
     Reload(DaemonArgs),
     /// End the daemon. Guests stay policed, and new ones stay closed.
@@ -202,6 +230,8 @@ struct CloseArgs {
     /// The config file; examples/enforcer.toml explains every key.
     #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
     config: PathBuf,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Arguments of `status`.
@@ -283,6 +313,8 @@ struct PardonArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     at: DaemonAt,
 }
 
@@ -312,6 +344,9 @@ struct EventsArgs {
     /// Only those of guests that were started for this user.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Only those of guests that this hub started.
+    #[arg(long, value_name = "NAME")]
+    hub: Option<String>,
     /// Only those with this verdict.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
@@ -390,6 +425,24 @@ fn parse_end(text: &str) -> Result<String, String> {
     store::end(text, SystemTime::now())
 }
 
+/// Reads for how long: 30s, 15m, 2h, 3d; seconds.
+fn parse_span(text: &str) -> Result<u64, String> {
+    let wrong = || format!("\"{text}\" is no time such as 30s, 15m, 2h or 3d");
+    let unit = text.chars().next_back().and_then(|letter| match letter {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(86_400),
+        _ => None,
+    });
+    let number = text.get(..text.len().saturating_sub(1)).and_then(|text| text.parse::<u64>().ok());
+    let seconds = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| LASTS.contains(seconds))
+        .ok_or_else(wrong)
+        .map_err(|why| format!("{why}, from 10s to 7d"))
+}
+
 /// Reads a time, or how long ago it was, as microseconds since 1970.
 fn parse_moment(text: &str) -> Result<u64, String> {
     store::moment(text, SystemTime::now())
@@ -408,6 +461,8 @@ struct DaemonArgs {
     /// The config file that the daemon runs with.
     #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml")]
     config: PathBuf,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Arguments of `uninstall`.
@@ -425,6 +480,8 @@ struct UninstallArgs {
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Does what the command line asks.
@@ -432,6 +489,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Check(args) => check::check(&args),
+        Command::Config(args) => config::config(args).await,
         Command::Close(args) => close::close(&args).await,
         Command::Status(args) => status::status(&args).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
@@ -445,6 +503,10 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Grant(args) => grant::grant(args).await,
         Command::Gate(args) => gate::gate(&args),
         Command::Events(args) => events::events(&args).await,
+        Command::Cut(args) => cut::cut(args).await,
+        Command::Allow(args) => allow::allow(args).await,
+        Command::Dashboard(args) => dashboard::dashboard(args).await,
+        Command::Top(args) => top::top(args).await,
         Command::Pardon(args) => pardon::pardon(args).await,
         Command::Reload(args) => lifecycle::reload(&args).await,
         Command::Stop(args) => lifecycle::stop(&args).await,
@@ -463,6 +525,18 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        for (text, seconds) in
+            [("10s", Some(10)), ("15m", Some(900)), ("7d", Some(604_800)), ("8d", None)]
+        {
+            assert_eq!(parse_span(text).ok(), seconds, "{text}");
+        }
+        for wrong in ["", "h", "9s", "1w", "-1h", "1.5h", "99999999999999999999s", "1é"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

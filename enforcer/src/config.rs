@@ -9,11 +9,13 @@ mod audit;
 mod check;
 pub mod describe;
 mod dns;
+pub mod effective;
 pub mod file;
 mod gate;
 mod guests;
 mod limits;
 mod metrics;
+pub mod minimal;
 mod mode;
 mod network;
 mod otlp;
@@ -60,7 +62,7 @@ pub use self::{
     overrides::{Guests, PolicyOverride},
     owned::{OWNED_PREFIX, OWNED_SLOTS, Owned},
     parse::parse,
-    presets::{Reach, is_public, reach},
+    presets::{Reach, is_for_a_while, is_public, reach},
     problem::{ConfigError, Problem},
     services::Service,
 };

@@ -1,5 +1,6 @@
 //! The control path: what should be, what is, the steps from one to the other, and their execution.
 
+mod allow;
 pub mod apply;
 mod cgroups;
 mod compiled;

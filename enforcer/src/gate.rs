@@ -18,6 +18,7 @@ pub mod explain;
 pub mod facts;
 mod found;
 pub mod head;
+pub mod hub;
 pub mod identity;
 pub mod image;
 pub mod json;

@@ -1,5 +1,6 @@
 //! Plain values that the stages hand to one another; no I/O, no clock.
 
+pub mod allowance;
 pub mod caller;
 pub mod closure;
 pub mod connection;
@@ -16,6 +17,7 @@ pub mod observed;
 pub mod owned;
 pub mod owner;
 pub mod provenance;
+pub mod restraint;
 pub mod status;
 pub mod upstream;
 pub mod way;

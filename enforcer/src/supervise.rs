@@ -3,6 +3,7 @@
 
 mod abuse;
 mod access;
+mod allow;
 pub mod alone;
 pub mod closing;
 mod dns;
@@ -44,7 +45,7 @@ use tokio::{
 use crate::{
     api::{
         self, Asked, ControlSocket, Refusals, SocketError,
-        asked::{GuestAsked, NetworkAsked},
+        asked::{AllowanceAsked, GuestAsked, NetworkAsked},
         routes::Api,
     },
     audit::record::Clock,
@@ -71,7 +72,8 @@ use crate::{
     run_dir::{RunDir, RunDirError},
     service_manager,
 };
-use abuse::{AbuseWatch, Pardon, Watchman};
+use abuse::{AbuseWatch, Wanted, Watchman};
+use allow::Allower;
 use erase::Eraser;
 use flows::Viewer;
 use guests::Keeper;
@@ -190,6 +192,8 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         owned::Keeper::new(opened, config.clone(), sights, watching.engine.clone());
     let (abuse, abuse_out) =
         AbuseWatch::beside(&outsiders, told, owners_out.clone(), records.handle());
+    let (allowing, allowed) =
+        Allower::new(&config.borrow().state_dir, state_out.clone(), journal.clone());
     let (reports, asked_for) = mpsc::channel(16);
     let serving = metrics::start(config_out.borrow().metrics.clone(), reports.clone());
     let tending = access::start(config_out.clone(), journal.clone());
@@ -197,6 +201,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let resolving = dns::start(config_out.clone(), state_out.clone(), leases, records.queries());
     let refusals = Refusals::default();
     let (doorkeeper, admitted) = doorkeeper::Doorkeeper::new(config_out.clone());
+    let sight = Arc::new(gate::Seen::new(state_out.clone(), following.followers()));
     let following = following.serve(admitted.roles.clone(), refusals.clone());
     let around = Around {
         config: config_out.clone(),
@@ -205,6 +210,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         engine: watching.engine.clone(),
         access: tending.access.clone(),
         networks: Some(Arc::new(owning.networks.clone())),
+        sight,
         journal: journal.clone(),
     };
     let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());
@@ -224,6 +230,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
             tending.problems,
             keeping.problems,
             owned.problems,
+            allowed.problems,
         ],
         gate: keeping.gate.clone(),
         refusals: refusals.clone(),
@@ -276,6 +283,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         netlink: requests,
         links: links.links,
         restraints: abuse_out.restraints,
+        allowances: allowed.allowances,
         resolvers: resolving.held,
         inventory: watching.inventory,
         refresh_links: links.refresh,
@@ -288,12 +296,18 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
     let (asked, questions) = mpsc::channel(8);
     let api = Api { supervisor: asked, roles: admitted.roles, access: tending.access, refusals };
 
-    let orders_to = Orders { guests: &ordered, networks: &owned.orders };
+    let orders_to = Orders {
+        guests: &ordered,
+        networks: &owned.orders,
+        wanted: &abuse_out.wanted,
+        allowances: &allowed.orders,
+    };
 
     let outcome = tokio::select! {
         () = reconciler.run() => ended("the control loop"),
         () = outsiders.run() => ended("the watch for guests outside"),
         () = abuse.run() => ended("the watch for abuse"),
+        () = allowing.run() => ended("the keeper of allowances"),
         () = keeper.run() => ended("the keeper of guests"),
         () = owning.run() => ended("the keeper of own networks"),
         () = lives => ended("the watch for lives"),
@@ -305,7 +319,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = doorkeeper.run(&socket) => ended("the control socket's doorkeeper"),
         () = announce(state_out, path) => ended("the control loop"),
         by = obey(
-            (&reports, &abuse_out.pardons, orders_to),
+            (&reports, orders_to),
             (&mut reloader, &eraser, &viewer, &ways),
             questions,
             &mut signals,
@@ -380,11 +394,13 @@ impl Signals {
 struct Orders<'a> {
     guests: &'a mpsc::Sender<Box<GuestAsked>>,
     networks: &'a mpsc::Sender<Box<NetworkAsked>>,
+    wanted: &'a mpsc::Sender<Wanted>,
+    allowances: &'a mpsc::Sender<AllowanceAsked>,
 }
 
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
-    (reports, pardons, orders): (&Reports, &mpsc::Sender<Pardon>, Orders<'_>),
+    (reports, orders): (&Reports, Orders<'_>),
     (reloader, eraser, viewer, ways): (&mut Reloader, &Eraser, &Viewer, &Ways),
     mut questions: mpsc::Receiver<Asked>,
     signals: &mut Signals,
@@ -413,7 +429,13 @@ async fn obey(
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Access(reply) => ways.answer(reply),
-            Asked::Pardon { guest, by, reply } => drop(pardons.send((guest, by, reply)).await),
+            Asked::Pardon { guest, by, reply } => {
+                drop(orders.wanted.send(Wanted::Pardon(guest, by, reply)).await);
+            }
+            Asked::Cut(order, by, reply) => {
+                drop(orders.wanted.send(Wanted::Cut(order, by, reply)).await);
+            }
+            Asked::Allowance(asked) => drop(orders.allowances.send(asked).await),
             Asked::Guest(asked) => drop(orders.guests.send(asked).await),
             Asked::Network(asked) => drop(orders.networks.send(asked).await),
             Asked::Stop(by, reply) => {

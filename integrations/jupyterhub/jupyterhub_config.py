@@ -1,8 +1,9 @@
 """JupyterHub on this host, with throw-away accounts, whose guests are policed by enforcer. There is no code of enforcer's in
 it: DockerSpawner reads DOCKER_HOST, and that is the hub's gate (see jupyterhub.service and enforcer.toml beside this file).
 
-    pip install jupyterhub==5.4.6 dockerspawner==14.0.0 docker==7.2.0 jupyterhub-tmpauthenticator jupyterhub-idle-culler
-    npm install -g configurable-http-proxy
+    python3 -m venv /opt/jupyterhub
+    /opt/jupyterhub/bin/pip install --require-hashes -r requirements.txt
+    npm install -g configurable-http-proxy@5.1.0
 """
 
 import os
@@ -20,8 +21,19 @@ c.JupyterHub.hub_port = 8081
 c.JupyterHub.hub_connect_ip = "172.30.0.1"
 
 c.JupyterHub.authenticator_class = "tmpauthenticator.TmpAuthenticator"
+# Anybody may come in: what a visitor may do is enforcer's affair.
+c.Authenticator.allow_all = True
+# Visitors who come at once wait their turn; beyond so many notebooks, they are told to come back.
+c.JupyterHub.concurrent_spawn_limit = 20
+c.JupyterHub.active_server_limit = 100
 
 c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
+# With the package beside this file (`pip install --no-deps .`) records name groups and where a visitor came from, the page
+# where visitors wait shows how far enforcer is, and the log says what was denied:
+# c.JupyterHub.spawner_class = "enforcer_jupyterhub.spawner.EnforcerSpawner"
+# or, with the stock spawner, the first of these alone:
+# from enforcer_jupyterhub import pre_spawn_hook
+# c.Spawner.pre_spawn_hook = pre_spawn_hook
 # An image of your choice, with the same jupyterhub as this one.
 c.DockerSpawner.image = "quay.io/jupyter/base-notebook:hub-5.4.6"
 # Where guests end up in any case; DockerSpawner looks for their address under this name.
@@ -41,7 +53,7 @@ c.JupyterHub.services = [
     {"name": "enforcer", "api_token": os.environ["ENFORCER_TOKEN"]},
     {
         "name": "culler",
-        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=1800", "--cull-users"],
+        "command": [sys.executable, "-m", "jupyterhub_idle_culler", "--timeout=1800", "--cull-users=true"],
     },
 ]
 c.JupyterHub.load_roles = [

@@ -156,10 +156,17 @@ fn cpu_clock(clock: libc::clockid_t) -> Result<Duration> {
 /// Keeps this thread on the CPU where it is: per-CPU maps and caches are not left behind. Threads
 /// that it starts stay there, too.
 pub fn pin() -> Result<()> {
+    // SAFETY: takes nothing.
+    pin_to(usize::try_from(unsafe { libc::sched_getcpu() })?)
+}
+
+/// Keeps this thread, and those that it starts, on a CPU. Where there are fewer, it may be anywhere.
+pub fn pin_to(cpu: usize) -> Result<()> {
+    if cpu >= std::thread::available_parallelism()?.get() {
+        return Ok(());
+    }
     // SAFETY: a set of bits is valid when zero.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: takes nothing.
-    let cpu = usize::try_from(unsafe { libc::sched_getcpu() })?;
     // SAFETY: the number is that of a CPU here.
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: reads one set, changes only this thread.

@@ -23,6 +23,7 @@ pub mod residue;
 pub mod run;
 pub mod scenario;
 pub mod schema;
+pub mod tables;
 pub mod tap;
 pub mod topology;
 pub mod yard;

@@ -41,6 +41,8 @@ mod gate_clients;
 mod groups;
 #[path = "dockerd/guests.rs"]
 mod guests;
+#[path = "dockerd/hub_calls.rs"]
+mod hub_calls;
 #[path = "dockerd/interrupted.rs"]
 mod interrupted;
 #[path = "dockerd/ipv6.rs"]
@@ -95,6 +97,8 @@ mod services;
 mod shared;
 #[path = "dockerd/side_by_side.rs"]
 mod side_by_side;
+#[path = "dockerd/sight.rs"]
+mod sight;
 #[path = "dockerd/sources.rs"]
 mod sources;
 #[path = "dockerd/storm.rs"]

@@ -2,10 +2,36 @@
 //! namespaces of the tests' own. Needs root, python3 with venv, and a package index for the first run; without root it
 //! says so and passes.
 
+#[path = "hub/browser.rs"]
+mod browser;
+#[path = "hub/cull.rs"]
+mod cull;
+#[path = "hub/many.rs"]
+mod many;
+#[path = "hub/notebook.rs"]
+mod notebook;
+#[path = "hub/package.rs"]
+mod package;
+#[path = "hub/party.rs"]
+mod party;
+#[path = "hub/proxy.rs"]
+mod proxy;
+#[path = "hub/reach.rs"]
+mod reach;
+#[path = "hub/restarts.rs"]
+mod restarts;
 #[path = "hub/server.rs"]
 mod server;
+#[path = "hub/site.rs"]
+mod site;
 #[path = "hub/spawner.rs"]
 mod spawner;
+#[path = "hub/two_hubs.rs"]
+mod two_hubs;
+#[path = "hub/visitor.rs"]
+mod visitor;
+#[path = "hub/visitors.rs"]
+mod visitors;
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, sync::Arc, thread};
 

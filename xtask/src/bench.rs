@@ -19,6 +19,8 @@ pub(crate) struct Arguments {
 enum What {
     /// The audit pipeline, stage by stage and as a whole under a flood (root)
     Audit(Audit),
+    /// Traffic and floods beside no firewall, the classic recipe and empty programs (root)
+    Net(Net),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
     Packet(Options),
     /// Whether a packet costs more with many rules, endpoints and flows; fails if so (root)
@@ -44,6 +46,15 @@ struct Audit {
     stages: bool,
 }
 
+#[derive(clap::Args)]
+struct Net {
+    #[command(flatten)]
+    options: Options,
+    /// Write a picture of each metric there
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
+}
+
 impl Options {
     fn flags(&self) -> impl Iterator<Item = &'static str> {
         let json = self.json.then_some("--json");
@@ -61,6 +72,7 @@ const DAEMONS: [(Option<&str>, &str); 3] = [
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Audit(audit) => run_audit(workspace, audit),
+        What::Net(net) => run_net(workspace, net),
         What::Packet(options) => run_programs(workspace, ("bench packet", "bench_packet"), options),
         What::Policy(options) => run_programs(workspace, ("bench policy", "bench_policy"), options),
     }
@@ -86,6 +98,16 @@ fn run_audit(workspace: &Workspace, audit: &Audit) -> Result<()> {
         cargo.env(variable, daemon(workspace, feature)?);
     }
     become_command(&mut cargo)
+}
+
+fn run_net(workspace: &Workspace, net: &Net) -> Result<()> {
+    require_root("bench net", "starts dockerds and the daemon in namespaces of their own")?;
+    let mut cargo = workspace.cargo(["run", "--quiet", "--release", "--package", "enforcer-tests"]);
+    cargo.args(["--bin", "bench_net", "--"]).args(net.options.flags());
+    if let Some(dir) = &net.plots {
+        cargo.arg("--plots").arg(dir);
+    }
+    become_command(cargo.env("ENFORCER_BIN", daemon(workspace, None)?))
 }
 
 /// Builds a release daemon around programs with this feature.

@@ -167,6 +167,19 @@ fn n2_prefixes_at_their_edges() {
 }
 
 #[test]
+fn hubs_are_looked_for_where_they_may_be() {
+    let net = network(24, 64);
+    assert!(may_be_hubs(&net, IPV4, &widen([10, 1, 2, 9])));
+    assert!(!may_be_hubs(&net, IPV4, &widen([10, 1, 3, 9])));
+    assert!(may_be_hubs(&net, IPV6, &v6("fd00::9")));
+    assert!(may_be_hubs(&net, IPV6, &v6("fe80::9")));
+    assert!(!may_be_hubs(&net, IPV6, &v6("fd01::9")));
+    let none = Network { gateway4: [0; 4], gateway6: [0; 16], ..net };
+    assert!(may_be_hubs(&none, IPV4, &widen([10, 1, 3, 9])), "who knows");
+    assert!(may_be_hubs(&none, IPV6, &v6("fd01::9")), "who knows");
+}
+
+#[test]
 fn p27_a_subnet_has_a_broadcast_only_below_31() {
     for (prefix, last, broadcast) in [
         (24, "10.1.2.255", true),

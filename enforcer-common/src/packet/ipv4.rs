@@ -1,5 +1,7 @@
 //! IPv4 (RFC 791). Options and fragments are denied, each with its own reason.
 
+use core::mem;
+
 use network_types::ip::Ipv4Hdr;
 
 use super::{Bytes, ETHERNET_LEN, IPV4, Packet, headers::Header};
@@ -43,5 +45,8 @@ pub(super) fn parse<B: Bytes + ?Sized>(bytes: &B, packet: &mut Packet) -> Result
 #[inline(always)]
 pub(super) fn widen(address: [u8; 4]) -> [u8; 16] {
     let [a, b, c, d] = address;
-    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    // Two words, which is what is stored; sixteen bytes would be as many stores.
+    let words = [u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), 0];
+    // SAFETY: any bytes are bytes.
+    unsafe { mem::transmute::<[u64; 2], [u8; 16]>(words) }
 }

@@ -22,7 +22,7 @@ use super::{
     policy::{self, Opens, Request},
     word,
 };
-use crate::skb::Skb;
+use crate::{aligned, skb::Skb};
 
 /// A packet that the endpoint sends.
 #[inline(always)]
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn converse(
 ) -> u32 {
     // SAFETY: as promised by the caller.
     let (Some(endpoint), Some(payload)) =
-        (unsafe { endpoint.as_ref() }, Payload::from_value(payload))
+        (unsafe { aligned::value(endpoint) }, Payload::from_value(payload))
     else {
         return DropReason::Internal as u32;
     };
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn step_flow(
     packet: *const Packet,
 ) -> u64 {
     // SAFETY: as promised by the caller.
-    let known = unsafe { (flow.as_ref(), packet.as_ref()) };
+    let known = unsafe { (aligned::value(flow), aligned::value(packet)) };
     let ((Some(flow), Some(packet)), Some(payload)) = (known, Payload::from_value(payload)) else {
         return Step::Deny(DropReason::Internal).to_word();
     };

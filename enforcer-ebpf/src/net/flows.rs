@@ -19,7 +19,7 @@ use super::{
     reap, word,
 };
 use crate::{
-    atomic,
+    aligned, atomic,
     maps::{FLOWS, SCRATCH},
     skb::Skb,
 };
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn account_packet(
     now: u64,
 ) -> u32 {
     // SAFETY: as promised by the caller.
-    let Some(packet) = (unsafe { packet.as_ref() }) else { return 0 };
+    let Some(packet) = (unsafe { aligned::value(packet) }) else { return 0 };
     if flow.is_null() {
         return 0;
     }
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn advance_flow(
     now: u64,
 ) -> u32 {
     // SAFETY: as promised by the caller.
-    let (Some(policy), Some(key)) = (unsafe { policy.as_ref() }, judged_key()) else {
+    let (Some(policy), Some(key)) = (unsafe { aligned::value(policy) }, judged_key()) else {
         return word::of_number(Err(DropReason::Internal));
     };
     if flow.is_null() {

@@ -15,6 +15,7 @@ use super::{
     stamp::{self, Stamp},
 };
 use crate::{
+    aligned,
     maps::{ENDPOINTS, HUBS, NETWORKS},
     skb::Skb,
 };
@@ -24,7 +25,7 @@ use crate::{
 #[inline(always)]
 pub fn from_guest(skb: Skb) -> Outcome {
     // SAFETY: entries are replaced as a whole by the daemon, never written here.
-    let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
+    let Some(endpoint) = (unsafe { aligned::found(ENDPOINTS.get_ptr(skb.ifindex())) }) else {
         return Outcome { verdict: Verdict::Allow, answered: false };
     };
     stamp::clear(skb);
@@ -53,7 +54,8 @@ fn judge(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
     }
     let payload = parsed?;
     // SAFETY: as in `from_guest`.
-    let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
+    let network = unsafe { aligned::found(NETWORKS.get_ptr(endpoint.network)) }
+        .ok_or(DropReason::Internal)?;
     match payload {
         Payload::Arp => neighbours::arp_from(frame, endpoint, network),
         Payload::Neighbour => neighbours::ndp_from(frame, endpoint, network),
@@ -82,8 +84,12 @@ fn next_hop(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(),
     }
     // Never a hub's packet over the bridge's MAC: it would move the guest's side of a flow and be
     // denied as a hairpin before it reaches the hub's side.
-    let expected =
-        hub_mac(endpoint.network, packet.family, packet.destination).unwrap_or(network.mac);
+    let hub = if guard::may_be_hubs(network, packet.family, &packet.destination) {
+        hub_mac(endpoint.network, packet.family, packet.destination)
+    } else {
+        None
+    };
+    let expected = hub.unwrap_or(network.mac);
     if packet.destination_mac == expected { Ok(()) } else { Err(DropReason::L2Destination) }
 }
 

@@ -9,7 +9,7 @@ use enforcer_common::{
 };
 
 use super::{Frame, conversation::now_ns, flows::Found, word};
-use crate::skb::Skb;
+use crate::{aligned, skb::Skb};
 
 /// An error that the endpoint sends, about a packet that it was sent.
 #[inline(always)]
@@ -26,7 +26,7 @@ pub fn from_endpoint(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropR
 #[inline(never)]
 pub unsafe extern "C" fn error_from(skb: *mut __sk_buff, endpoint: *const Endpoint) -> u32 {
     // SAFETY: as promised by the caller.
-    let endpoint = unsafe { endpoint.as_ref() };
+    let endpoint = unsafe { aligned::value(endpoint) };
     let frame = Frame::again(Skb::from_context(skb), Hook::FromGuest, 0);
     word::of(match (frame, endpoint) {
         (Some(mut frame), Some(endpoint)) => judge_from(&mut frame, endpoint),
@@ -69,7 +69,7 @@ pub fn to_endpoint(frame: &mut Frame, endpoint: &Endpoint) -> Result<(), DropRea
 #[inline(never)]
 pub unsafe extern "C" fn error_to(skb: *mut __sk_buff, endpoint: *const Endpoint) -> u32 {
     // SAFETY: as promised by the caller.
-    let endpoint = unsafe { endpoint.as_ref() };
+    let endpoint = unsafe { aligned::value(endpoint) };
     let frame = Frame::again(Skb::from_context(skb), Hook::ToGuest, 0);
     word::of(match (frame, endpoint) {
         (Some(mut frame), Some(endpoint)) => judge_to(&mut frame, endpoint),

@@ -12,7 +12,7 @@ use enforcer_common::{
 };
 
 use super::{Frame, limits, word};
-use crate::{maps::HUBS, skb::Skb};
+use crate::{aligned, maps::HUBS, skb::Skb};
 
 #[inline(always)]
 pub fn arp_from(frame: &Frame, endpoint: &Endpoint, network: &Network) -> Result<(), DropReason> {
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn judge_arp_from(
     network: *const Network,
 ) -> u32 {
     // SAFETY: as promised by the caller.
-    let known = unsafe { (endpoint.as_ref(), network.as_ref()) };
+    let known = unsafe { (aligned::value(endpoint), aligned::value(network)) };
     let frame = Frame::again(Skb::from_context(skb), Hook::FromGuest, 0);
     word::of(match (frame, known) {
         (Some(frame), (Some(endpoint), Some(network))) => {
@@ -68,7 +68,7 @@ pub fn arp_to(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
 #[inline(never)]
 pub unsafe extern "C" fn judge_arp_to(skb: *mut __sk_buff, endpoint: *const Endpoint) -> u32 {
     // SAFETY: as promised by the caller.
-    let endpoint = unsafe { endpoint.as_ref() };
+    let endpoint = unsafe { aligned::value(endpoint) };
     let frame = Frame::again(Skb::from_context(skb), Hook::ToGuest, 0);
     word::of(match (frame, endpoint) {
         (Some(frame), Some(endpoint)) => arp_to_endpoint(&frame, endpoint),
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn judge_ndp_from(
     network: *const Network,
 ) -> u32 {
     // SAFETY: as promised by the caller.
-    let known = unsafe { (endpoint.as_ref(), network.as_ref()) };
+    let known = unsafe { (aligned::value(endpoint), aligned::value(network)) };
     let frame = Frame::again(Skb::from_context(skb), Hook::FromGuest, 0);
     word::of(match (frame, known) {
         (Some(frame), (Some(endpoint), Some(network))) => {
@@ -138,7 +138,7 @@ pub fn ndp_to(frame: &Frame, endpoint: &Endpoint) -> Result<(), DropReason> {
 #[inline(never)]
 pub unsafe extern "C" fn judge_ndp_to(skb: *mut __sk_buff, endpoint: *const Endpoint) -> u32 {
     // SAFETY: as promised by the caller.
-    let endpoint = unsafe { endpoint.as_ref() };
+    let endpoint = unsafe { aligned::value(endpoint) };
     let frame = Frame::again(Skb::from_context(skb), Hook::ToGuest, 0);
     word::of(match (frame, endpoint) {
         (Some(frame), Some(endpoint)) => ndp_to_endpoint(&frame, endpoint),

@@ -16,6 +16,7 @@ use enforcer_common::{
 };
 
 use super::word;
+use crate::aligned;
 use crate::maps::{LEASES, NETWORKS, POLICIES, PORTS, PREFIXES, PUBLISHED};
 
 /// The endpoint's policy; epoch 0 is no policy, and denies.
@@ -83,7 +84,7 @@ pub unsafe extern "C" fn judge_opening(
     now: u64,
 ) -> u64 {
     // SAFETY: as promised by the caller.
-    let known = unsafe { (endpoint.as_ref(), policy.as_ref(), key.as_ref()) };
+    let known = unsafe { (aligned::value(endpoint), aligned::value(policy), key.as_ref()) };
     let (Some(endpoint), Some(policy), Some(key)) = known else {
         return word::of_opens(Err(DropReason::Internal.into()));
     };
@@ -98,7 +99,8 @@ fn opens(request: &Request<'_>) -> Result<Opens, Denied> {
     match request.opener {
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
-            let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
+            let network = unsafe { aligned::found(NETWORKS.get_ptr(endpoint.network)) }
+                .ok_or(DropReason::Internal)?;
             let (decision, name) = outbound(request);
             let (family, remote) = (key.family, &key.remote);
             let allowed = decide::outbound(endpoint, network, family, remote, decision)?;

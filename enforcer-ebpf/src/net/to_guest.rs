@@ -20,6 +20,7 @@ use super::{
     stamp::{self, Stamp},
 };
 use crate::{
+    aligned,
     maps::{ENDPOINTS, NETWORKS},
     skb::Skb,
 };
@@ -28,7 +29,7 @@ use crate::{
 #[inline(always)]
 pub fn to_guest(skb: Skb) -> Verdict {
     // SAFETY: entries are replaced as a whole by the daemon, never written here.
-    let Some(endpoint) = (unsafe { ENDPOINTS.get(skb.ifindex()) }) else {
+    let Some(endpoint) = (unsafe { aligned::found(ENDPOINTS.get_ptr(skb.ifindex())) }) else {
         return Verdict::Allow;
     };
     // A bridge sends nothing back to the port that it came from: this is an answer of `from_guest`'s.
@@ -132,7 +133,8 @@ fn addressed(frame: &Frame, endpoint: &Endpoint, origin: Origin) -> Result<(), D
     guard::remote_source(endpoint, packet)?;
     if origin == Origin::Beyond {
         // SAFETY: as in `to_guest`.
-        let network = unsafe { NETWORKS.get(endpoint.network) }.ok_or(DropReason::Internal)?;
+        let network = unsafe { aligned::found(NETWORKS.get_ptr(endpoint.network)) }
+            .ok_or(DropReason::Internal)?;
         if guard::in_subnet(network, packet.family, &packet.source) {
             return Err(DropReason::SourceAddress);
         }

@@ -9,6 +9,8 @@ use crate::model::declined::Declined;
 
 /// Least digits of a container's id that stand for it.
 const LEAST_DIGITS: usize = 4;
+/// The word for what no signal raised, but an admin wanted.
+pub const ASKED: &str = "asked";
 
 /// A guest that is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +26,18 @@ pub struct Restraint {
     pub endpoint: u32,
     /// [`Answer::Slow`], [`Answer::Cut`] or [`Answer::Pause`].
     pub answer: Answer,
-    /// What for.
-    pub signal: Signal,
+    /// What for; `None`: an admin wanted it.
+    pub signal: Option<Signal>,
     /// Until when, monotonic ns; `None`: until somebody pardons it.
     pub until_ns: Option<u64>,
+}
+
+impl Restraint {
+    /// What for, in a word.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        self.signal.map_or(ASKED, Signal::name)
+    }
 }
 
 /// All of them; one of each kind for a container.
@@ -40,11 +50,11 @@ impl Restraints {
     pub fn read(
         text: &str,
         now_ns: u64,
-        most_ns: impl Fn(Answer) -> u64,
+        most_ns: impl Fn(&Restraint) -> u64,
     ) -> Result<Self, serde_json::Error> {
         let mut read: Self = serde_json::from_str(text)?;
         for one in &mut read.0 {
-            let most_ns = now_ns.saturating_add(most_ns(one.answer));
+            let most_ns = now_ns.saturating_add(most_ns(one));
             one.until_ns = one.until_ns.map(|until| until.min(most_ns));
         }
         Ok(read)
@@ -60,7 +70,11 @@ impl Restraints {
         let is_same =
             |one: &&mut Restraint| (&one.container, one.answer) == (&new.container, new.answer);
         match self.0.iter_mut().find(is_same) {
-            Some(known) => *known = new,
+            // Whoever is held twice is held until the later end.
+            Some(known) => {
+                let ends = known.until_ns.zip(new.until_ns).map(|(known, new)| known.max(new));
+                *known = Restraint { until_ns: ends, ..new };
+            }
             None => self.0.push(new),
         }
     }

@@ -336,7 +336,7 @@ fn restraint(container: &str, name: &str, answer: Answer, until_ns: Option<u64>)
         network: "guests".to_owned(),
         endpoint: GUEST,
         answer,
-        signal: Signal::PortSweep,
+        signal: Some(Signal::PortSweep),
         until_ns,
     }
 }
@@ -354,8 +354,9 @@ fn abuse_a_cut_ends_with_its_time_or_a_pardon_and_not_with_a_restart() {
     assert_eq!(held.expire(69), [], "held anew, it is held for longer");
     let text = held.write().expect("writes");
     assert_eq!(Restraints::read(&text, 10, |_| 1000).as_ref().ok(), Some(&held));
-    let rebooted = Restraints::read(&text, 10, |answer| if answer == Answer::Cut { 20 } else { 7 })
-        .expect("reads");
+    let rebooted =
+        Restraints::read(&text, 10, |one| if one.answer == Answer::Cut { 20 } else { 7 })
+            .expect("reads");
     assert_eq!(rebooted.iter().map(|one| one.until_ns).collect::<Vec<_>>(), [Some(30), None]);
     assert!(Restraints::read("[{}]", 10, |_| 20).is_err());
 

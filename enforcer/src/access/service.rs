@@ -247,14 +247,21 @@ impl Access {
     /// Which Docker socket a user may have at this moment. A hub that keeps its own groups is asked now; if it, or
     /// the store, does not answer, there is none, and a record says so.
     pub async fn socket_for(&self, user: &User) -> Answer {
-        let before = self.config();
-        if !before.access.docker_socket {
+        if !self.config().access.docker_socket {
             return Answer::Refused(Why::Disabled);
         }
+        self.look_up(user).await.0
+    }
+
+    /// The same, and the groups that the user is in at this moment: none where nobody can tell.
+    pub async fn look_up(&self, user: &User) -> (Answer, Vec<GroupName>) {
+        let before = self.config();
         let Ok(asked) = source(&before, &user.hub) else {
-            return Answer::Refused(Why::NoHub);
+            return (Answer::Refused(Why::NoHub), Vec::new());
         };
-        self.ensure_builtin_of(Some(&user.hub)).await;
+        if before.access.docker_socket {
+            self.ensure_builtin_of(Some(&user.hub)).await;
+        }
         let (memberships, grants) = match asked {
             None => self.standing(user).await,
             Some(hub) => {
@@ -270,17 +277,20 @@ impl Access {
         // What was said while a hub was asked counts, too.
         let config = self.config();
         if config.hubs.get(&user.hub) != before.hubs.get(&user.hub) {
-            return Answer::Refused(Why::NoHub);
+            return (Answer::Refused(Why::NoHub), Vec::new());
         }
         let enabled = config.access.docker_socket;
-        let question = Question { enabled, memberships: &memberships, grants: &grants, now: now() };
+        let now = now();
+        let question = Question { enabled, memberships: &memberships, grants: &grants, now };
         let answer = judge::socket_for(&question);
         match &answer {
             Answer::Refused(Why::NoMemberships(why)) => self.send(tell::no_groups(user, why)),
             Answer::Refused(Why::NoGrants(why)) => self.send(tell::no_grants(Some(user), why)),
             Answer::Refused(_) | Answer::Granted(Granted { .. }) => {}
         }
-        answer
+        let holds = |one: &Membership| one.note.as_ref().is_none_or(|note| note.holds(now));
+        let groups = memberships.unwrap_or_default().into_iter().filter(holds);
+        (answer, groups.map(|one| one.group).collect())
     }
 
     async fn standing(&self, user: &User) -> (Memberships, Grants) {

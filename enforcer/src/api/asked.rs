@@ -13,11 +13,13 @@ use crate::{
         service::Asker,
     },
     model::{
+        allowance::{AllowOrder, AllowanceStatus, RevokeOrder},
         caller::Caller,
         declined::Declined,
         flows::{FlowsQuestion, FlowsReport},
         guest::{Executed, GuestDetail, GuestLogs, GuestOrder, GuestStatus},
         owned::OwnNetworkStatus,
+        restraint::{CutDone, CutOrder},
         status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
     },
 };
@@ -51,6 +53,10 @@ pub enum Asked {
         /// Takes what was ended, for people.
         reply: Reply<Vec<String>>,
     },
+    /// Cut a guest off.
+    Cut(CutOrder, Caller, Reply<CutDone>),
+    /// Open something to a guest for a while, close it, or tell of what is open.
+    Allowance(AllowanceAsked),
     /// Do something with guests, or tell of them.
     Guest(Box<GuestAsked>),
     /// Do something with own networks, or tell of them.
@@ -125,6 +131,17 @@ pub enum GuestAsked {
     Inspect(Seat, Reply<GuestDetail>),
     /// Show the last lines that one wrote.
     Logs(Seat, Option<u32>, Reply<GuestLogs>),
+}
+
+/// Something about what is open to single guests for a while.
+#[derive(Debug)]
+pub enum AllowanceAsked {
+    /// Open something.
+    Allow(AllowOrder, Caller, Reply<AllowanceStatus>),
+    /// Close it; takes what it was.
+    Revoke(RevokeOrder, Caller, Reply<AllowanceStatus>),
+    /// Tell of all.
+    List(Reply<Vec<AllowanceStatus>>),
 }
 
 /// Something about own networks.

@@ -25,6 +25,7 @@ use super::{
     routes::{
         Route,
         access::{self, AccessReport},
+        allowances,
         daemon::{self, Done},
         grants::{self, GrantOrder, Grants},
         groups::{self, Changed, GroupOrder, Groups, MemberOrder, Members, OfGroup, OfHub},
@@ -36,12 +37,14 @@ use super::{
     },
 };
 use crate::model::{
+    allowance::{AllowOrder, AllowanceList, AllowanceStatus, RevokeOrder},
     flows::{FlowsQuestion, FlowsReport},
     guest::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
     owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
+    restraint::{CutDone, CutOrder},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -133,6 +136,26 @@ pub async fn flows(run_dir: &Path, asked: &FlowsQuestion) -> Result<FlowsReport,
 pub async fn pardon(run_dir: &Path, guest: String) -> Result<Vec<String>, ControlError> {
     let Pardoned { ended } = post(run_dir, &restraints::PARDON, Some(&Pardon { guest })).await?;
     Ok(ended)
+}
+
+/// Has the daemon of `run_dir` cut a guest off; a dry run only says who it would be.
+pub async fn cut(run_dir: &Path, order: &CutOrder) -> Result<CutDone, ControlError> {
+    post(run_dir, &restraints::CUT, Some(order)).await
+}
+
+/// Has the daemon of `run_dir` open something to a guest for a while; it is done when the kernel holds it.
+pub async fn allow(run_dir: &Path, order: &AllowOrder) -> Result<AllowanceStatus, ControlError> {
+    post(run_dir, &allowances::ALLOW, Some(order)).await
+}
+
+/// Has the daemon of `run_dir` close what is open to a guest for a while; what it was.
+pub async fn revoke(run_dir: &Path, order: &RevokeOrder) -> Result<AllowanceStatus, ControlError> {
+    post(run_dir, &allowances::REVOKE, Some(order)).await
+}
+
+/// Asks the daemon of `run_dir` what is open to single guests for a while.
+pub async fn allowances(run_dir: &Path) -> Result<AllowanceList, ControlError> {
+    get(run_dir, &allowances::LIST, &()).await
 }
 
 /// Has the daemon of `run_dir` erase the names of these pseudonyms from the book in `dir`; how many.

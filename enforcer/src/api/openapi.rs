@@ -22,12 +22,14 @@ use super::{
     },
 };
 use crate::model::{
+    allowance::{AllowOrder, AllowanceList, AllowanceStatus, RevokeOrder},
     flows::{FlowsQuestion, FlowsReport},
     guest::{
         ExecOrder, Executed, GuestDetail, GuestList, GuestLogs, GuestOrder, GuestStatus,
         GuestsQuestion, LogsQuestion, ResetDone, ResetOrder, WhichGuest,
     },
     owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
+    restraint::{CutDone, CutOrder},
     status::{ExplainQuestion, Explained, ExplainedName, NameQuestion, StatusReport},
 };
 
@@ -102,6 +104,18 @@ impl Generators {
             "pardon" => {
                 Shape { body: Some(self.asked::<Pardon>()), ..nothing(self.told::<Pardoned>()) }
             }
+            "cut" => {
+                Shape { body: Some(self.asked::<CutOrder>()), ..nothing(self.told::<CutDone>()) }
+            }
+            "allowances" => nothing(self.told::<AllowanceList>()),
+            "allow" => Shape {
+                body: Some(self.asked::<AllowOrder>()),
+                ..nothing(self.told::<AllowanceStatus>())
+            },
+            "allowance_revoke" => Shape {
+                body: Some(self.asked::<RevokeOrder>()),
+                ..nothing(self.told::<AllowanceStatus>())
+            },
             "erase" => {
                 let line = self.lines::<Gone>();
                 Shape { body: Some(self.asked::<Names>()), ..nothing(line) }

@@ -2,6 +2,7 @@
 //! one that is in the router alone is denied.
 
 pub mod access;
+pub mod allowances;
 pub mod daemon;
 pub mod grants;
 pub mod groups;
@@ -88,6 +89,10 @@ pub static TABLE: &[Route] = &[
     traffic::EXPLAIN_NAME,
     traffic::FLOWS,
     restraints::PARDON,
+    restraints::CUT,
+    allowances::LIST,
+    allowances::ALLOW,
+    allowances::REVOKE,
     names::ERASE,
     groups::LIST,
     groups::CREATE,
@@ -145,6 +150,7 @@ pub(super) fn router(api: Api) -> Router {
             .merge(daemon::router())
             .merge(traffic::router())
             .merge(restraints::router())
+            .merge(allowances::router())
             .merge(names::router())
             .merge(groups::router())
             .merge(grants::router())

@@ -1,5 +1,5 @@
 //! Audit path, between queue and stream: pseudonyms in the place of names that name a person. Every record
-//! passes here before it has a line, so no sink gets a name. Addresses, ids, networks, groups and images
+//! passes here before it has a line, so no sink gets a name. Guests' addresses, ids, networks, groups and images
 //! stay: see ADR 9.
 
 use std::{
@@ -75,6 +75,11 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
         Body::Abuse(abuse) => {
             let replaced = subject(book, &mut abuse.subject, now);
             scrub(&mut abuse.error, &replaced);
+            scrub(&mut abuse.why, &replaced);
+        }
+        Body::Allowance(change) => {
+            let replaced = subject(book, &mut change.subject, now);
+            scrub(&mut change.why, &replaced);
         }
         Body::Docker(docker) => {
             let id = docker.container_id.clone();
@@ -154,6 +159,9 @@ fn subject(book: &mut Book, subject: &mut Subject, now: SystemTime) -> Replaced 
     let scope = of.unwrap_or(id);
     if let Some(server) = &mut subject.server {
         put(book, Kind::Server, server, scope, of);
+    }
+    if let Some(client) = &mut subject.client {
+        put(book, Kind::Label, client, &format!("{scope} client"), of);
     }
     for (key, value) in &mut subject.labels {
         put(book, Kind::Label, value, &format!("{scope} {key}"), of);
@@ -241,6 +249,9 @@ mod tests {
                 user: Some("alice".to_owned()),
                 group: Some("course".to_owned()),
                 server: Some("alices-own".to_owned()),
+                hub: Some("lab".to_owned()),
+                groups: vec!["staff".to_owned()],
+                client: Some("alice.example.org".to_owned()),
                 container: "jupyter-alice".to_owned(),
                 container_id: Some("beef01".to_owned()),
                 labels: [("mail".to_owned(), "alice@example.org".to_owned())].into(),
@@ -273,14 +284,16 @@ mod tests {
         conceal(&mut book, &mut guest, now);
         let line = serde_json::to_string(&guest).expect("serialises");
         assert!(!line.contains("alice"), "{line}");
-        for kept in ["course", "beef01", "10.0.0.2", "\"mail\""] {
+        for kept in ["course", "beef01", "10.0.0.2", "\"mail\"", "\"lab\"", "\"staff\""] {
             assert!(line.contains(kept), "{kept}: {line}");
         }
         let mut again = body("guest");
         conceal(&mut book, &mut again, now);
         assert_eq!(again, guest, "one name, one pseudonym");
         let names: Vec<_> = book.rows().iter().map(|row| row.name.as_str()).collect();
-        assert_eq!(names, ["alice", "jupyter-alice", "alices-own", "alice@example.org"]);
+        let all =
+            ["alice", "jupyter-alice", "alices-own", "alice.example.org", "alice@example.org"];
+        assert_eq!(names, all);
         let user = book.rows()[0].pseudonym.clone();
         assert!(book.rows().iter().all(|row| row.goes_with(&user)), "{:?}", book.rows());
         let mut hub = body("hub");

@@ -128,6 +128,12 @@ impl Followers {
         (past, self.live.subscribe())
     }
 
+    /// What is in memory behind a number, the newest last.
+    #[must_use]
+    pub fn past(&self, after: u64) -> Vec<Arc<Line>> {
+        self.subscribe(after.checked_add(1)).0
+    }
+
     /// Serves followers whom `admits` lets in, until dropped.
     pub async fn serve(self, listener: UnixListener, admits: impl Fn(&UnixStream) -> bool) {
         let slots = Arc::new(Semaphore::new(AT_ONCE));

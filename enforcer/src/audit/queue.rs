@@ -93,6 +93,7 @@ impl Account {
             Body::Gap(_)
             | Body::Outside(_)
             | Body::Abuse(_)
+            | Body::Allowance(_)
             | Body::Repair(_)
             | Body::Takeover(_)
             | Body::Guest(_)

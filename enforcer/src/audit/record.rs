@@ -10,6 +10,7 @@ use super::store::Retention;
 
 mod abuse;
 mod access;
+mod allowance;
 mod clock;
 mod control;
 mod cut;
@@ -24,6 +25,7 @@ pub(super) use clock::format_time;
 
 pub use abuse::Abuse;
 pub use access::{AccessChange, GrantChange, GroupChange, time_of};
+pub use allowance::AllowanceChange;
 pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
@@ -83,6 +85,7 @@ impl Body {
             Self::SocketRefused(refused) => Some(&refused.subject),
             Self::DnsQuery(query) => Some(&query.subject),
             Self::Abuse(abuse) => Some(&abuse.subject),
+            Self::Allowance(change) => Some(&change.subject),
             _ => None,
         }
     }
@@ -98,6 +101,7 @@ impl Body {
             Self::Gap(_) => "gap",
             Self::Outside(_) => "outside",
             Self::Abuse(_) => "abuse",
+            Self::Allowance(_) => "allowance",
             Self::Repair(_) => "repair",
             Self::Takeover(_) => "takeover",
             Self::Stored(_) => "stored",
@@ -150,6 +154,8 @@ pub enum Body {
     Outside(Outside),
     /// A guest does too much of something, and what is done about it.
     Abuse(Box<Abuse>),
+    /// Something is open to one guest for a while, beyond its policy, or is no longer.
+    Allowance(Box<AllowanceChange>),
     /// Something of enforcer's that somebody else changed, and that was put back.
     Repair(Repair),
     /// What an earlier daemon, or nobody, left in the kernel.

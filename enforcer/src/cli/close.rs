@@ -29,11 +29,20 @@ pub(super) async fn close(args: &CloseArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Preflight);
         }
     };
-    Table::default().write(&closure)?;
+    if !args.dry.dry_run {
+        Table::default().write(&closure)?;
+    }
     let bridges: Vec<&str> = closure.bridges.iter().map(String::as_str).collect();
     let own = format!("{OWN_BRIDGES}*");
     let bridges = bridges.into_iter().chain([own.as_str()]).collect::<Vec<_>>();
-    println!("closed until enforcer runs: {}", bridges.join(", "));
+    if args.dry.dry_run {
+        println!(
+            "would be closed until enforcer runs: {}; nothing has changed",
+            bridges.join(", ")
+        );
+    } else {
+        println!("closed until enforcer runs: {}", bridges.join(", "));
+    }
     if matches!(closure.by, By::Ports { .. }) {
         println!(
             "between ports only: this kernel's nftables does not tell a frame's bridge \

@@ -10,13 +10,17 @@ use anyhow::Context as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
+    sync::mpsc,
 };
 
 use super::{EventsArgs, Exit};
-use crate::audit::{
-    follow::{self, Wish},
-    record::{AccessChange, Body, FlowClosed, GateCall, Life, Record, shown},
-    store::{Reveal, moment},
+use crate::{
+    audit::{
+        follow::{self, Wish},
+        record::{AccessChange, Body, FlowClosed, GateCall, Life, Record, shown},
+        store::{Reveal, moment},
+    },
+    dashboard::Heard,
 };
 
 /// Shows records.
@@ -74,14 +78,14 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
 }
 
 /// Names of pseudonyms, read again when there may be new ones.
-struct Names {
+pub(super) struct Names {
     dir: PathBuf,
     reveal: Reveal,
     read: Instant,
 }
 
 impl Names {
-    fn new(dir: PathBuf) -> Self {
+    pub(super) fn new(dir: PathBuf) -> Self {
         let (reveal, why) = Reveal::try_read(&dir);
         if let Some(why) = why {
             eprintln!("enforcer: {why}");
@@ -89,7 +93,7 @@ impl Names {
         Self { dir, reveal, read: Instant::now() }
     }
 
-    fn line(&mut self, line: &str) -> String {
+    pub(super) fn line(&mut self, line: &str) -> String {
         if line.contains(UNKNOWN) && self.read.elapsed() > FRESH {
             self.read = Instant::now();
             self.reveal = Reveal::try_read(&self.dir).0;
@@ -98,7 +102,8 @@ impl Names {
     }
 }
 
-async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
+/// Asks the daemon for records.
+pub(super) async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(path).await?;
     let mut question = serde_json::to_vec(&wish)?;
     question.push(b'\n');
@@ -106,10 +111,46 @@ async fn ask(path: &Path, wish: Wish) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
+/// Follows the stream from what the daemon has in memory, for as long as anybody takes it. A daemon that ends is
+/// asked again.
+pub(super) async fn hear(run_dir: PathBuf, records: PathBuf, to: mpsc::Sender<Heard>) {
+    let path = follow::path(&run_dir);
+    let mut names = Names::new(records);
+    let mut from = None;
+    loop {
+        let why = match ask(&path, Wish { from, follow: true }).await {
+            Ok(stream) => {
+                if to.send(Heard::Deaf(String::new())).await.is_err() {
+                    return;
+                }
+                let mut lines = BufReader::new(stream).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    // One of another version is nothing to show.
+                    let Ok(record) = serde_json::from_str::<Record>(&names.line(&line)) else {
+                        continue;
+                    };
+                    from = Some(record.seq + 1);
+                    if to.send(Heard::Record(Box::new(record))).await.is_err() {
+                        return;
+                    }
+                }
+                "the daemon tells no records any more".to_owned()
+            }
+            Err(error) => format!("records are not told: {}: {error}", path.display()),
+        };
+        if to.send(Heard::Deaf(why)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// How a value begins that is a pseudonym.
 const UNKNOWN: &str = "\"p-";
 /// For so long names are taken to be all that there are.
 const FRESH: Duration = Duration::from_secs(1);
+/// A daemon that tells no records is asked again.
+const AGAIN: Duration = Duration::from_secs(3);
 
 const HEAD: &str = "time                         kind         guest            what";
 
@@ -121,6 +162,7 @@ impl EventsArgs {
         };
         is("container.name", &self.guest)
             && is("user.name", &self.user)
+            && is("enforcer.hub", &self.hub)
             && is("enforcer.verdict", &self.verdict)
             && is("event.reason", &self.reason)
             && is("event.action", &self.kind)
@@ -229,6 +271,15 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             ("retention", "", format!("records {} to {} are deleted", r.first_seq, r.last_seq))
         }
         Body::Guest(g) => ("guest", &g.subject.container, g.event.clone()),
+        Body::Allowance(a) => {
+            let to =
+                format!("{} port {} protocol {}", a.destination, a.destination_port, a.protocol);
+            (
+                "allowance",
+                &a.subject.container,
+                format!("{} {to} until {}: {}", a.event, a.until, a.why),
+            )
+        }
         Body::Docker(d) => {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())

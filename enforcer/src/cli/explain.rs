@@ -55,7 +55,8 @@ fn told<T: serde::Serialize>(
     Ok(Exit::Ok)
 }
 
-fn text(explained: &Explained) -> String {
+/// The answer for people.
+pub(super) fn text(explained: &Explained) -> String {
     let Explained { guest, network, policy, explanation, is_held, limits, .. } = explained;
     let reason = explanation.reason.as_deref().map(|reason| format!(" ({reason})"));
     let mut text = format!(
@@ -106,16 +107,18 @@ fn rules(rules: &[Judged]) -> String {
 /// Where somebody may want to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Destination {
-    at: At,
+    pub(super) at: At,
     /// 0 for a protocol without ports.
-    port: u16,
+    pub(super) port: u16,
     /// IP protocol number.
-    protocol: u8,
+    pub(super) protocol: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum At {
+pub(super) enum At {
+    /// An address.
     Address(IpAddr),
+    /// A DNS name.
     Name(DomainName),
 }
 

@@ -3,11 +3,11 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
-    DaemonAt, Exit,
-    group::{Whose, by, end},
-    parse_end,
+    DaemonAt, Dry, Exit,
+    group::{Whose, by, end, find},
+    parse_end, refused,
     table::table,
-    told,
+    told, would,
 };
 use crate::{
     access::grant::Kind,
@@ -73,6 +73,8 @@ struct SetArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     whose: Whose,
 }
 
@@ -125,7 +127,21 @@ pub(super) async fn grant(args: GrantArgs) -> anyhow::Result<Exit> {
         GrantVerb::Report(ReportArgs { json, at }) => {
             told(&at, json, report, async |run_dir| client::access_report(&run_dir).await).await
         }
-        GrantVerb::Set(SetArgs { group, kind, until, reason, whose }) => {
+        GrantVerb::Set(SetArgs {
+            group, kind, until, dry: Dry { dry_run: true }, whose, ..
+        }) => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            let kind = Kind::from(kind).name();
+            let what = format!("members of {group} would have: {kind}{until}");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(_) => Ok(()),
+                    None => refused(format!("there is no group {group}")),
+                }
+            })
+            .await
+        }
+        GrantVerb::Set(SetArgs { group, kind, until, reason, whose, .. }) => {
             let kind = Kind::from(kind).name().to_owned();
             let done = format!("members of {group} have: {kind}\n");
             let order = GrantOrder { hub: whose.hub.clone(), group, kind, until, reason };

@@ -1,10 +1,12 @@
 //! `enforcer group`: which groups there are, and who is in them.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
-use super::{DaemonAt, Exit, guest::restarts, parse_end, table::table, told};
+use super::{DaemonAt, Dry, Exit, guest::restarts, parse_end, refused, table::table, told, would};
 use crate::api::{
-    client,
+    ControlError, client,
     routes::groups::{Given, GroupOrder, GroupStatus, MemberOrder, MemberStatus, OfGroup, OfHub},
 };
 
@@ -68,6 +70,8 @@ struct OneArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     whose: Whose,
 }
 
@@ -92,6 +96,8 @@ struct AddArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     whose: Whose,
 }
 
@@ -110,6 +116,8 @@ struct RemoveArgs {
     /// Why: one line, which the record has.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    #[command(flatten)]
+    dry: Dry,
     #[command(flatten)]
     whose: Whose,
 }
@@ -146,6 +154,56 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             })
             .await
         }
+        GroupVerb::Create(OneArgs { group, dry: Dry { dry_run: true }, whose, .. }) => {
+            let what = format!("group {group} would be made, with no members and no grant");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(_) => refused(format!("group {group} is there already")),
+                    None => Ok(()),
+                }
+            })
+            .await
+        }
+        GroupVerb::Delete(OneArgs { group, dry: Dry { dry_run: true }, whose, .. }) => {
+            let what = format!("group {group} would be deleted with its members and its grant");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(found) if found.builtin => {
+                        refused(format!("group {group} is built in: it stays"))
+                    }
+                    Some(_) => Ok(()),
+                    None => refused(format!("there is no group {group}")),
+                }
+            })
+            .await
+        }
+        GroupVerb::Add(AddArgs {
+            group, user, until, dry: Dry { dry_run: true }, whose, ..
+        }) => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            let what = format!("{user} would be in group {group}{until}");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(_) => Ok(()),
+                    None => refused(format!("there is no group {group}")),
+                }
+            })
+            .await
+        }
+        GroupVerb::Remove(RemoveArgs {
+            group, user, dry: Dry { dry_run: true }, whose, ..
+        }) => {
+            let what = format!("{user} would no longer be in group {group}");
+            would(&whose.at, false, what, async |run_dir| {
+                let asked = OfGroup { hub: whose.hub.clone(), group: group.clone() };
+                let members = client::group_members(run_dir, &asked).await?.members;
+                match members.iter().any(|member| member.user == user) {
+                    true => Ok(()),
+                    false => refused(format!("{user} is not in group {group}")),
+                }
+            })
+            .await
+        }
         GroupVerb::Create(args) => {
             let done = format!("group {} is made\n", args.group);
             let (order, at) = args.order();
@@ -168,7 +226,7 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             )
             .await
         }
-        GroupVerb::Add(AddArgs { group, user, until, reason, whose }) => {
+        GroupVerb::Add(AddArgs { group, user, until, reason, whose, .. }) => {
             let done = format!("{user} is in group {group}; {RESTART}");
             let order = MemberOrder { hub: whose.hub.clone(), group, user, until, reason };
             told(
@@ -182,7 +240,7 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             )
             .await
         }
-        GroupVerb::Remove(RemoveArgs { group, user, reason, whose }) => {
+        GroupVerb::Remove(RemoveArgs { group, user, reason, whose, .. }) => {
             let done = format!("{user} is no longer in group {group}; {RESTART}");
             let order = MemberOrder { hub: whose.hub.clone(), group, user, until: None, reason };
             told(
@@ -199,12 +257,22 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
     }
 }
 
+/// The group of this name.
+pub(super) async fn find(
+    run_dir: &Path,
+    hub: Option<String>,
+    group: &str,
+) -> Result<Option<GroupStatus>, ControlError> {
+    let groups = client::groups(run_dir, &OfHub { hub }).await?.groups;
+    Ok(groups.into_iter().find(|one| one.group == group))
+}
+
 /// What a change of a membership does not do by itself.
 const RESTART: &str = "guests of theirs that run need a restart\n";
 
 impl OneArgs {
     fn order(self) -> (GroupOrder, DaemonAt) {
-        let Self { group, reason, whose: Whose { hub, at } } = self;
+        let Self { group, reason, whose: Whose { hub, at }, .. } = self;
         (GroupOrder { hub, group, reason }, at)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{DaemonAt, Exit, told};
+use super::{DaemonAt, Dry, Exit, refused, told, would};
 use crate::{
     api::{ControlError, Progress, asked::Step, client},
     model::guest::{ExecOrder, GuestStatus, GuestsQuestion, LogsQuestion, ResetOrder, WhichGuest},
@@ -28,11 +28,11 @@ enum GuestVerb {
     /// Start a guest for a user; it is done when the kernel holds its policy.
     Start(Box<order::StartArgs>),
     /// Start a guest anew for the same order, with the Docker socket that its user may have now.
-    Restart(OneArgs),
+    Restart(ChangeArgs),
     /// End a guest, and keep it.
-    Stop(OneArgs),
+    Stop(ChangeArgs),
     /// Remove a guest, running or not. Its user's volumes stay.
-    Remove(OneArgs),
+    Remove(ChangeArgs),
     /// Show guests, and which of them need a restart.
     List(ListArgs),
     /// Show all about a guest, and what was ordered.
@@ -72,6 +72,15 @@ struct OneArgs {
     json: bool,
     #[command(flatten)]
     whose: Whose,
+}
+
+/// The same for what changes something.
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Arguments of `guest list`.
@@ -123,6 +132,8 @@ struct ExecArgs {
     #[arg(long, value_name = "USER")]
     run_as: Option<String>,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     whose: Whose,
     /// The command.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -146,6 +157,8 @@ struct ResetArgs {
     #[arg(long, value_name = "NAME")]
     hub: Option<String>,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     at: DaemonAt,
 }
 
@@ -153,14 +166,28 @@ struct ResetArgs {
 pub(super) async fn guest(args: GuestArgs) -> anyhow::Result<Exit> {
     match args.verb {
         GuestVerb::Start(args) => {
-            let (order, json, at) = args.order();
+            let (order, json, Dry { dry_run }, at) = args.order();
+            if dry_run {
+                let what =
+                    format!("a guest would be started for {} from {}", order.user, order.image);
+                let asked = GuestsQuestion { hub: order.hub, user: Some(order.user) };
+                return would(&at, json, what, async |run_dir| {
+                    client::guests(run_dir, &asked).await.map(drop)
+                })
+                .await;
+            }
             told(&at, json, show::started, async |run_dir| {
                 let mut shown = Shown::default();
                 client::start_guest(&run_dir, &order, |word| shown.show(word)).await
             })
             .await
         }
-        GuestVerb::Restart(OneArgs { user, json, whose }) => {
+        GuestVerb::Restart(args) if args.dry.dry_run => {
+            args.one.would("would be started anew").await
+        }
+        GuestVerb::Stop(args) if args.dry.dry_run => args.one.would("would be stopped").await,
+        GuestVerb::Remove(args) if args.dry.dry_run => args.one.would("would be removed").await,
+        GuestVerb::Restart(ChangeArgs { one: OneArgs { user, json, whose }, .. }) => {
             let (which, at) = whose.which(user);
             told(&at, json, show::started, async |run_dir| {
                 let mut shown = Shown::default();
@@ -169,16 +196,18 @@ pub(super) async fn guest(args: GuestArgs) -> anyhow::Result<Exit> {
             .await
         }
         GuestVerb::Stop(args) => {
-            args.done("is stopped", async |run_dir, which| {
-                client::stop_guest(&run_dir, &which).await
-            })
-            .await
+            args.one
+                .done("is stopped", async |run_dir, which| {
+                    client::stop_guest(&run_dir, &which).await
+                })
+                .await
         }
         GuestVerb::Remove(args) => {
-            args.done("is removed", async |run_dir, which| {
-                client::remove_guest(&run_dir, &which).await
-            })
-            .await
+            args.one
+                .done("is removed", async |run_dir, which| {
+                    client::remove_guest(&run_dir, &which).await
+                })
+                .await
         }
         GuestVerb::List(ListArgs { hub, user, json, at }) => {
             let asked = GuestsQuestion { hub, user };
@@ -198,11 +227,33 @@ pub(super) async fn guest(args: GuestArgs) -> anyhow::Result<Exit> {
             told(&at, false, show::logs, async |run_dir| client::guest_logs(&run_dir, &asked).await)
                 .await
         }
-        GuestVerb::Exec(ExecArgs { user, run_as, whose, command }) => {
+        GuestVerb::Exec(ExecArgs { user, run_as, dry: Dry { dry_run }, whose, command }) => {
+            if dry_run {
+                let text = format!("would run {}", command.join(" "));
+                return OneArgs { user, json: false, whose }.would(&text).await;
+            }
             let (WhichGuest { hub, user, server }, at) = whose.which(user);
             exec(&at, &ExecOrder { hub, user, server, command, run_as }).await
         }
-        GuestVerb::ResetVolumes(ResetArgs { user, volume, hub, at }) => {
+        GuestVerb::ResetVolumes(ResetArgs {
+            user,
+            hub,
+            volume,
+            dry: Dry { dry_run: true },
+            at,
+        }) => {
+            let which = if volume.is_empty() { "all".to_owned() } else { volume.join(", ") };
+            let what = format!("volumes of {user} would be removed, with what is in them: {which}");
+            would(&at, false, what, async |run_dir| {
+                let asked = GuestsQuestion { hub, user: Some(user.clone()) };
+                match client::guests(run_dir, &asked).await?.guests.first() {
+                    None => Ok(()),
+                    Some(guest) => refused(format!("{user} has a guest: {}", guest.container)),
+                }
+            })
+            .await
+        }
+        GuestVerb::ResetVolumes(ResetArgs { user, volume, hub, at, .. }) => {
             let order = ResetOrder { hub, user, volumes: volume };
             told(
                 &at,
@@ -236,6 +287,17 @@ impl Whose {
 }
 
 impl OneArgs {
+    /// Says what would become of the guest, if there is one.
+    async fn would(self, what: &str) -> anyhow::Result<Exit> {
+        let Self { user, json, whose } = self;
+        let what = format!("the guest of {user} {what}");
+        let (which, at) = whose.which(user);
+        would(&at, json, what, async |run_dir| {
+            client::inspect_guest(run_dir, &which).await.map(drop)
+        })
+        .await
+    }
+
     async fn done(
         self,
         done: &str,

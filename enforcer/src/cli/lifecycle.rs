@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use super::{DaemonArgs, Exit, UninstallArgs};
 use crate::{
     api::{ControlError, client},
-    config::file::load,
+    config::{Config, file::load},
     supervise::uninstall,
 };
 
@@ -19,6 +19,14 @@ pub(super) async fn reload(args: &DaemonArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if args.dry.dry_run {
+        client::status(&config.run_dir).await?;
+        println!(
+            "{} is valid and would be read; nothing has changed. `enforcer policy diff` says which rules come and go",
+            args.config.display()
+        );
+        return Ok(Exit::Ok);
+    }
     match client::reload(&config.run_dir).await {
         Ok(()) => {
             println!("reloaded: {}", args.config.display());
@@ -41,6 +49,14 @@ pub(super) async fn stop(args: &DaemonArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if args.dry.dry_run {
+        let report = client::status(&config.run_dir).await?;
+        println!(
+            "the daemon, process {}, would be stopped, and policy would stay; nothing has changed",
+            report.pid
+        );
+        return Ok(Exit::Ok);
+    }
     uninstall::stop(&config.run_dir).await?;
     println!(
         "stopped. Guests stay policed, and containers that start now have no network; \
@@ -58,6 +74,10 @@ pub(super) async fn uninstall(args: &UninstallArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if args.dry.dry_run {
+        println!("{}", would_open(&config));
+        return Ok(Exit::Ok);
+    }
     if !args.yes && !agreed()? {
         eprintln!("nothing has changed");
         return Ok(Exit::Usage);
@@ -69,6 +89,18 @@ pub(super) async fn uninstall(args: &UninstallArgs) -> anyhow::Result<Exit> {
         removed.programs, removed.ports
     );
     Ok(Exit::Ok)
+}
+
+/// What an uninstallation would do.
+fn would_open(config: &Config) -> String {
+    let networks: Vec<&str> = config.networks.keys().map(String::as_str).collect();
+    format!(
+        "the daemon of {} would be stopped, the pins in {} and every program of them would be removed, and these guest networks \
+         would be open: {}; nothing has changed",
+        config.run_dir.display(),
+        config.pin_dir.display(),
+        networks.join(", ")
+    )
 }
 
 fn agreed() -> std::io::Result<bool> {

@@ -1,10 +1,12 @@
 //! `enforcer network`: networks of users, which the daemon makes and polices.
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
-use super::{DaemonAt, Exit, table::table, told};
+use super::{DaemonAt, Dry, Exit, refused, table::table, told, would};
 use crate::{
-    api::client,
+    api::{ControlError, client},
     audit::record::shown,
     model::owned::{OwnNetworkList, OwnNetworkStatus, OwnNetworksQuestion, WhichNetwork},
 };
@@ -49,6 +51,8 @@ struct OneArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     at: DaemonAt,
 }
 
@@ -71,12 +75,33 @@ struct ListArgs {
 /// Asks the daemon.
 pub(super) async fn network(args: NetworkArgs) -> anyhow::Result<Exit> {
     match args.verb {
-        NetworkVerb::Create(OneArgs { name, user, hub, json, at }) => {
+        NetworkVerb::Create(OneArgs { name, user, hub, json, dry: Dry { dry_run: true }, at }) => {
+            let what = format!("network {name} of {user} would be made, and policed");
+            would(&at, json, what, async |run_dir| {
+                match is_there(run_dir, hub, user, &name).await? {
+                    true => refused(format!("network {name} is there already")),
+                    false => Ok(()),
+                }
+            })
+            .await
+        }
+        NetworkVerb::Remove(OneArgs { name, user, hub, json, dry: Dry { dry_run: true }, at }) => {
+            let what =
+                format!("network {name} of {user} would be removed, if no container is on it");
+            would(&at, json, what, async |run_dir| {
+                match is_there(run_dir, hub, user, &name).await? {
+                    true => Ok(()),
+                    false => refused(format!("there is no network {name}")),
+                }
+            })
+            .await
+        }
+        NetworkVerb::Create(OneArgs { name, user, hub, json, at, .. }) => {
             let which = WhichNetwork { hub, user, name };
             told(&at, json, made, async |run_dir| client::create_network(&run_dir, &which).await)
                 .await
         }
-        NetworkVerb::Remove(OneArgs { name, user, hub, json, at }) => {
+        NetworkVerb::Remove(OneArgs { name, user, hub, json, at, .. }) => {
             let text = format!("network {} of {} is removed\n", shown(&name), shown(&user));
             let which = WhichNetwork { hub, user, name };
             let done = async |run_dir: std::path::PathBuf| {
@@ -90,6 +115,18 @@ pub(super) async fn network(args: NetworkArgs) -> anyhow::Result<Exit> {
             told(&at, json, listing, async |run_dir| client::networks(&run_dir, &asked).await).await
         }
     }
+}
+
+/// Whether a user has a network of this name.
+async fn is_there(
+    run_dir: &Path,
+    hub: Option<String>,
+    user: String,
+    name: &str,
+) -> Result<bool, ControlError> {
+    let asked = OwnNetworksQuestion { hub, user: Some(user) };
+    let list = client::networks(run_dir, &asked).await?;
+    Ok(list.networks.iter().any(|network| network.name == name))
 }
 
 fn made(network: &OwnNetworkStatus) -> String {

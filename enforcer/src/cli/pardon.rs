@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
-use super::{Exit, PardonArgs};
-use crate::api::{ControlError, client};
+use super::{Exit, PardonArgs, refused, would};
+use crate::{
+    api::{ControlError, client},
+    model::status::RestraintStatus,
+};
 
 /// Asks the daemon.
 pub(super) async fn pardon(args: PardonArgs) -> anyhow::Result<Exit> {
@@ -14,6 +17,21 @@ pub(super) async fn pardon(args: PardonArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if args.dry.dry_run {
+        let (who, json) = (args.guest, args.json);
+        let what = format!("{who} would be let go");
+        return would(&args.at, json, what, async |run_dir| {
+            let held = client::status(run_dir).await?.restrained;
+            let is_it = |one: &RestraintStatus| {
+                one.container == who || who.len() >= 4 && one.container_id.starts_with(&who)
+            };
+            if held.iter().any(is_it) {
+                return Ok(());
+            }
+            refused(format!("{who} is neither slowed, cut off nor paused"))
+        })
+        .await;
+    }
     match client::pardon(&run_dir, args.guest).await {
         Ok(ended) if args.json => println!("{}", json!({ "ended": ended })),
         Ok(ended) => ended.iter().for_each(|one| println!("{one}")),

@@ -33,6 +33,11 @@ pub enum FileError {
 
 /// Reads and checks a config file.
 pub fn load(path: &Path) -> Result<Config, FileError> {
+    read(path).map(|(_, config)| config)
+}
+
+/// The same, with its text.
+pub fn read(path: &Path) -> Result<(String, Config), FileError> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     File::open(path)
@@ -44,5 +49,6 @@ pub fn load(path: &Path) -> Result<Config, FileError> {
     let Ok(text) = String::from_utf8(bytes) else {
         return Err(FileError::NotText { file, why: "not UTF-8" });
     };
-    Ok(parse(&text, &file)?)
+    let config = parse(&text, &file)?;
+    Ok((text, config))
 }

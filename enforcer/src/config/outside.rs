@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use toml::Spanned;
 
 use super::{check, problem::Problems, raw::RawOutside};
+use crate::model::provenance::{CLIENT_LABEL, GROUPS_LABEL};
 
 /// The label that marks guests when the config names none.
 const DEFAULT_GUEST_LABEL: &str = "enforcer.guest";
@@ -46,6 +47,11 @@ impl GuestLabel {
             None => (text.get_ref().as_str(), None),
         };
         if let Err(message) = check::label_key(key) {
+            problems.add(text.span(), message);
+        }
+        // A hub says them of its users as it likes.
+        if matches!(key, GROUPS_LABEL | CLIENT_LABEL) {
+            let message = format!("\"{key}\" is for records alone; no guest is told by it");
             problems.add(text.span(), message);
         }
         Self { key: key.to_owned(), value }

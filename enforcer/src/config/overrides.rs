@@ -129,6 +129,8 @@ mod tests {
             ("user = \"a\"\npolicy = \"exams\"", 9, "there is no policy \"exams\""),
             ("user = \"\"\npolicy = \"exam\"", 8, "the name is empty"),
             ("label = \"=x\"\npolicy = \"exam\"", 8, "no key of a label"),
+            ("label = \"enforcer.groups=staff\"\npolicy = \"exam\"", 8, "for records alone"),
+            ("label = \"enforcer.client\"\npolicy = \"exam\"", 8, "for records alone"),
             ("group = \"g\"\npolicy = \"exam\"", 7, "have an override already"),
             ("grup = \"g\"\npolicy = \"exam\"", 8, "did you mean `group`"),
         ] {

@@ -97,6 +97,23 @@ pub fn reach(address: IpAddr) -> Reach {
     if is_public(&address) { Reach::Public } else { Reach::Private }
 }
 
+/// Whether an address may be opened to one guest for a while: a machine's, beyond this one, and no metadata service,
+/// by none of its names.
+#[must_use]
+pub fn is_for_a_while(address: IpAddr) -> bool {
+    let is_machine = match address {
+        IpAddr::V4(address) => {
+            let [first, ..] = address.octets();
+            !matches!(first, 0 | 127 | 224..)
+        }
+        IpAddr::V6(address) => !address.is_multicast(),
+    };
+    let net = Net::host(address);
+    // NAT64 (RFC 6052): the well-known prefix, and the one for local use.
+    let closed = [METADATA, LINK_LOCAL, CARRIERS, &["64:ff9b::/96", "64:ff9b:1::/48"]].concat();
+    is_machine && !read(&closed).iter().any(|closed| closed.covers(&net))
+}
+
 /// Whether all of a network is public, as preset `public-internet` has it.
 #[must_use]
 pub fn is_public(net: &Net) -> bool {

@@ -117,7 +117,7 @@ mod tests {
                 network: "a".to_owned(),
                 endpoint: 1,
                 answer,
-                signal: Signal::Smtp,
+                signal: Some(Signal::Smtp),
                 until_ns: None,
             });
         }

@@ -12,7 +12,7 @@ use enforcer_common::abi::endpoint::Role;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
-    apply, cgroups,
+    allow, apply, cgroups,
     compiled::Compiled,
     cut,
     desired::{self, Facts},
@@ -36,8 +36,11 @@ use crate::{
         owner::Owners,
     },
     netlink,
+    policy::allowance::Allowances,
 };
 
+/// Longest wait for Docker's first word, where something is open to single guests.
+const DOCKER_PATIENCE: Duration = Duration::from_secs(10);
 /// Everything is compared anew this often, whether or not anything was heard.
 const PERIOD: Duration = Duration::from_secs(5);
 /// Programs and pins are looked at this often: the kernel tells nobody when a TCX link goes.
@@ -65,6 +68,8 @@ pub struct Reconciler {
     pub resolvers: watch::Receiver<BTreeSet<SocketAddr>>,
     /// Guests that are cut off.
     pub restraints: watch::Receiver<Arc<Restraints>>,
+    /// What is open to single guests for a while.
+    pub allowances: watch::Receiver<Arc<Allowances>>,
     /// Docker's inventory.
     pub inventory: watch::Receiver<Arc<Inventory>>,
     /// Asks the link follower to look again.
@@ -144,6 +149,11 @@ impl Settled {
 impl Reconciler {
     /// Runs until the link follower ends.
     pub async fn run(mut self) {
+        if !self.allowances.borrow().is_empty() {
+            // Who has them only Docker tells. What the kernel holds stays meanwhile.
+            let told = self.inventory.wait_for(|inventory| inventory.version > 0);
+            let _late = tokio::time::timeout(DOCKER_PATIENCE, told).await;
+        }
         let mut memory = Memory::default();
         let mut retry = RETRY.0;
         loop {
@@ -166,6 +176,7 @@ impl Reconciler {
                 Ok(()) = self.inventory.changed() => retry = RETRY.0,
                 Ok(()) = self.config.changed() => retry = RETRY.0,
                 Ok(()) = self.restraints.changed() => {}
+                Ok(()) = self.allowances.changed() => {}
                 Ok(()) = self.resolvers.changed() => {}
                 () = self.filters.notified() => {}
                 () = memory.watch(&path, &state.observed) => {}
@@ -181,6 +192,7 @@ impl Reconciler {
         let links = Arc::clone(&self.links.borrow_and_update());
         let inventory = Arc::clone(&self.inventory.borrow_and_update());
         let restraints = Arc::clone(&self.restraints.borrow_and_update());
+        let allowances = Arc::clone(&self.allowances.borrow_and_update());
         let facts = Facts {
             namespaces: self.namespaces(&config, &inventory).await,
             closes: self.path.closes,
@@ -195,7 +207,9 @@ impl Reconciler {
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
                 hold::networks(&mut desired, &config, &inventory, &observed);
+                let mut closed = allow::allow(&mut desired, &allowances, &restraints);
                 problems = memory.compiled.fill(&mut desired);
+                problems.append(&mut closed);
                 hold::endpoints(&mut desired, &config, &inventory, &observed);
                 cut::restrain(&mut desired, &config, &restraints);
                 cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);

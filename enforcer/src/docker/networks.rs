@@ -12,7 +12,10 @@ use bollard::{
 };
 
 use super::{Engine, EngineError, convert};
-use crate::{config::GuestNetwork, model::inventory::Subnet};
+use crate::{
+    config::GuestNetwork,
+    model::inventory::{DockerNetwork, Subnet},
+};
 
 /// Label on networks that enforcer made, with the name of the program as its value.
 const LABEL: (&str, &str) = ("enforcer.network", "guest");
@@ -137,6 +140,26 @@ async fn create(engine: &Engine, name: &str, network: &GuestNetwork) -> Result<b
         (None, Some(error)) => Err(wrap(error)),
         (None, None) => Err(EnsureError::Missing(name.to_owned())),
     }
+}
+
+/// Every bridge network of the engine but its default one, by name.
+pub async fn bridges(engine: &Engine) -> Result<Vec<DockerNetwork>, EngineError> {
+    let listed = engine.docker.list_networks(None::<ListNetworksOptions>).await;
+    let listed = listed.map_err(EngineError::request("list its networks"))?;
+    let is_bridge = |driver: &Option<String>| driver.as_deref() == Some("bridge");
+    let mut found = Vec::new();
+    for id in listed.into_iter().filter(|one| is_bridge(&one.driver)).filter_map(|one| one.id) {
+        let network = engine.docker.inspect_network(&id, None::<InspectNetworkOptions>).await;
+        match network.map_err(EngineError::request("inspect a network")) {
+            Ok(network) => found.extend(convert::network(network).map(|(network, _)| network)),
+            // Removed meanwhile.
+            Err(error) if error.status() == Some(404) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.retain(|network| network.name != "bridge");
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
 }
 
 /// The network of exactly this name.

@@ -6,12 +6,13 @@ use hyper::{
     HeaderMap, Response, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, UPGRADE},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{upstream::Answered, verdict::Refusal};
+use super::{head::Upgrade, upstream::Answered, verdict::Refusal};
 
 /// Headers of the engine's that a judged request's client gets.
-const SHOWN: [&str; 4] = ["content-type", "api-version", "docker-experimental", "ostype"];
+const SHOWN: [&str; 5] =
+    ["content-type", "api-version", "docker-experimental", "ostype", "sec-websocket-accept"];
 /// Headers that are a connection's, and not a request's or an answer's.
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -45,6 +46,13 @@ pub(super) fn refusal_text(refusal: &Refusal) -> String {
     )
 }
 
+/// An answer of our own.
+pub(super) fn json(value: &Value) -> Response<Answered> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(value.to_string()))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// What of an answer's headers goes on where the request was judged.
 pub(super) fn shown(headers: &HeaderMap) -> HeaderMap {
     only(headers, |name| SHOWN.contains(&name.as_str()))
@@ -56,9 +64,13 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Says that a connection becomes a stream.
-pub(super) fn upgraded(headers: &mut HeaderMap, to: &'static str) {
+pub(super) fn upgraded(headers: &mut HeaderMap, to: Upgrade) {
+    let name = match to {
+        Upgrade::Tcp => "tcp",
+        Upgrade::WebSocket(_) => "websocket",
+    };
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(to));
+    headers.insert(UPGRADE, HeaderValue::from_static(name));
 }
 
 fn only(headers: &HeaderMap, goes_on: impl Fn(&HeaderName) -> bool) -> HeaderMap {

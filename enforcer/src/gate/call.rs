@@ -76,6 +76,7 @@ pub enum Call {
     ContainerAttach {
         container: String,
         attach: Attach,
+        is_web_socket: bool,
     },
     ContainerResize {
         container: String,

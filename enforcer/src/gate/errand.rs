@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION},
     http::response::Parts,
     upgrade::OnUpgrade,
 };
@@ -217,10 +217,18 @@ impl Errand {
             Some(body) => Full::new(Bytes::from(body.to_string())),
             None => Full::default(),
         });
-        let wrong = |_error| answer::odd("gate.target", "the gate made a request that is none");
-        let mut request = request.body(body).map_err(wrong)?;
-        if upgrade.is_some() {
-            answer::upgraded(request.headers_mut(), "tcp");
+        let wrong = |()| answer::odd("gate.target", "the gate made a request that is none");
+        let mut request = request.body(body).map_err(|_error| wrong(()))?;
+        if let Some(upgrade) = upgrade {
+            answer::upgraded(request.headers_mut(), upgrade);
+        }
+        if let Some(Upgrade::WebSocket(Some(key))) = upgrade {
+            let key = HeaderValue::from_str(key.text()).map_err(|_error| wrong(()))?;
+            let headers = request.headers_mut();
+            headers.insert(SEC_WEBSOCKET_KEY, key);
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            // The engine wants one, and does not look at it.
+            headers.insert(ORIGIN, HeaderValue::from_static("http://docker"));
         }
         Ok(upstream::ask(&self.server.engine_socket, request).await?)
     }

@@ -17,6 +17,10 @@ pub struct Facts {
     pub images: Vec<OwnImage>,
     /// Exec instances in its containers.
     pub execs: Vec<OwnExec>,
+    /// For a hub's create alone: groups that its user is in now, as this host and the hub say.
+    pub groups: Vec<String>,
+    /// For a hub's create alone: where its user comes from, as the hub says.
+    pub client: Option<String>,
     /// Labels of the user's notebook by which policies tell guests apart: what the user starts has them too.
     pub inherited: BTreeMap<String, String>,
     /// Whether a policy of its own is the principal's instead of its network's: what a build runs would have the

@@ -13,11 +13,14 @@ use super::{
 use crate::{
     access::name::User,
     config::{Config, Guests},
-    model::inventory::{Container, Inventory},
+    model::{
+        inventory::{Container, Inventory},
+        provenance::GROUPS_LABEL,
+    },
 };
 
 /// Label by which the gate says through which socket something was made.
-const GATE_LABEL: &str = "enforcer.gate";
+pub(super) const GATE_LABEL: &str = "enforcer.gate";
 
 /// Label of a user's group.
 const GROUP_LABEL: &str = "enforcer.group";
@@ -37,7 +40,7 @@ pub(super) fn facts(
         });
         facts.containers.extend(own);
         let keys = labels_of_policies(config);
-        let keys = keys.iter().map(String::as_str).chain([GROUP_LABEL]);
+        let keys = keys.iter().map(String::as_str).chain([GROUP_LABEL, GROUPS_LABEL]);
         let said = |key: &str| {
             let mut all = notebooks(user, inventory);
             let value = all.find_map(|container| container.provenance.labels.get(key))?;
@@ -96,11 +99,14 @@ fn notebooks<'a>(user: &'a User, inventory: &'a Inventory) -> impl Iterator<Item
     inventory.containers.values().filter(move |container| {
         let said = &container.provenance;
         let label = |key: &str| said.labels.get(key).map(String::as_str);
+        // Before the engine has shown all of a container, its provenance alone is known.
+        let mut all = [&container.labels, &said.labels].into_iter();
+        let is_own = all.any(|labels| labels.get(GATE_LABEL).is_some_and(|by| by == "user"));
         // What its image may have said of itself does not count.
         said.is_told
             && label(USER_LABEL) == Some(user.name.as_str())
             && label(HUB_LABEL) == Some(user.hub.as_str())
-            && container.labels.get(GATE_LABEL).map(String::as_str) != Some("user")
+            && !is_own
     })
 }
 
@@ -206,6 +212,10 @@ mod tests {
     }
 
     fn found(labels: &[(&str, &str)], is_told: bool) -> Facts {
+        found_in(&inventory(labels, is_told))
+    }
+
+    fn found_in(inventory: &Inventory) -> Facts {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("enforcer-found-{}-{number}", std::process::id());
@@ -213,8 +223,7 @@ mod tests {
         let store = Store::open(&dir).expect("opens");
         let config = parse(CONFIG, "f").expect("valid");
         let ada = User { hub: "local".parse().expect("a hub"), name: "ada".parse().expect("ada") };
-        let inventory = inventory(labels, is_told);
-        let facts = facts(&Principal::User(ada), &store, (&inventory, &config));
+        let facts = facts(&Principal::User(ada), &store, (inventory, &config));
         drop(store);
         std::fs::remove_dir_all(dir).expect("removed");
         facts
@@ -236,6 +245,10 @@ mod tests {
         assert!(found(&other_hub, true).containers.is_empty());
         let own = [of_ada.as_slice(), &[("enforcer.gate", "user")]].concat();
         assert!(found(&own, true).containers.is_empty());
+        // One that has just started, of which the engine has not shown all.
+        let mut early = inventory(&own, true);
+        early.containers.values_mut().for_each(|container| container.labels.clear());
+        assert!(found_in(&early).containers.is_empty());
     }
 
     #[test]

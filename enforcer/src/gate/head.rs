@@ -39,8 +39,29 @@ pub enum Length {
 pub enum Upgrade {
     /// A stream of bytes, both ways.
     Tcp,
-    /// A web socket.
-    WebSocket,
+    /// A web socket; `None`: what makes its handshake one is missing, or is not of this version.
+    WebSocket(Option<Key>),
+}
+
+/// What a client says once to begin a web socket (RFC 6455, 4.1): 16 bytes in base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key([u8; Self::LENGTH]);
+
+impl Key {
+    const LENGTH: usize = 24;
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
+        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        let (letters, end) = bytes.split_at(Self::LENGTH - 2);
+        (letters.iter().all(is_letter) && end == b"==").then_some(Self(bytes))
+    }
+
+    /// As it was said.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// What matters of a head; hyper reads the rest.
@@ -125,8 +146,10 @@ pub fn read(bytes: &[u8]) -> Result<Head, Refusal> {
         return Err(unclear("head.body", "a request that asks for something has no body"));
     }
     let encoding = value("content-encoding");
+    let is_13 = value("sec-websocket-version") == Some("13");
+    let key = value("sec-websocket-key").filter(|_| is_13).and_then(Key::read);
     Ok(Head {
-        upgrade: upgrade(value("connection"), value("upgrade"))?,
+        upgrade: upgrade(value("connection"), value("upgrade"), key)?,
         method: method.to_owned(),
         target: target.to_owned(),
         length,
@@ -214,7 +237,11 @@ fn length(length: Option<&str>, encoding: Option<&str>) -> Result<Length, Refusa
     }
 }
 
-fn upgrade(connection: Option<&str>, to: Option<&str>) -> Result<Option<Upgrade>, Refusal> {
+fn upgrade(
+    connection: Option<&str>,
+    to: Option<&str>,
+    key: Option<Key>,
+) -> Result<Option<Upgrade>, Refusal> {
     let options =
         connection.unwrap_or_default().split(',').map(|word| word.trim().to_ascii_lowercase());
     let options: Vec<String> = options.filter(|word| !word.is_empty()).collect();
@@ -229,7 +256,7 @@ fn upgrade(connection: Option<&str>, to: Option<&str>) -> Result<Option<Upgrade>
     match (wants, to.map(str::to_ascii_lowercase).as_deref()) {
         (false, None) => Ok(None),
         (true, Some("tcp")) => Ok(Some(Upgrade::Tcp)),
-        (true, Some("websocket")) => Ok(Some(Upgrade::WebSocket)),
+        (true, Some("websocket")) => Ok(Some(Upgrade::WebSocket(key))),
         (_, Some("h2c")) => Err(Refusal {
             status: StatusCode::FORBIDDEN,
             rule: "head.h2c",

@@ -6,7 +6,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode, body::Incoming};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::{
     body::Context,
@@ -14,7 +17,8 @@ use super::{
     errand::Errand,
     facts::Facts,
     found,
-    head::{Head, Length},
+    head::{Head, Length, Upgrade},
+    hub::ask,
     json::{self, Json, Limits},
     judge::judge,
     principal::Principal,
@@ -40,7 +44,25 @@ const USER: &str = "JUPYTERHUB_USER=";
 pub(super) fn call(principal: &Principal, head: &Head) -> Result<Call, Refusal> {
     let unknown = || Refusal::forbidden("route.unknown", "this method is none of the engine's");
     let method: Method = head.method.parse().map_err(|_error| unknown())?;
-    Call::read(principal, &method, Words::read(&head.target)?)
+    let call = Call::read(principal, &method, Words::read(&head.target)?)?;
+    check_upgrade(head, &call)?;
+    Ok(call)
+}
+
+/// A web socket is begun where there is one, and nowhere else.
+fn check_upgrade(head: &Head, call: &Call) -> Result<(), Refusal> {
+    let is_one = matches!(call, Call::ContainerAttach { is_web_socket: true, .. });
+    match (head.upgrade, is_one) {
+        (Some(Upgrade::WebSocket(Some(_))), true) | (None | Some(Upgrade::Tcp), false) => Ok(()),
+        (Some(Upgrade::WebSocket(_)), false) => Err(Refusal::unclear(
+            "head.upgrade",
+            "this call is no web socket; only GET /containers/{name}/attach/ws is one",
+        )),
+        _ => Err(Refusal::unclear(
+            "head.upgrade",
+            "this call is a web socket: send Upgrade: websocket, version 13, and a key of 16 bytes in base64",
+        )),
+    }
 }
 
 /// Reads the body of a request that is to be judged: bounded, in time, without trailers, and what it says it is.
@@ -54,6 +76,15 @@ pub(super) async fn body(
         // A context is read elsewhere.
         BodyKind::Empty | BodyKind::Context => NOTHING,
     };
+    json(head, limit, body).await
+}
+
+/// The same for a body of at most so many bytes; `None`: there is none.
+pub(super) async fn json(
+    head: &Head,
+    limit: usize,
+    body: Incoming,
+) -> Result<Option<Json>, Refusal> {
     let bytes = bytes(head, limit, body).await?;
     if bytes.is_empty() {
         return Ok(None);
@@ -130,7 +161,16 @@ impl Server {
                 }
                 facts = self.facts(principal);
             }
-            facts.socket = self.socket_for(principal, body).await;
+            (facts.socket, facts.groups) = self.look_up(principal, body).await;
+        }
+        let seat = match (principal, call, body) {
+            (Principal::Hub(hub), Call::ContainerCreate { .. }, Some(body)) => {
+                ask::seat_of_create(body).map(|seat| (hub, seat))
+            }
+            _ => None,
+        };
+        if let Some((hub, seat)) = &seat {
+            self.add_said(hub, seat, &mut facts);
         }
         let context = Context {
             principal,
@@ -147,15 +187,20 @@ impl Server {
         let context = Context { bridge: prepared.as_ref(), ..context };
         match judge(&context, call, body) {
             Verdict::Deny(refusal) => Err(refusal),
-            Verdict::Allow(forward) => Ok(Errand {
-                server: Arc::clone(self),
-                principal: principal.clone(),
-                rules,
-                facts,
-                forward: *forward,
-                prepared,
-                _turn: turn,
-            }),
+            Verdict::Allow(forward) => {
+                if let Some((hub, seat)) = &seat {
+                    self.spawns.asked(hub, seat, Instant::now());
+                }
+                Ok(Errand {
+                    server: Arc::clone(self),
+                    principal: principal.clone(),
+                    rules,
+                    facts,
+                    forward: *forward,
+                    prepared,
+                    _turn: turn,
+                })
+            }
         }
     }
 
@@ -223,14 +268,22 @@ impl Server {
         }
     }
 
-    /// The socket of the user for whom a hub starts a guest, if that user has a grant now.
-    async fn socket_for(&self, principal: &Principal, body: Option<&Json>) -> Option<PathBuf> {
-        let Principal::Hub(hub) = principal else { return None };
-        let user = User { hub: hub.clone(), name: named(body?)?.parse().ok()? };
-        match self.access.socket_for(&user).await {
-            Grant::Granted(_) => self.doors.get()?.open_for(&user).await,
-            Grant::Refused(_) => None,
-        }
+    /// The socket of the user for whom a hub starts a guest, if that user has a grant now, and the user's groups.
+    async fn look_up(
+        &self,
+        principal: &Principal,
+        body: Option<&Json>,
+    ) -> (Option<PathBuf>, Vec<String>) {
+        let Principal::Hub(hub) = principal else { return (None, Vec::new()) };
+        let named = body.and_then(|body| named(body)?.parse().ok());
+        let Some(name) = named else { return (None, Vec::new()) };
+        let user = User { hub: hub.clone(), name };
+        let (answer, groups) = self.access.look_up(&user).await;
+        let socket = match (answer, self.doors.get()) {
+            (Grant::Granted(_), Some(doors)) => doors.open_for(&user).await,
+            _ => None,
+        };
+        (socket, groups.iter().map(ToString::to_string).collect())
     }
 }
 
@@ -248,6 +301,7 @@ fn named(body: &Json) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::head;
 
     #[test]
     fn s08_what_is_no_call_of_the_table_is_none() {
@@ -270,6 +324,31 @@ mod tests {
             let head = Head { method, target, length, upgrade: None, is_encoded: false };
             let read = call(&principal, &head);
             assert_eq!(read.is_ok(), is_call, "{head:?}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn s27_a_web_socket_is_begun_where_there_is_one_and_nowhere_else() {
+        let (hub, name) = ("lab".parse().expect("a hub"), "ada".parse().expect("a user"));
+        let principal = Principal::User(User { hub, name });
+        let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let web = format!("Connection: Upgrade\r\nUpgrade: websocket\r\n{key}");
+        let tcp = "Connection: Upgrade\r\nUpgrade: tcp\r\n";
+        for (line, headers, is_call) in [
+            ("GET /containers/x/attach/ws?stream=1", &*web, true),
+            ("GET /containers/x/attach/ws", key, false),
+            ("GET /containers/x/attach/ws", tcp, false),
+            ("GET /containers/x/attach/ws", "Connection: Upgrade\r\nUpgrade: websocket\r\n", false),
+            ("GET /containers/x/attach/ws?x=1", &web, false),
+            ("POST /containers/x/attach?stream=1", tcp, true),
+            ("POST /containers/x/attach?stream=1", "", true),
+            ("POST /containers/x/attach?stream=1", &web, false),
+            ("POST /exec/x/start", &web, false),
+            ("GET /events", &web, false),
+        ] {
+            let head = format!("{line} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+            let read = call(&principal, &head::read(head.as_bytes()).expect("a head"));
+            assert_eq!(read.is_ok(), is_call, "{head}: {read:?}");
         }
     }
 

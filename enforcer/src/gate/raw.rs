@@ -30,7 +30,7 @@ pub(super) async fn forward(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     if let Some((upgrade, _)) = &client {
-        upgraded(&mut parts.headers, name(*upgrade));
+        upgraded(&mut parts.headers, *upgrade);
     }
     let body = Relayed::from_client(body);
     let request = Request::from_parts(parts, http_body_util::Either::Right(body));
@@ -55,7 +55,7 @@ pub(super) fn relay(
             Response::new(http_body_util::Either::Left(http_body_util::Full::default()));
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *answer.headers_mut() = headers;
-        upgraded(answer.headers_mut(), name(upgrade));
+        upgraded(answer.headers_mut(), upgrade);
         return Ok((answer, Some(Hijack { client, engine, line })));
     }
     let (parts, body) = response.into_parts();
@@ -64,11 +64,4 @@ pub(super) fn relay(
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;
     Ok((answer, None))
-}
-
-const fn name(upgrade: Upgrade) -> &'static str {
-    match upgrade {
-        Upgrade::Tcp => "tcp",
-        Upgrade::WebSocket => "websocket",
-    }
 }

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    hub::sight::Sight,
     identity::Doorman,
     networks::OwnNetworks,
     principal::Principal,
@@ -59,6 +60,8 @@ pub struct Around {
     pub access: Access,
     /// Who sees to users' own networks; `None`: nobody makes any.
     pub networks: Option<Arc<dyn OwnNetworks>>,
+    /// Who sees what hubs are told of spawns.
+    pub sight: Arc<dyn Sight>,
     /// Where records go.
     pub journal: mpsc::UnboundedSender<Body>,
 }
@@ -134,7 +137,7 @@ impl Gate {
         let store = Store::open(&state_dir)?;
         let sockets = Sockets::new(&run_dir, service_manager::handed_over())?;
         let left = sockets.left()?;
-        let Around { config, inventory, roles, engine, access, networks, journal } = around;
+        let Around { config, inventory, roles, engine, access, networks, sight, journal } = around;
         let mut server = Server::new(
             Doorman { inventory, config, roles },
             access,
@@ -143,6 +146,7 @@ impl Gate {
             store,
         );
         server.networks = networks;
+        server.sight = Some(sight);
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),

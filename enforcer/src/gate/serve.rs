@@ -28,6 +28,7 @@ use super::{
     call::{Call, build::Build},
     errand::Errand,
     head::Head,
+    hub::{self, sight::Sight, spawns::Spawns},
     identity::{Doorman, Stranger, Visitor},
     judged,
     networks::OwnNetworks,
@@ -44,7 +45,7 @@ use super::{
     wire::{self, Wire},
 };
 use crate::{
-    access::{grant::Socket, service::Access},
+    access::{grant::Socket, name::HubName, service::Access},
     docker::inventory::EngineState,
     places::Bounds,
     seats::{Seat, Seats},
@@ -81,6 +82,10 @@ pub(super) struct Server {
     pub(super) networks: Option<Arc<dyn OwnNetworks>>,
     /// Where users' sockets are made.
     pub(super) doors: OnceLock<WeakGate>,
+    /// What hubs said of spawns.
+    pub(super) spawns: Spawns,
+    /// Who sees what hubs are told of spawns; `None`: nobody.
+    pub(super) sight: Option<Arc<dyn Sight>>,
     pub(super) users: Seats,
     pub(super) hubs: Seats,
     /// Longest wait for a head.
@@ -119,6 +124,8 @@ impl Server {
             sweeping: tokio::sync::Mutex::default(),
             networks: None,
             doors: OnceLock::new(),
+            spawns: Spawns::default(),
+            sight: None,
             users: Seats::new(USERS),
             hubs: Seats::new(HUBS),
             patience: HEAD,
@@ -341,6 +348,12 @@ impl Exchange {
     }
 
     async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
+        if let Principal::Hub(hub) = &self.principal
+            && hub::is_one(&self.head.target)
+        {
+            let answered = self.answer_hub(hub, request).await;
+            return answered.inspect_err(|refusal| lock(&self.telling).refused(refusal));
+        }
         let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
         let judging = async {
             let call = match judged::call(&self.principal, &self.head) {
@@ -368,6 +381,22 @@ impl Exchange {
             Some(ready) => errand.build(ready).await,
             None => errand.run(client).await,
         }
+    }
+
+    /// What a hub asks of enforcer itself.
+    async fn answer_hub(
+        &self,
+        hub: &HubName,
+        request: Request<Incoming>,
+    ) -> Result<raw::Done, Refusal> {
+        // Its query names a user, and records of guests do so where a name may be erased.
+        let (path, _) = self.head.target.split_once('?').unwrap_or((&self.head.target, ""));
+        lock(&self.telling).asks(&self.head.method, path);
+        let (parts, body) = request.into_parts();
+        let body = judged::json(&self.head, hub::MAX_BODY, body).await?;
+        let ask = hub::ask::read(&parts.method, &self.head.target, body.as_ref())?;
+        lock(&self.telling).allowed("hub.own");
+        Ok((answer::json(&self.server.answer_hub(hub, ask).await), None))
     }
 
     async fn build(

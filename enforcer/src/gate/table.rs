@@ -64,6 +64,7 @@ pub enum Op {
     ContainerLogs,
     ContainerWait,
     ContainerAttach,
+    ContainerAttachWebSocket,
     ContainerResize,
     ContainerTop,
     ContainerStats,

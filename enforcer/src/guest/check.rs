@@ -15,7 +15,10 @@ use crate::{
         name::{GroupName, HubName, NameError, User, is_unseen},
     },
     config::Config,
-    model::guest::GuestOrder,
+    model::{
+        guest::GuestOrder,
+        provenance::{CLIENT_LABEL, GROUPS_LABEL, groups_label},
+    },
 };
 
 /// Longest name of an image or path, bytes.
@@ -144,6 +147,8 @@ pub struct Found {
     pub socket: Option<(Socket, PathBuf)>,
     /// Volumes that there are not yet.
     pub new_volumes: Vec<Use>,
+    /// Groups that the user is in now.
+    pub groups: Vec<GroupName>,
 }
 
 /// The seat that a hub, a user and a server name.
@@ -213,7 +218,7 @@ impl Checked {
     /// The container that it becomes.
     #[must_use]
     pub fn spec(&self, found: Found) -> Spec {
-        let Found { dns, socket, new_volumes } = found;
+        let Found { dns, socket, new_volumes, groups } = found;
         let kind = socket.as_ref().map_or(Kind::None, |(socket, _)| socket.kind());
         Spec {
             name: self.seat.container(),
@@ -221,7 +226,7 @@ impl Checked {
             command: self.order.command.clone(),
             env: self.order.env.clone(),
             run_as: self.order.run_as.clone(),
-            labels: self.labels(kind, &new_volumes),
+            labels: self.labels(kind, &new_volumes, &groups),
             size: self.size,
             volumes: self.volumes.clone(),
             ports: self.ports.clone(),
@@ -233,9 +238,15 @@ impl Checked {
     }
 
     /// All of enforcer's labels are set, also to nothing: an image cannot bring one.
-    fn labels(&self, socket: Kind, new_volumes: &[Use]) -> BTreeMap<String, String> {
+    fn labels(
+        &self,
+        socket: Kind,
+        new_volumes: &[Use],
+        groups: &[GroupName],
+    ) -> BTreeMap<String, String> {
         let mut labels = self.order.labels.clone();
         let new_volumes: Vec<&str> = new_volumes.iter().map(|of| of.name()).collect();
+        let groups = groups_label(groups.iter().map(GroupName::as_str)).unwrap_or_default();
         let User { hub, name } = &self.seat.user;
         // An order is made of texts and numbers, which JSON has.
         let order = serde_json::to_string(&self.order).unwrap_or_default();
@@ -246,6 +257,8 @@ impl Checked {
             (names::USER, name.as_str()),
             (names::SERVER, &self.seat.server),
             (names::GROUP, self.order.group.as_deref().unwrap_or_default()),
+            (GROUPS_LABEL, &groups),
+            (CLIENT_LABEL, ""),
             (names::SOCKET, socket.name()),
             (names::NEW_VOLUMES, &new_volumes.join(",")),
             (names::ORDER, &order),

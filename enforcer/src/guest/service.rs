@@ -129,7 +129,12 @@ impl Guests {
 
     /// The socket that a user may have now, and the group that gives it; or why there is none.
     async fn may_have(&self, user: &User) -> Result<(Socket, String), String> {
-        match self.0.access.socket_for(user).await {
+        self.served(self.0.access.socket_for(user).await)
+    }
+
+    /// The same of what groups and grants say.
+    fn served(&self, answer: Answer) -> Result<(Socket, String), String> {
+        match answer {
             Answer::Refused(why) => Err(why.to_string()),
             Answer::Granted(Granted { .. }) if !self.0.sockets.serves() => {
                 Err("the user may have a Docker socket, but nothing here serves one".to_owned())
@@ -159,7 +164,8 @@ impl Guests {
     }
 }
 
-fn is_policed(state: &State, container: &str, network: &str) -> bool {
+/// Whether the kernel holds the policy of a container's endpoint on a network.
+pub(crate) fn is_policed(state: &State, container: &str, network: &str) -> bool {
     let hooks = [Hook::FromGuest, Hook::ToGuest];
     state.desired.endpoints.iter().any(|(ifindex, endpoint)| {
         let of = state.desired.networks.get(&endpoint.network);

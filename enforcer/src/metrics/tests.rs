@@ -5,6 +5,7 @@ use crate::model::status::{
     ClosureStatus, EndpointStatus, FlowCounts, Health, NetworkStatus, ProgramStatus, SinkStatus,
 };
 
+const GRAFANA: &str = include_str!("../../../integrations/grafana/enforcer.json");
 const RULES: &str = include_str!("../../../integrations/prometheus/enforcer.rules.yml");
 
 fn counter(network: &str, id: u32, reason: &str) -> CounterStatus {
@@ -190,6 +191,42 @@ fn names_that_end_a_label_are_escaped() {
     let text = page(&report);
     assert!(text.contains(",container=\"a\\\"} 1\\nb\\\\\",role="), "{text}");
     assert_eq!(samples(&text, "enforcer_flows").len(), 15);
+}
+
+/// A panel for a name that is nowhere stays empty, and nobody knows why.
+#[test]
+fn the_grafana_dashboard_asks_for_what_is_on_the_page() {
+    let text = page(&report());
+    let dashboard: serde_json::Value = serde_json::from_str(GRAFANA).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let mut places = std::collections::BTreeSet::new();
+    let mut names = 0;
+    for panel in panels {
+        assert!(places.insert(panel["gridPos"].to_string()), "two panels at {}", panel["gridPos"]);
+        let targets = panel["targets"].as_array().expect("targets");
+        assert!(!targets.is_empty() && panel["title"].is_string(), "{panel}");
+        for expression in targets.iter().map(|target| target["expr"].as_str().expect("an expr")) {
+            let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let words = || expression.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+            for name in words().filter(|word| word.starts_with("enforcer_")) {
+                assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+                let is_counter = text.contains(&format!("# TYPE {name} counter\n"));
+                let of = ["rate(", "increase("].map(|of| format!("{of}{name}"));
+                let is_rate = of.iter().any(|of| expression.contains(of));
+                assert_eq!(is_counter, is_rate, "{expression}");
+                names += 1;
+            }
+            for by in expression.split("by (").skip(1).filter_map(|rest| rest.split_once(')')) {
+                assert!(text.contains(&format!("{}=\"", by.0)), "{expression}");
+            }
+        }
+    }
+    assert!(names >= 20, "{names}");
+    let variables = dashboard["templating"]["list"].to_string();
+    for name in variables.split("label_values(").skip(1) {
+        let name = name.split([',', '{']).next().unwrap_or_default();
+        assert!(text.contains(&format!("# TYPE {name} ")), "{name}");
+    }
 }
 
 /// A rule for a name that is nowhere never fires, and nobody notices.

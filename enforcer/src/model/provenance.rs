@@ -14,6 +14,12 @@ pub struct Provenance {
     pub group: Option<String>,
     /// The user's server, where a user has several; the default one is empty.
     pub server: Option<String>,
+    /// The hub that it was started by.
+    pub hub: Option<String>,
+    /// Groups that the user was in when it was started, at most [`MOST_GROUPS`].
+    pub groups: Vec<String>,
+    /// Where the user came from, as the hub said.
+    pub client: Option<String>,
     /// Image as it was asked for.
     pub image: Option<String>,
     /// Its labels, but for those that the image has itself.
@@ -36,6 +42,33 @@ pub struct ImageSettings {
 const USER: (&str, Option<&str>) = ("enforcer.user", Some("JUPYTERHUB_USER"));
 const GROUP: (&str, Option<&str>) = ("enforcer.group", None);
 const SERVER: (&str, Option<&str>) = ("enforcer.server", Some("JUPYTERHUB_SERVER_NAME"));
+const HUB: (&str, Option<&str>) = ("enforcer.hub", None);
+const GROUPS: (&str, Option<&str>) = (GROUPS_LABEL, None);
+const CLIENT: (&str, Option<&str>) = (CLIENT_LABEL, None);
+
+/// Label that says which groups a user was in when a container was started. The gate sets it; no policy looks at it.
+pub const GROUPS_LABEL: &str = "enforcer.groups";
+/// Label that says where a user came from, as the hub said. The gate sets it; no policy looks at it.
+pub const CLIENT_LABEL: &str = "enforcer.client";
+
+/// Most groups that a container's label, and so each record of it, names.
+pub const MOST_GROUPS: usize = 16;
+/// Longest such label, bytes.
+const MOST_BYTES: usize = 1024;
+/// Stands between groups: no name of one has it.
+const BETWEEN: char = '/';
+
+/// The label of a user in these groups; those that there is no room for are left out. `None`: there are none.
+pub fn groups_label<'a>(groups: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut label = String::new();
+    for group in groups.into_iter().take(MOST_GROUPS) {
+        if label.len() + group.len() < MOST_BYTES {
+            label.extend((!label.is_empty()).then_some(BETWEEN));
+            label += group;
+        }
+    }
+    Some(label).filter(|label| !label.is_empty())
+}
 
 impl Provenance {
     /// From what `inspect` shows of a container, and of its image. A label or variable that the image
@@ -72,8 +105,20 @@ impl Provenance {
             };
             labelled.or_else(set).filter(|value| !value.is_empty())
         };
-        let (user, group, server) = (said(USER), said(GROUP), said(SERVER));
-        Self { is_told: true, user, group, server, image, labels, in_doubt: None }
+        let groups = said(GROUPS).unwrap_or_default();
+        let groups = groups.split(BETWEEN).filter(|group| !group.is_empty()).take(MOST_GROUPS);
+        Self {
+            is_told: true,
+            user: said(USER),
+            group: said(GROUP),
+            server: said(SERVER),
+            hub: said(HUB),
+            groups: groups.map(str::to_owned).collect(),
+            client: said(CLIENT),
+            image,
+            labels,
+            in_doubt: None,
+        }
     }
 }
 
@@ -100,6 +145,34 @@ mod tests {
         assert_eq!((by_label.group.as_deref(), by_label.labels), (Some("course-7"), labels));
         let empty = Provenance::new(None, BTreeMap::new(), &["JUPYTERHUB_USER=".to_owned()], &none);
         assert_eq!(empty.user, None);
+    }
+
+    #[test]
+    fn a2_the_hub_and_the_groups_are_what_the_gate_s_labels_say() {
+        let label = groups_label(["staff", "course 7, monday"]).expect("a label");
+        let labels = texts([
+            ("enforcer.hub", "lab"),
+            ("enforcer.groups", &label),
+            ("enforcer.client", "192.0.2.7"),
+        ]);
+        let image = ImageSettings { labels: labels.clone(), ..ImageSettings::default() };
+        let said = Provenance::new(None, labels.clone(), &[], &ImageSettings::default());
+        assert_eq!((said.hub.as_deref(), said.client.as_deref()), (Some("lab"), Some("192.0.2.7")));
+        assert_eq!(said.groups, ["staff", "course 7, monday"]);
+        // Anybody may build an image.
+        let by_image = Provenance::new(None, labels, &[], &image);
+        assert_eq!((by_image.hub, by_image.groups, by_image.client), (None, Vec::new(), None));
+    }
+
+    #[test]
+    fn a_label_of_groups_is_bounded() {
+        assert_eq!(groups_label([]), None);
+        let many: Vec<String> = (0..100).map(|number| format!("g{number}")).collect();
+        let label = groups_label(many.iter().map(String::as_str)).expect("a label");
+        assert_eq!(label.split('/').count(), MOST_GROUPS);
+        let long = "x".repeat(600);
+        let label = groups_label([&*long, &*long, "short"]).expect("a label");
+        assert_eq!(label, format!("{long}/short"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Looks for abuse and answers it: sights from the ring's thread and sums of the kernel's counters in; records,
 //! restraints for the control loop and requests to the engine out. Level-triggered: what fails is tried again.
 
+mod cut;
 mod deed;
 mod file;
 mod judged;
@@ -43,21 +44,27 @@ use crate::{
         declined::Declined,
         inventory::Inventory,
         owner::{Owner, Owners},
+        restraint::{CutDone, CutOrder},
         status::RestraintStatus,
     },
 };
 
 /// Guests are judged this often.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Questions that wait.
-const PARDONS: usize = 8;
+/// Orders that wait.
+const ORDERS: usize = 8;
 /// Sights that are taken in at once.
 const BATCH: usize = 512;
 /// A paused container that Docker has not named for so long is gone.
 const GONE: Duration = Duration::from_mins(1);
 
-/// A question to let a guest go; the answer is for people.
-pub(super) type Pardon = (String, Caller, Reply<Vec<String>>);
+/// What an admin wants.
+pub(super) enum Wanted {
+    /// To let a guest go; the answer is for people.
+    Pardon(String, Caller, Reply<Vec<String>>),
+    /// To cut one off.
+    Cut(CutOrder, Caller, Reply<CutDone>),
+}
 
 /// What the loop works on.
 pub(super) struct AbuseWatch {
@@ -70,7 +77,7 @@ pub(super) struct AbuseWatch {
     journal: mpsc::UnboundedSender<Body>,
     /// Who is held now: for the control loop, and for people.
     restraints: watch::Sender<Arc<Restraints>>,
-    pardons: mpsc::Receiver<Pardon>,
+    wanted: mpsc::Receiver<Wanted>,
     /// What is wrong, for people.
     problems: watch::Sender<Vec<String>>,
 }
@@ -83,7 +90,7 @@ pub(super) struct AbuseHandle {
     /// What is wrong, for people.
     pub(super) problems: watch::Receiver<Vec<String>>,
     /// Takes questions.
-    pub(super) pardons: mpsc::Sender<Pardon>,
+    pub(super) wanted: mpsc::Sender<Wanted>,
     missed: Arc<AtomicU64>,
 }
 
@@ -125,11 +132,11 @@ impl AbuseWatch {
         };
         let (restraints, restraints_out) = watch::channel(Arc::new(held));
         let (problems, problems_out) = watch::channel(problem.into_iter().collect());
-        let (pardons, asked) = mpsc::channel(PARDONS);
+        let (wanted, asked) = mpsc::channel(ORDERS);
         let handle = AbuseHandle {
             restraints: restraints_out,
             problems: problems_out,
-            pardons,
+            wanted,
             missed: Arc::clone(&told.missed),
         };
         let watch = Self {
@@ -141,7 +148,7 @@ impl AbuseWatch {
             records,
             journal: other.journal.clone(),
             restraints,
-            pardons: asked,
+            wanted: asked,
             problems,
         };
         (watch, handle)
@@ -167,10 +174,15 @@ impl AbuseWatch {
                     continue;
                 }
                 _ = ticks.tick() => self.look(&mut memory).await,
-                Some((who, by, reply)) = self.pardons.recv() => {
-                    // Whoever asked may have gone.
-                    let _ = reply.send(self.pardon(&mut memory, &who, &by).await);
-                }
+                // Whoever asked may have gone.
+                Some(wanted) = self.wanted.recv() => match wanted {
+                    Wanted::Pardon(who, by, reply) => {
+                        let _ = reply.send(self.pardon(&mut memory, &who, &by).await);
+                    }
+                    Wanted::Cut(order, by, reply) => {
+                        let _ = reply.send(self.cut(&mut memory, &order, &by).await);
+                    }
+                },
                 Some(done) = memory.acts.join_next() => match done {
                     Ok((deed, attempt)) => self.note(&mut memory, &deed, &attempt),
                     Err(error) => tracing::error!(%error, "an answer to abuse was lost"),
@@ -245,6 +257,7 @@ impl AbuseWatch {
             outcome: "done".to_owned(),
             until: until_ns.map(|until| clock.rfc3339(until)),
             error: String::new(),
+            why: String::new(),
             by: Caller::default(),
         };
         // At most once for each signal of a guest in a window.
@@ -262,7 +275,7 @@ impl AbuseWatch {
                 network: owner.network.clone(),
                 endpoint: finding.owner,
                 answer,
-                signal: finding.signal,
+                signal: Some(finding.signal),
                 until_ns,
             });
         }
@@ -310,11 +323,11 @@ impl AbuseWatch {
             if one.answer == Answer::Pause {
                 memory.wanted.remove(&Deed::Pause(one.container.clone()));
                 memory.wanted.insert(Deed::Unpause(one.container.clone()), record);
-                told.push(format!("{} goes on: it was paused for {}", one.name, one.signal.name()));
+                told.push(format!("{} goes on: it was paused for {}", one.name, one.cause()));
             } else {
                 memory.wanted.remove(&Deed::Hold(one.answer, one.container.clone()));
                 self.tell(record);
-                let (name, signal) = (&one.name, one.signal.name());
+                let (name, signal) = (&one.name, one.cause());
                 let held = if one.answer == Answer::Slow { "slowed" } else { "cut off" };
                 told.push(format!("{name} is no longer {held}: it was for {signal}"));
             }
@@ -369,7 +382,7 @@ impl AbuseWatch {
                 ..subject
             };
         }
-        let signal = held.signal.name().to_owned();
+        let signal = held.cause().to_owned();
         Abuse { subject, signal, outcome: "done".to_owned(), ..Abuse::default() }
     }
 
@@ -387,7 +400,7 @@ pub(super) fn status(held: &Restraints) -> Vec<RestraintStatus> {
         container_id: one.container.clone(),
         network: one.network.clone(),
         answer: one.answer.name().to_owned(),
-        signal: one.signal.name().to_owned(),
+        signal: one.cause().to_owned(),
         until: one.until_ns.map(|until| clock.rfc3339(until)),
     };
     held.iter().map(status).collect()

@@ -1,7 +1,7 @@
 //! Answers why a guest may, or may not, begin a conversation, from what the control loop last saw.
 
 use enforcer_common::{
-    abi::policy::Direction,
+    abi::{endpoint::Role, policy::Direction},
     packet::{TCP, UDP},
 };
 
@@ -87,6 +87,18 @@ pub(super) fn answer_name(state: &State, asked: &NameQuestion) -> Result<Explain
         policy: policy.map(|policy| policy.name.clone()),
         explanation: crate::dns::explain::explain(&name, (asked.protocol, port), rules, names),
     })
+}
+
+/// The guest that somebody means: its container, its name and its network.
+pub(super) fn guest(state: &State, from: &str) -> Result<(String, String, String), Declined> {
+    let (_, endpoint) = find(state, from)?;
+    let network = state.desired.networks.get(&endpoint.network);
+    match (&endpoint.container, network) {
+        (Some(container), Some(network)) if endpoint.role == Role::Guest => {
+            Ok((container.clone(), endpoint.name.clone(), network.name.clone()))
+        }
+        _ => Err(Declined::conflict(format!("{from} is no guest"))),
+    }
 }
 
 /// The port of a container, by its name, the beginning of its id, or an address.

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -15,12 +16,13 @@ use super::doors;
 use crate::{
     access::{grant::Socket, name::User},
     api::roles::Roles,
+    audit::{denials, follow::Followers},
     causes::causes,
     config::Config,
     control::reconcile::State,
     docker::{Engine, EngineError},
-    gate::{Around, Gate, GateRuntime},
-    guest::sockets::Sockets,
+    gate::{Around, Gate, GateRuntime, hub::sight::Sight},
+    guest::{service::is_policed, sockets::Sockets},
     kernel::sockets::Gates,
     model::status::GateStatus,
 };
@@ -71,6 +73,31 @@ pub(super) fn start(around: Around, gates: Gates, state: watch::Receiver<Arc<Sta
             let task = tokio::spawn(async move { problems.closed().await });
             Keeping { gate: None, problems: problems_out, task, runtime: None }
         }
+    }
+}
+
+/// What hubs are told of their spawns.
+#[derive(Debug)]
+pub(super) struct Seen {
+    state: watch::Receiver<Arc<State>>,
+    stream: Followers,
+}
+
+impl Seen {
+    pub(super) const fn new(state: watch::Receiver<Arc<State>>, stream: Followers) -> Self {
+        Self { state, stream }
+    }
+}
+
+impl Sight for Seen {
+    fn is_policed(&self, container: &str, network: &str) -> bool {
+        is_policed(&self.state.borrow(), container, network)
+    }
+
+    fn denials(&self, after: u64, containers: &[&str], most: usize) -> (Vec<Value>, u64) {
+        let past = self.stream.past(after);
+        let next = past.last().map_or(after, |line| line.seq);
+        (denials::of(past.iter().map(AsRef::as_ref), containers, most), next)
     }
 }
 

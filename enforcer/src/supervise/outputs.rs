@@ -127,6 +127,11 @@ pub(super) struct Following {
 }
 
 impl Following {
+    /// What they read.
+    pub(super) fn followers(&self) -> Followers {
+        self.followers.clone()
+    }
+
     /// Serves admins until dropped, by the roles of the moment.
     pub(super) async fn serve(self, roles: watch::Receiver<Roles>, refusals: Refusals) {
         let admits = |stream: &UnixStream| {

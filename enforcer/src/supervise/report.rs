@@ -50,7 +50,7 @@ pub(super) struct Reporter {
     pub(super) engine: watch::Receiver<EngineState>,
     /// What is wrong with networks, guests outside, metrics, the resolver, the watch for abuse, admins, grants and the
     /// gate.
-    pub(super) problems: [watch::Receiver<Vec<String>>; 9],
+    pub(super) problems: [watch::Receiver<Vec<String>>; 10],
     pub(super) gate: Option<Gate>,
     pub(super) refusals: Refusals,
     pub(super) abuse: AbuseHandle,

@@ -14,6 +14,22 @@ pub fn apply(host: &Namespace, bridge: &str) -> Result<()> {
     Ok(())
 }
 
+/// The same as an operator would write it for nftables, with a set of bridges.
+pub fn apply_sets(host: &Namespace, bridge: &str) -> Result<()> {
+    host.sysctl("net/bridge/bridge-nf-call-iptables", "1")?;
+    for line in [
+        "add table inet guests".to_owned(),
+        "add set inet guests bridges { type ifname; }".to_owned(),
+        format!("add element inet guests bridges {{ \"{bridge}\" }}"),
+        "add chain inet guests forward { type filter hook forward priority -10; }".to_owned(),
+        "add rule inet guests forward iifname @bridges oifname @bridges drop".to_owned(),
+        "add rule inet guests forward iifname @bridges ct state new reject".to_owned(),
+    ] {
+        host.run(&format!("nft {line}"))?;
+    }
+    Ok(())
+}
+
 /// Takes both away again.
 pub fn remove(host: &Namespace, bridge: &str) -> Result<()> {
     host.run(&format!(

@@ -46,6 +46,8 @@ pub struct Options {
     pub tcp: bool,
     /// Which hierarchies of cgroups the host has.
     pub cgroups: Cgroups,
+    /// `iptables` fills the kernel's old tables, also for whoever calls it in the host.
+    pub legacy_tables: bool,
 }
 
 /// Hierarchies of cgroups, as one host namespace sees them.
@@ -69,6 +71,7 @@ impl Default for Options {
             userns_remap: false,
             tcp: false,
             cgroups: Cgroups::Machine,
+            legacy_tables: false,
         }
     }
 }
@@ -117,6 +120,10 @@ impl Dockerd {
                 host.run("mount -t cgroup2 none /sys/fs/cgroup")?;
             }
             Cgroups::One => drop(host.run("umount /sys/fs/cgroup/unified")?),
+        }
+        if options.legacy_tables {
+            // Each of them is every tool in one, by the name that it is called.
+            host.run("mount --bind /usr/sbin/xtables-legacy-multi /usr/sbin/xtables-nft-multi")?;
         }
         let child = spawn(&dir, &cgroup, host, options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -206,6 +213,26 @@ impl Dockerd {
             ..NetworkCreateRequest::default()
         };
         self.call(|client| client.create_network(request)).context("create the network").map(drop)
+    }
+
+    /// Lets all containers together have the processor as `count` programs of the machine have it. Else they count as one
+    /// beside whatever else runs, however many they are.
+    pub fn count_as(&self, count: u32) -> Result<()> {
+        // Version 1, and version 2 where the controller is on.
+        let files = [
+            (Path::new("/sys/fs/cgroup/cpu").join(&self.cgroup), "cpu.shares", count * 1024),
+            (Path::new("/sys/fs/cgroup").join(&self.cgroup), "cpu.weight", count * 100),
+        ];
+        for (dir, file, value) in files {
+            if !dir.parent().is_some_and(|parent| parent.join("cgroup.procs").exists()) {
+                continue;
+            }
+            fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+            if dir.join(file).exists() {
+                fs::write(dir.join(file), value.to_string()).context(file)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes a container, running or not.

@@ -214,6 +214,12 @@ impl Enforcer {
         Ok((code, String::from_utf8_lossy(&text).into_owned()))
     }
 
+    /// The program.
+    #[must_use]
+    pub fn binary(&self) -> &std::path::Path {
+        &self.binary
+    }
+
     /// The config file.
     #[must_use]
     pub fn config(&self) -> &std::path::Path {

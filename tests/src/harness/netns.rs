@@ -7,7 +7,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd as _, OwnedFd},
         unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     process::{Child, Command, Stdio},
@@ -64,27 +64,14 @@ impl Namespace {
     /// Listens in it, at an address of its loopback interface. A socket stays in the namespace that it
     /// was made in, whoever uses it.
     pub fn listen(&self, port: u16) -> Result<TcpListener> {
-        let listening = self.within(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+        let listening = within(&self.net, || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?));
         listening.with_context(|| format!("listen on port {port} of {}", self.name))
     }
 
     /// A UDP socket in it.
     pub fn udp(&self, at: SocketAddr) -> Result<UdpSocket> {
-        let bound = self.within(|| UdpSocket::bind(at));
+        let bound = within(&self.net, || Ok(UdpSocket::bind(at)?));
         bound.with_context(|| format!("bind to {at} of {}", self.name))
-    }
-
-    /// Makes a socket on a thread that ends: it never leaves the namespace again.
-    fn within<T: Send>(&self, make: impl FnOnce() -> io::Result<T> + Send) -> Result<T> {
-        let net = self.net.as_raw_fd();
-        let made = thread::scope(|scope| {
-            let make = || {
-                enter(net, libc::CLONE_NEWNET)?;
-                make()
-            };
-            scope.spawn(make).join()
-        });
-        Ok(made.map_err(|panic| anyhow::anyhow!("{panic:?}"))??)
     }
 
     /// A command that will run in it.
@@ -132,6 +119,51 @@ impl Namespace {
         let mut command = self.command("sh");
         command.args(["-c", "echo \"$1\" > \"$0\"", &file, value]);
         output(&mut command, &format!("{}: {file}", self.name)).map(drop)
+    }
+}
+
+/// Makes something in a network namespace, on a thread that ends: a socket never leaves it again.
+pub fn within<T: Send>(net: impl AsFd, make: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let net = net.as_fd().as_raw_fd();
+    let made = thread::scope(|scope| {
+        let make = || {
+            enter(net, libc::CLONE_NEWNET).context("enter a network namespace")?;
+            make()
+        };
+        scope.spawn(make).join()
+    });
+    made.map_err(|panic| anyhow::anyhow!("{panic:?}"))?
+}
+
+/// An actor of its own in another's network namespace, e.g. in a guest's: it sees what arrives there. In the machine's mount
+/// namespace and in none of the guest's cgroups, so nobody takes it for the guest.
+#[derive(Debug)]
+pub struct Beside {
+    process: Child,
+    /// The actor.
+    pub actor: Actor,
+}
+
+impl Beside {
+    /// Starts it where process `pid` is.
+    pub fn start(run: &Run, name: &str, pid: u32) -> Result<Self> {
+        let socket = run.make_dir(name)?.join("actor.sock");
+        let net = File::open(format!("/proc/{pid}/ns/net")).context("open the namespace")?;
+        let fd = net.as_raw_fd();
+        let mut command = Command::new(artifacts::actor()?);
+        command.arg(&socket).stdin(Stdio::null());
+        // SAFETY: one system call; `net` lives until the program has started.
+        unsafe { command.pre_exec(move || enter(fd, libc::CLONE_NEWNET)) };
+        die_with_parent(&mut command, libc::SIGKILL);
+        let process = command.spawn().with_context(|| format!("start actor {name}"))?;
+        Ok(Self { process, actor: Actor::wait(socket)? })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

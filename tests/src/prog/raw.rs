@@ -21,8 +21,16 @@ const OBJ_PIN: i32 = 6;
 const TEST_RUN: i32 = 10;
 const LINK_CREATE: i32 = 28;
 
-/// `BPF_TCX_INGRESS`.
-const TCX_INGRESS: u32 = 46;
+/// Which way of an interface. The values are those of `enum bpf_attach_type`.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub enum Hook {
+    /// What it receives: `BPF_TCX_INGRESS`.
+    Ingress = 46,
+    /// What it sends: `BPF_TCX_EGRESS`.
+    Egress = 47,
+}
+
 /// `TCX_DROP`.
 const DROP: u32 = 2;
 
@@ -102,9 +110,9 @@ pub fn dropping() -> Result<OwnedFd> {
     load(&[set(0, DROP), exit()])
 }
 
-/// Attaches a classifier to what an interface of this thread's network namespace receives. It is
-/// there as long as the link.
-pub fn attach_ingress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> {
+/// Attaches a classifier to an interface of this thread's network namespace. It is there as long as
+/// the link.
+pub fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> Result<OwnedFd> {
     /// With room for what is not said: all of it is zero.
     #[repr(C)]
     struct Attributes {
@@ -117,7 +125,7 @@ pub fn attach_ingress(program: BorrowedFd<'_>, ifindex: u32) -> Result<OwnedFd> 
     let mut attributes = Attributes {
         program: number(program.as_raw_fd()),
         interface: ifindex,
-        hook: TCX_INGRESS,
+        hook: hook as u32,
         flags: 0,
         more: [0; 4],
     };

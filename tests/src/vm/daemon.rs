@@ -112,6 +112,7 @@ impl Daemon {
             links: links.links,
             resolvers: watch::channel(BTreeSet::new()).1,
             restraints: watch::channel(Arc::default()).1,
+            allowances: watch::channel(Arc::default()).1,
             inventory: inventory_out,
             refresh_links: links.refresh,
             refresh_docker: Arc::new(Notify::new()),

@@ -10,10 +10,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use bollard::{models::ContainerStateStatusEnum, query_parameters::StopContainerOptions};
+use enforcer::audit::enrich::MEMORY;
 use enforcer_tests::harness::{
     enforcer::Enforcer,
     residue::Snapshot,
     run::wait_for,
+    tables::{self, Tables},
     topology::{NETWORK, Rig},
 };
 use serde_json::Value;
@@ -289,6 +291,29 @@ fn an_idle_guest_is_ended_and_one_with_visitors_is_not() -> Result<()> {
 }
 
 /// Guests that come and go leave nothing in the kernel or at the engine.
+/// Of a guest that is gone nothing stays in the kernel but what was counted of it, and that as long as records of it may
+/// still come.
+fn are_as_full_as(before: &Tables, rig: &Rig, daemon: &Enforcer) -> Result<()> {
+    const COUNTED: [&str; 2] = ["COUNTERS", "TOLD"];
+    // Of the two that stay, other things may have been counted meanwhile.
+    const NEW: usize = 8;
+    let tables = || tables::entries(&rig.host, daemon.pid());
+    let kept = |(name, _): &(&String, &usize)| !COUNTED.contains(&name.as_str());
+    wait_for("that the tables are as full as before", Duration::from_secs(30), || {
+        Ok(tables()?.iter().filter(kept).eq(before.iter().filter(kept)).then_some(()))
+    })?;
+    if !long() {
+        return Ok(());
+    }
+    let limit = MEMORY + Duration::from_mins(1);
+    wait_for("that what was counted is forgotten", limit, || {
+        let now = tables()?;
+        let is_less =
+            |name: &str| now.get(name) <= before.get(name).map(|rows| rows + NEW).as_ref();
+        Ok(COUNTED.into_iter().all(is_less).then_some(()))
+    })
+}
+
 #[test]
 fn s3_many_guests_come_and_go_without_a_trace() -> Result<()> {
     if !super::can_enforce() {
@@ -306,6 +331,11 @@ fn s3_many_guests_come_and_go_without_a_trace() -> Result<()> {
         Ok(status["endpoints"].as_array().map_or(0, Vec::len))
     };
     let (before, links) = (held(&daemon)?, rig.host.run("ip -o link")?.lines().count());
+    let tables = tables::entries(&rig.host, daemon.pid())?;
+    ensure!(
+        tables.get("ENDPOINTS").is_some_and(|rows| *rows > 0),
+        "no tables are seen: {tables:?}"
+    );
     let fds = || anyhow::Ok(fs::read_dir(format!("/proc/{}/fd", daemon.pid()))?.count());
     let mut fds_early = None;
     let volume = ["--volume", "home:/home/x"];
@@ -336,6 +366,7 @@ fn s3_many_guests_come_and_go_without_a_trace() -> Result<()> {
     wait_for("the last endpoint's end", Duration::from_secs(10), || {
         Ok((held(&daemon)? == before).then_some(()))
     })?;
+    are_as_full_as(&tables, &rig, &daemon)?;
     // The engine takes a container's interface away with its namespace, which takes a moment.
     wait_for("the last interface's end", Duration::from_secs(15), || {
         let now = rig.host.run("ip -o link")?;

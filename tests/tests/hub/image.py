@@ -38,6 +38,7 @@ files = below(library, LEFT_OUT | {"site-packages", "dist-packages"})
 files += below(packages, LEFT_OUT)
 files += [Path(sys.prefix, "pyvenv.cfg"), *below(Path(sys.prefix, "bin"), set())]
 files += below(Path(sys.prefix, "share", "jupyter"), set())
+files += below(Path(sys.prefix, "etc"), set())
 files = [path for path in files if not path.name.startswith("_tkinter")]
 objects = [str(path) for path in files if ".so" in path.name]
 executable = os.path.realpath(sys.executable)

@@ -18,8 +18,12 @@ pub const VERSIONS: [(&str, &str); 2] = [
     ("4.1.6", include_str!("requirements-4.1.6.txt")),
     ("5.4.6", include_str!("requirements-5.4.6.txt")),
 ];
-const CONFIG: &str = include_str!("config.py");
-const SPAWNER: &str = include_str!("spawner.py");
+/// Configs by their names; one may read another.
+const CONFIGS: [(&str, &str); 3] = [
+    ("config.py", include_str!("config.py")),
+    ("spawner.py", include_str!("spawner.py")),
+    ("tmpnb.py", include_str!("tmpnb.py")),
+];
 /// Whom it knows.
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const ADMIN: &str = "fedcba9876543210fedcba9876543210";
@@ -69,26 +73,19 @@ impl Server {
         Self::start_as("config.py", installed, dir, (port, &[]))
     }
 
-    /// The same with DockerSpawner, whose config reads more of its environment.
-    pub fn start_with_spawner(
-        installed: &Path,
-        dir: &Path,
-        port: u16,
-        environment: &[(&str, OsString)],
-    ) -> Result<Self> {
-        Self::start_as("spawner.py", installed, dir, (port, environment))
-    }
-
-    fn start_as(
+    /// The same with another config, which reads more of its environment. In a directory where one was it goes on from
+    /// what that one left.
+    pub fn start_as(
         config: &str,
         installed: &Path,
         dir: &Path,
         (port, environment): (u16, &[(&str, OsString)]),
     ) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        fs::write(dir.join("config.py"), CONFIG)?;
-        fs::write(dir.join("spawner.py"), SPAWNER)?;
-        let log = fs::File::create(dir.join("log"))?;
+        for (name, text) in CONFIGS {
+            fs::write(dir.join(name), text)?;
+        }
+        let log = fs::File::options().create(true).append(true).open(dir.join("log"))?;
         let process = Command::new(installed.join("bin/jupyterhub"))
             .args(["--config", config])
             .current_dir(dir)

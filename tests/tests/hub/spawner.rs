@@ -5,18 +5,14 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bollard::{
-    body_full,
-    models::{ContainerInspectResponse, MountPoint},
-    query_parameters::CreateImageOptions,
-};
+use bollard::models::{ContainerInspectResponse, MountPoint};
 use enforcer_tests::harness::{
     artifacts,
     dockerd::Options,
@@ -27,36 +23,21 @@ use enforcer_tests::harness::{
     run::{self, wait_for},
     topology::{Base, GATEWAY, NETWORK, WORLD},
 };
-use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use super::server::{self, Server, TOKEN, VERSIONS};
+use super::{
+    notebook, reach,
+    server::{self, Server, TOKEN, VERSIONS},
+    site::address,
+};
 
 /// Where the hub's API is: the harness has something else at its usual port.
 const PORT: u16 = 8082;
-/// Where a notebook listens.
-const NOTEBOOK: u16 = 8888;
 const GROUP: &str = "/groups/docker-privileged";
 const SOCKET: &str = "/var/run/docker.sock";
 /// What a guest gets, whatever it asks for.
 const MEMORY: i64 = 768 << 20;
-const FILES: &str = include_str!("image.py");
 const CELL: &str = include_str!("cell.py");
-/// Of the guests' image, with Python.
-const IMAGE: &str = "enforcer-test-notebook";
-
-/// Tries what a guest must not reach, and its hub; says what became of it, and whether that was told within a second.
-const REACH: &str = r#"
-import errno, socket, time
-for at in TARGETS:
-    begun = time.monotonic()
-    try:
-        socket.create_connection(at, 5).close()
-        outcome = "open"
-    except OSError as error:
-        outcome = errno.errorcode.get(error.errno, str(error))
-    print(at[0], at[1], outcome, time.monotonic() - begun < 1)
-"#;
 
 /// What a person does with a Docker socket, by Docker's own library.
 const DOCKER: &str = r#"
@@ -99,7 +80,7 @@ struct Site {
 impl Site {
     fn start(installed: PathBuf) -> Result<Self> {
         let base = Base::start(Options::default())?;
-        load(&base, &installed)?;
+        notebook::load(&base, &installed)?;
         let dir = base.run.make_dir("hub")?;
         let token = dir.join("token");
         fs::write(&token, TOKEN)?;
@@ -122,11 +103,11 @@ impl Site {
         let environment: [(&str, OsString); 5] = [
             ("DOCKER_HOST", format!("unix://{}", gate.display()).into()),
             ("HUB_ADDRESS", GATEWAY.to_string().into()),
-            ("GUEST_IMAGE", IMAGE.into()),
+            ("GUEST_IMAGE", notebook::IMAGE.into()),
             ("GUEST_NETWORK", NETWORK.into()),
             ("GUEST_SERVER", installed.join("bin/jupyterhub-singleuser").into()),
         ];
-        let hub = Server::start_with_spawner(&installed, &dir, PORT, &environment)?;
+        let hub = Server::start_as("spawner.py", &installed, &dir, (PORT, &environment))?;
         Ok(Self { hub, daemon, base, installed })
     }
 
@@ -244,30 +225,24 @@ impl Site {
         guest: &ContainerInspectResponse,
         other: &ContainerInspectResponse,
     ) -> Result<()> {
-        let (world, host) = (WORLD.to_string(), GATEWAY.to_string());
-        let neighbour = address(other)?;
-        let closed = [(world.as_str(), 80), (host.as_str(), 22), (neighbour, NOTEBOOK)];
-        let targets: Vec<_> = closed.iter().copied().chain([(host.as_str(), PORT)]).collect();
-        let tuples: Vec<String> =
-            targets.iter().map(|(at, port)| format!("({at:?}, {port})")).collect();
-        let said =
-            self.cell("ann", guest, &format!("TARGETS = [{}]\n{REACH}", tuples.join(", ")))?;
-        let lines: Vec<&str> = said.lines().collect();
-        ensure!(lines.len() == targets.len(), "{said}");
-        for (line, (at, port)) in lines.iter().zip(&closed) {
-            let refused = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES", "EPERM"];
-            let is_prompt =
-                refused.iter().any(|errno| *line == format!("{at} {port} {errno} True"));
-            ensure!(is_prompt, "{said}");
+        let closed = [
+            (WORLD.to_string(), 80),
+            (GATEWAY.to_string(), 22),
+            (address(other, NETWORK)?.to_owned(), notebook::PORT),
+        ];
+        let hub = (GATEWAY.to_string(), PORT);
+        let targets: Vec<_> = closed.iter().cloned().chain([hub]).collect();
+        let said = self.cell("ann", guest, &reach::cell(&targets))?;
+        reach::ensure_only_last_open(&said, &targets)?;
+        for (at, port) in &closed {
             let record = self.daemon.wait_record("the refusal", |record| {
-                record["destination.ip"] == *at
+                record["destination.ip"] == at.as_str()
                     && record["destination.port"] == *port
                     && record["event.action"] == "connect_refused"
             })?;
             ensure!(record["user.name"] == "ann", "{record}");
             ensure!(record["container.name"] == "jupyter-ann", "{record}");
         }
-        ensure!(lines.last() == Some(&format!("{host} {PORT} open True").as_str()), "{said}");
         Ok(())
     }
 
@@ -276,7 +251,7 @@ impl Site {
         let made = self.hub.manage("POST", &format!("/users/{user}/tokens"), Some("{}"))?;
         let made: Value = serde_json::from_str(&made)?;
         let token = made["token"].as_str().context("no token")?;
-        let url = format!("http://{}:{NOTEBOOK}/user/{user}", address(guest)?);
+        let url = format!("http://{}:{}/user/{user}", address(guest, NETWORK)?, notebook::PORT);
         let mut python = Command::new(self.installed.join("bin/python"));
         output(python.args(["-c", CELL, &url, token, code]), "a cell")
     }
@@ -288,37 +263,4 @@ fn mounts(guest: &ContainerInspectResponse) -> impl Iterator<Item = &MountPoint>
 
 fn socket(guest: &ContainerInspectResponse) -> Option<&MountPoint> {
     mounts(guest).find(|mount| mount.destination.as_deref() == Some(SOCKET))
-}
-
-fn address(guest: &ContainerInspectResponse) -> Result<&str> {
-    let settings = guest.network_settings.as_ref().context("no settings")?;
-    let endpoint =
-        settings.networks.as_ref().and_then(|all| all.get(NETWORK)).context("no network")?;
-    endpoint.ip_address.as_deref().context("no address")
-}
-
-/// The guests' image with the Python of the hub, its packages and what they are linked with, where they are here.
-fn load(base: &Base, installed: &Path) -> Result<()> {
-    let files = output(Command::new(installed.join("bin/python")).args(["-c", FILES]), "image.py")?;
-    let list = base.run.dir().join("files");
-    fs::write(&list, files)?;
-    let tar = base.run.dir().join("notebook.tar");
-    let mut packing = Command::new("tar");
-    packing.args(["--create", "--file"]).arg(&tar);
-    packing.arg("--directory").arg(base.run.dir().join("image")).arg(".");
-    packing.args(["--directory=/", "--no-recursion", "--files-from"]).arg(&list);
-    output(&mut packing, "tar")?;
-    let bytes = fs::read(&tar)?;
-    fs::remove_file(tar)?;
-    let options = CreateImageOptions {
-        from_src: Some("-".into()),
-        repo: Some(IMAGE.into()),
-        ..CreateImageOptions::default()
-    };
-    let loading = base.docker.call(|client| {
-        client
-            .create_image(Some(options), Some(body_full(bytes.into())), None)
-            .try_collect::<Vec<_>>()
-    });
-    loading.context("load the notebook's image").map(drop)
 }

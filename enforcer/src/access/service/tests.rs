@@ -107,6 +107,7 @@ async fn s1_a_member_of_the_built_in_group_gets_a_filtered_socket_and_nobody_els
     assert!(changes.has_changed().expect("it lives"), "whoever holds a socket judges again");
     let answer = rig.access.socket_for(&ann).await;
     assert_eq!(socket(&answer), Some(Socket::Filtered));
+    assert_eq!(rig.access.look_up(&ann).await, (answer, vec![privileged.clone()]));
     // The same name in another hub, or in none, is somebody else.
     assert_eq!(rig.access.socket_for(&user("local", "ann")).await, refused);
     assert_eq!(rig.access.socket_for(&user("other", "ann")).await, Answer::Refused(Why::NoHub));
@@ -129,6 +130,8 @@ async fn s1_one_line_of_the_config_ends_it_for_all_and_another_adds_a_built_in_g
     assert!(socket(&rig.access.socket_for(&ann).await).is_some());
     rig.change_config(|config| config.access.docker_socket = false);
     assert_eq!(rig.access.socket_for(&ann).await, Answer::Refused(Why::Disabled));
+    let known = rig.access.look_up(&ann).await;
+    assert_eq!(known, (Answer::Refused(Why::Disabled), vec![group(PRIVILEGED)]), "for records");
     rig.change_config(|config| {
         config.access.docker_socket = true;
         config.access.builtin_groups.push(group("gpu"));

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{ADMIN, Api, Route, Verb};
 use crate::{
     api::{asked::Asked, error::ApiError, request::Strict},
-    model::caller::Caller,
+    model::{
+        caller::Caller,
+        restraint::{CutDone, CutOrder},
+    },
 };
 
 /// Lets a guest go.
@@ -15,6 +18,15 @@ pub const PARDON: Route = Route {
     path: "/v1/pardon",
     id: "pardon",
     summary: "Let a guest go that is cut off or paused for abuse",
+    roles: ADMIN,
+};
+
+/// Cuts a guest off.
+pub const CUT: Route = Route {
+    verb: Verb::Post,
+    path: "/v1/cut",
+    id: "cut",
+    summary: "Cut a guest off for a while: it opens nothing but to its hubs, and visitors still come in",
     roles: ADMIN,
 };
 
@@ -36,7 +48,7 @@ pub struct Pardoned {
 }
 
 pub(super) fn router() -> Router<Api> {
-    Router::new().route(PARDON.path, post(pardon))
+    Router::new().route(PARDON.path, post(pardon)).route(CUT.path, post(cut))
 }
 
 async fn pardon(
@@ -46,4 +58,12 @@ async fn pardon(
 ) -> Result<Json<Pardoned>, ApiError> {
     let ended = api.put(|reply| Asked::Pardon { guest, by, reply }).await??;
     Ok(Json(Pardoned { ended }))
+}
+
+async fn cut(
+    State(api): State<Api>,
+    Extension(by): Extension<Caller>,
+    Strict(order): Strict<CutOrder>,
+) -> Result<Json<CutDone>, ApiError> {
+    Ok(Json(api.put(|reply| Asked::Cut(order, by, reply)).await??))
 }

@@ -103,6 +103,12 @@ fn question(id: &str) -> (&'static str, &'static str) {
         "grant_set" => ("", "{\"group\":\"staff\",\"kind\":\"filtered\"}"),
         "flows" => ("?guest=ann", ""),
         "pardon" => ("", "{\"guest\":\"ann\"}"),
+        "cut" => ("", "{\"guest\":\"ann\",\"for_s\":600,\"reason\":\"mails\"}"),
+        "allow" => (
+            "",
+            "{\"guest\":\"ann\",\"to\":\"192.0.2.9\",\"protocol\":6,\"port\":443,\"for_s\":600,\"reason\":\"a lesson\"}",
+        ),
+        "allowance_revoke" => ("", "{\"id\":7}"),
         "erase" => ("", "{\"dir\":\"/a\",\"pseudonyms\":[\"p-1\",\"p-2\"]}"),
         "guests" => ("?hub=local", ""),
         "guest_inspect" | "guest_logs" => ("?user=ann", ""),

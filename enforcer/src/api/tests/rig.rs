@@ -18,7 +18,7 @@ use crate::{
     access::service::Access,
     api::{
         Asked, ControlSocket, Progress, Refusals,
-        asked::{Erase, GuestAsked, NetworkAsked, Step},
+        asked::{AllowanceAsked, Erase, GuestAsked, NetworkAsked, Step},
         roles::Roles,
         routes::{self, Api},
         serve::accept,
@@ -26,12 +26,14 @@ use crate::{
     config::Config,
     guest::names::Seat,
     model::{
+        allowance::AllowanceStatus,
         caller::Caller,
         declined::Declined,
         flows::{FlowStatus, FlowsReport},
         guest::{Executed, GuestDetail, GuestLogs, GuestStatus},
         limits::LimitsInForce,
         owned::OwnNetworkStatus,
+        restraint::CutDone,
         status::{
             CounterStatus, EndpointStatus, Explained, ExplainedName, Health, HealthState,
             NameExplanation, NameQuestion, NetworkStatus, Opening, ProgramStatus, RestraintStatus,
@@ -166,6 +168,16 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                     _ => Ok(vec![format!("{guest} is no longer cut off")]),
                 }));
             }
+            Asked::Cut(order, by, reply) => {
+                note(by);
+                drop(reply.send(Ok(CutDone {
+                    container: order.guest,
+                    container_id: "ab12".to_owned(),
+                    until: "2999-01-01T00:00:00Z".to_owned(),
+                    done: true,
+                })));
+            }
+            Asked::Allowance(asked) => allowance(asked, &note),
             Asked::Explain(question, reply) => drop(reply.send(Ok(explained(question.from)))),
             Asked::ExplainName(asked, reply) => drop(reply.send(Ok(name_explained(asked)))),
             Asked::Access(reply) => drop(reply.send(Ok(super::access::sample()))),
@@ -189,6 +201,34 @@ async fn supervise(mut asked: mpsc::Receiver<Asked>, callers: Arc<Mutex<Vec<Call
                 drop(reply.send(if full { Err(failed()) } else { Ok(3 * of) }));
             }
         }
+    }
+}
+
+/// What is open for a while: one thing.
+fn allowance(question: AllowanceAsked, note: &impl Fn(Caller)) {
+    let status = |container: String| AllowanceStatus {
+        id: 7,
+        container,
+        container_id: "ab12".to_owned(),
+        network: "a".to_owned(),
+        to: [192, 0, 2, 9].into(),
+        protocol: 6,
+        port: 443,
+        since: "2026-01-01T00:00:00Z".to_owned(),
+        until: "2999-01-01T00:00:00Z".to_owned(),
+        reason: "a lesson".to_owned(),
+        by: "root".to_owned(),
+    };
+    match question {
+        AllowanceAsked::Allow(order, by, reply) => {
+            note(by);
+            drop(reply.send(Ok(status(order.guest))));
+        }
+        AllowanceAsked::Revoke(_, by, reply) => {
+            note(by);
+            drop(reply.send(Ok(status("ann".to_owned()))));
+        }
+        AllowanceAsked::List(reply) => drop(reply.send(Ok(vec![status("ann".to_owned())]))),
     }
 }
 

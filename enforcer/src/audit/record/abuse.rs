@@ -14,7 +14,7 @@ pub struct Abuse {
     /// Whose.
     #[serde(flatten)]
     pub subject: Subject,
-    /// What it does too much of.
+    /// What it does too much of; `asked`: nothing, but an admin wants it cut off.
     #[serde(rename = "enforcer.abuse")]
     #[cfg_attr(test, schemars(extend("enum" = words::signals())))]
     pub signal: String,
@@ -44,7 +44,10 @@ pub struct Abuse {
     /// Why it failed.
     #[serde(rename = "error.message", default, skip_serializing_if = "String::is_empty")]
     pub error: String,
-    /// Who wanted a `pardon`.
+    /// Why an admin wanted it.
+    #[serde(rename = "enforcer.why", default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Who wanted a `pardon`, or a `cut` that no signal raised.
     #[serde(flatten)]
     pub by: Caller,
 }

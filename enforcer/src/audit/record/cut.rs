@@ -50,7 +50,11 @@ impl Body {
                 names(named.into_iter().chain(container_id)) | sentences([error])
             }
             Self::Abuse(abuse) => {
-                abuse.subject.cut() | sentences([&mut abuse.error]) | caller(&mut abuse.by)
+                let words = sentences([&mut abuse.error, &mut abuse.why]);
+                abuse.subject.cut() | words | caller(&mut abuse.by)
+            }
+            Self::Allowance(change) => {
+                change.subject.cut() | sentences([&mut change.why]) | caller(&mut change.by)
             }
             Self::Group(change) => change.about.cut(),
             Self::Grant(change) => change.about.cut(),
@@ -77,10 +81,11 @@ fn caller(by: &mut Caller) -> bool {
 impl Subject {
     fn cut(&mut self) -> bool {
         let Self { network, container, interface, container_id, user, group, server, .. } = self;
-        let Self { image, labels, .. } = self;
-        let known = [container_id, user, group, server, image].into_iter().flatten();
+        let Self { image, labels, hub, groups, client, .. } = self;
+        let known = [container_id, user, group, server, image, hub, client].into_iter().flatten();
         // Their keys are the config's own words.
-        names([network, container, interface].into_iter().chain(known).chain(labels.values_mut()))
+        let lists = groups.iter_mut().chain(labels.values_mut());
+        names([network, container, interface].into_iter().chain(known).chain(lists))
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
-use crate::audit::schema::{MAC, words};
+use crate::{
+    audit::schema::{MAC, words},
+    model::provenance::MOST_GROUPS,
+};
 
 /// What is known of the owner of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,16 @@ pub struct Subject {
     /// The user's server, where a user has several; the default one has no name.
     #[serde(rename = "enforcer.server", default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// The hub that the container was started by.
+    #[serde(rename = "enforcer.hub", default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    /// Groups that the user was in when the container was started, at most 16.
+    #[serde(rename = "enforcer.groups", default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(length(max = MOST_GROUPS)))]
+    pub groups: Vec<String>,
+    /// Where the user came from, as the hub said; nobody has looked whether it is so.
+    #[serde(rename = "enforcer.client", default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// The container's image, as it was asked for.
     #[serde(rename = "container.image.name", default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

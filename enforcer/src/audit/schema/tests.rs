@@ -24,9 +24,9 @@ use crate::{
         loss::{self, LossKey},
         queue::{Account, Draft},
         record::{
-            Abuse, AccessChange, Body, Cause, Clock, ConfigChange, Daemon, DnsQuery, Erased, Gap,
-            GateCall, GrantChange, GroupChange, Guest, Life, Outside, PolicyChange, Repair, Stored,
-            Subject, Takeover, Unseen, time_of,
+            Abuse, AccessChange, AllowanceChange, Body, Cause, Clock, ConfigChange, Daemon,
+            DnsQuery, Erased, Gap, GateCall, GrantChange, GroupChange, Guest, Life, Outside,
+            PolicyChange, Repair, Stored, Subject, Takeover, Unseen, time_of,
         },
         store::Retention,
         stream,
@@ -164,6 +164,9 @@ fn samples() -> Vec<Body> {
             user: Some("ann".to_owned()),
             group: Some("staff".to_owned()),
             server: Some("lab".to_owned()),
+            hub: Some("course".to_owned()),
+            groups: vec!["staff".to_owned(), "course-7".to_owned()],
+            client: Some("192.0.2.9".to_owned()),
             image: Some("python:3".to_owned()),
             labels: [("course".to_owned(), "a.b".to_owned())].into(),
         }),
@@ -269,6 +272,7 @@ fn of_abuse() -> Vec<Body> {
             outcome: text("failed"),
             until: Some(CLOCK.rfc3339(5)),
             error: text("the kernel does not hold it yet"),
+            why: String::new(),
             by: Caller::default(),
         })),
         Body::Abuse(Box::new(Abuse {
@@ -278,6 +282,27 @@ fn of_abuse() -> Vec<Body> {
             outcome: text("done"),
             by: alice(),
             ..Abuse::default()
+        })),
+        Body::Abuse(Box::new(Abuse {
+            subject: Subject { role: text("guest"), ..Subject::default() },
+            signal: text("asked"),
+            answer: text("cut"),
+            outcome: text("done"),
+            until: Some(CLOCK.rfc3339(5)),
+            why: text("a complaint"),
+            by: alice(),
+            ..Abuse::default()
+        })),
+        Body::Allowance(Box::new(AllowanceChange {
+            event: text("allowed"),
+            subject: Subject { role: text("guest"), ..Subject::default() },
+            id: 7,
+            destination: text("192.0.2.9"),
+            destination_port: 443,
+            protocol: 6,
+            until: CLOCK.rfc3339(5),
+            why: text("a lesson"),
+            by: alice(),
         })),
     ]
 }

@@ -16,7 +16,7 @@ use super::super::{
     record::LifeEvent,
 };
 use crate::{
-    abuse::{Answer, Signal},
+    abuse::{ASKED, Answer, Signal},
     access::{grant::Kind, store::Event},
     gate,
     model::names::Outcome,
@@ -68,7 +68,7 @@ pub(in super::super) fn openers() -> Vec<&'static str> {
 }
 
 pub(in super::super) fn signals() -> Vec<&'static str> {
-    Signal::ALL.map(Signal::name).to_vec()
+    Signal::ALL.map(Signal::name).into_iter().chain([ASKED]).collect()
 }
 
 pub(in super::super) fn answers() -> Vec<&'static str> {

@@ -29,6 +29,9 @@ pub struct Entry<'a> {
     /// The user that the guest was started for.
     #[serde(rename = "user.name", borrow)]
     pub user: Cow<'a, str>,
+    /// The hub that it was started by.
+    #[serde(rename = "enforcer.hub", borrow)]
+    pub hub: Cow<'a, str>,
     /// The guest's name.
     #[serde(rename = "container.name", borrow)]
     pub container: Cow<'a, str>,
@@ -170,6 +173,7 @@ fn loose(value: &Value) -> Entry<'static> {
         mono_ns: number("enforcer.monotonic_ns").unwrap_or(0),
         start: text("event.start"),
         user: text("user.name"),
+        hub: text("enforcer.hub"),
         container: text("container.name"),
         container_id: text("container.id"),
         endpoint: number("enforcer.endpoint").unwrap_or(0),

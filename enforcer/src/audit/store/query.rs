@@ -36,6 +36,8 @@ pub struct Query {
     pub guest: Vec<String>,
     /// The user that it was started for, one of these; empty: any.
     pub user: Vec<String>,
+    /// The hub that it was started by.
+    pub hub: Option<String>,
     /// Texts of which the line has one, anywhere; empty: any line.
     pub mentions: Vec<String>,
     /// `allow` or `deny`.
@@ -142,6 +144,7 @@ impl<'a> Wanted<'a> {
             any(&query.mentions),
             one(&query.reason),
             one(&query.verdict),
+            one(&query.hub),
         ];
         // A name that JSON escapes is not told by its bytes.
         texts.retain(|texts| !texts.is_empty() && texts.iter().all(|text| is_plain(text)));
@@ -194,6 +197,7 @@ impl<'a> Wanted<'a> {
             && peers
             && either
             && any(&self.query.user, &|user| entry.user == user.as_str())
+            && is(&self.query.hub, &entry.hub)
             && is(&self.query.verdict, &entry.verdict)
             && is(&self.query.reason, &entry.reason)
     }

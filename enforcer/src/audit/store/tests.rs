@@ -1,6 +1,7 @@
 //! The store as a whole: on real files, and on a disk that fails where a test says.
 
 mod book;
+mod collectors;
 mod crash;
 mod edits;
 mod failures;

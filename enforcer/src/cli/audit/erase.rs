@@ -16,7 +16,7 @@ use crate::{
         record::shown,
         store::{self, Book, BookError, PREFIX, Query, Reveal, Settings, rfc3339},
     },
-    cli::{DaemonAt, Exit},
+    cli::{DaemonAt, Dry, Exit},
     config::file,
 };
 
@@ -54,6 +54,8 @@ pub(super) struct EraseArgs {
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     at: DaemonAt,
 }
 
@@ -81,6 +83,11 @@ pub(super) async fn erase(args: &EraseArgs) -> anyhow::Result<Exit> {
     for (root, names) in &meant {
         let names: Vec<_> = names.iter().map(|name| shown(name)).collect();
         eprintln!("{} stands for {}", root.pseudonym, names.join(", "));
+    }
+    if args.dry.dry_run {
+        let names: usize = meant.values().map(|names| names.len()).sum();
+        println!("would be erased: {names} names; nothing has changed");
+        return Ok(Exit::Ok);
     }
     if !args.yes && !agreed()? {
         eprintln!("nothing has changed");
@@ -223,6 +230,7 @@ mod tests {
             who: who.to_owned(),
             dir: Some(dir.clone()),
             yes: true,
+            dry: Dry { dry_run: false },
             at: DaemonAt { config: None, run_dir: run_dir.clone() },
         };
         let busy = erase(&args("alice")).await.expect_err("nobody answers for the one who writes");

@@ -23,6 +23,7 @@ const ROWS: usize = 1000;
 Examples:
   enforcer audit query --to 192.0.2.7:443 --since 2h
   enforcer audit query --guest jupyter-ada --verdict deny --since 2026-11-22T08:00:00Z
+  enforcer audit query --user ada --hub course --since 2h
   enforcer audit query --at 2026-11-22T12:00:00Z --to 192.0.2.7
   enforcer audit query --reason policy --json | jq -r '.[\"container.name\"]' | sort | uniq -c
 
@@ -46,6 +47,9 @@ pub(super) struct QueryArgs {
     /// The user that the guest was started for.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// The hub that the guest was started by: two hubs may have a user of one name.
+    #[arg(long, value_name = "NAME")]
+    hub: Option<String>,
     /// Allowed or denied.
     #[arg(long, value_parser = ["allow", "deny"])]
     verdict: Option<String>,
@@ -80,6 +84,7 @@ pub(super) fn query(args: QueryArgs) -> anyhow::Result<Exit> {
         from,
         guest,
         user,
+        hub,
         verdict,
         reason,
         at,
@@ -97,7 +102,7 @@ pub(super) fn query(args: QueryArgs) -> anyhow::Result<Exit> {
         if as_stored { line.to_owned() } else { reveal.line(line).into_owned() }
     };
     let query =
-        Query { to, from, guest, user, verdict, reason, at, since, until, ..Query::default() };
+        Query { to, from, guest, user, hub, verdict, reason, at, since, until, ..Query::default() };
     let limit = limit.unwrap_or(if json { 0 } else { ROWS });
     let mut out = BufWriter::new(io::stdout().lock());
     if json && limit == 0 {

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use super::{super::DaemonAt, Whose};
+use super::{
+    super::{DaemonAt, Dry},
+    Whose,
+};
 use crate::model::guest::{GuestOrder, VolumeOrder, WhichGuest};
 
 /// Arguments of `guest start`.
@@ -63,6 +66,8 @@ pub(super) struct StartArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     whose: Whose,
     /// What it runs [default: what the image says].
     #[arg(last = true, value_name = "COMMAND")]
@@ -70,8 +75,8 @@ pub(super) struct StartArgs {
 }
 
 impl StartArgs {
-    /// The order, whether it is for programs, and which daemon gets it.
-    pub(super) fn order(self) -> (GuestOrder, bool, DaemonAt) {
+    /// The order, whether it is for programs or in earnest, and which daemon gets it.
+    pub(super) fn order(self) -> (GuestOrder, bool, Dry, DaemonAt) {
         let (WhichGuest { hub, user, server }, at) = self.whose.which(self.user);
         let order = GuestOrder {
             hub,
@@ -92,7 +97,7 @@ impl StartArgs {
             restart: self.restart,
             labels: self.label.into_iter().collect::<BTreeMap<_, _>>(),
         };
-        (order, self.json, at)
+        (order, self.json, self.dry, at)
     }
 }
 

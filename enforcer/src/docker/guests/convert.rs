@@ -143,7 +143,8 @@ mod tests {
             ..GuestOrder::default()
         };
         let socket = Some((Socket::Filtered, "/run/enforcer/gate/x.sock".into()));
-        let found = Found { dns: Some([172, 30, 0, 1].into()), socket, new_volumes: Vec::new() };
+        let dns = Some([172, 30, 0, 1].into());
+        let found = Found { dns, socket, new_volumes: Vec::new(), groups: Vec::new() };
         check(order, HubName::local(), true, &config).expect("good").spec(found)
     }
 

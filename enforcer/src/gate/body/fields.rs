@@ -403,7 +403,7 @@ pub static NETWORK: Model = Model {
         allowed("CheckDuplicate", "network.check-duplicate"),
         forced("EnableIPv4", "network.enable-ipv4"),
         forced("EnableIPv6", "network.enable-ipv6"),
-        empty("Attachable", "network.attachable"),
+        forced("Attachable", "network.attachable"),
         empty("Ingress", "network.ingress"),
         empty("ConfigOnly", "network.config-only"),
         empty("ConfigFrom", "network.config-from"),

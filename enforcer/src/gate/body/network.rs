@@ -34,6 +34,8 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     }
     // Clients of old engines ask for it; the name is ours, and no other network has it.
     network.flag("CheckDuplicate")?;
+    // docker-compose asks for it. It is about swarms: on a bridge it does nothing, and it does not go on.
+    network.flag("Attachable")?;
     if let Some(at) = network.field("EnableIPv4").filter(|at| at.flag() != Ok(true)) {
         return Err(at.refuse("an own network has IPv4"));
     }

@@ -9,7 +9,10 @@ use super::{
     object::At,
     plain::MAX_ITEMS,
 };
-use crate::access::name::UserName;
+use crate::{
+    access::name::UserName,
+    model::provenance::{CLIENT_LABEL, GROUPS_LABEL, groups_label},
+};
 
 /// The user that a spawner starts a container for.
 const USER: &str = "JUPYTERHUB_USER";
@@ -84,6 +87,12 @@ pub(super) fn mark(
     set("enforcer.hub", context.principal.hub().as_str());
     if let Some(user) = user {
         set("enforcer.user", user.as_str());
+    }
+    if let Some(groups) = groups_label(context.facts.groups.iter().map(String::as_str)) {
+        set(GROUPS_LABEL, &groups);
+    }
+    if let Some(client) = &context.facts.client {
+        set(CLIENT_LABEL, client);
     }
     for (key, value) in &context.facts.inherited {
         set(key, value);

@@ -79,9 +79,11 @@ pub(super) fn read(
             container: named("container")?,
             condition: take_condition(query)?,
         },
-        Op::ContainerAttach => {
-            Call::ContainerAttach { container: named("container")?, attach: take_attach(query)? }
-        }
+        Op::ContainerAttach | Op::ContainerAttachWebSocket => Call::ContainerAttach {
+            container: named("container")?,
+            attach: take_attach(query)?,
+            is_web_socket: op == Op::ContainerAttachWebSocket,
+        },
         Op::ContainerResize => {
             Call::ContainerResize { container: named("container")?, size: take_size(query)? }
         }

@@ -44,7 +44,7 @@ fn s10_what_clients_send_is_read() {
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
             Length::None,
-            Some(Upgrade::WebSocket),
+            Some(Upgrade::WebSocket(None)),
         ),
         ("Connection: close\r\n\r\n", Length::None, None),
     ] {
@@ -176,5 +176,35 @@ proptest! {
                 prop_assert_eq!(uri.to_string(), head.target);
             }
         }
+    }
+}
+
+#[test]
+fn s27_a_web_socket_begins_with_one_key_of_sixteen_bytes() {
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    let long = format!("{key}{key}");
+    for (version, said, is_one) in [
+        ("13", key, true),
+        ("8", key, false),
+        ("", key, false),
+        ("13", "", false),
+        ("13", &long, false),
+        ("13", "dGhlIHNhbXBsZSBub25jZQ=", false),
+        ("13", "dGhlIHNhbXBsZSBub25jZQAA", false),
+        ("13", "dGhlIHNhbXBsZSBub25j\"Q==", false),
+        ("13", "dGhlIHNhbXBsZS-ub25j_Q==", false),
+    ] {
+        let head = format!(
+            "GET /containers/x/attach/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {said}\r\n\r\n"
+        );
+        let Some(Upgrade::WebSocket(found)) = whole(&head).expect(said).upgrade else {
+            panic!("{head}: no web socket")
+        };
+        assert_eq!(
+            found.map(|key| key.text().to_owned()),
+            is_one.then(|| key.to_owned()),
+            "{head}"
+        );
     }
 }

@@ -105,8 +105,10 @@ fn work(context: &Context<'_>, call: &Call, body: &Json) -> Result<Forward, Refu
             let target = at(container, "wait")?.maybe("condition", condition.as_ref());
             plain(Method::POST, target, Answer::Stream)
         }
-        Call::ContainerAttach { container, attach } => {
-            plain(Method::POST, attached(at(container, "attach")?, attach), Answer::Hijack)
+        Call::ContainerAttach { container, attach, is_web_socket } => {
+            let (method, verb) =
+                if *is_web_socket { (Method::GET, "attach/ws") } else { (Method::POST, "attach") };
+            plain(method, attached(at(container, verb)?, attach), Answer::Hijack)
         }
         Call::ContainerLogs { container, logs } => {
             plain(Method::GET, logged(at(container, "logs")?, logs), Answer::Stream)

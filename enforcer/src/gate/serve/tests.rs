@@ -406,3 +406,65 @@ async fn s26_idle_slow_and_greedy_clients_of_one_socket_keep_nobody_out_of_anoth
     });
     assert_eq!(ended.await.expect("ended").unwrap_or_default(), 0);
 }
+
+#[tokio::test]
+async fn s17_a_hub_s_own_calls_are_answered_at_its_socket_and_never_go_to_the_engine() {
+    let rig = Rig::start(Kind::Filtered).await;
+    let hub = |name: &str| Principal::Hub(name.parse().expect("a hub"));
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
+    let body = r#"{"user":"ann","groups":["staff"],"client":"192.0.2.7","image":"python:3"}"#;
+    let post = format!(
+        "POST /enforcer/v1/spawns HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let who = rig.ask_at(hub("lab"), &get("/enforcer/v1/hub")).await;
+    assert!(who.starts_with("HTTP/1.1 200") && who.contains(r#""hub":"lab""#), "{who}");
+    let said = rig.ask_at(hub("lab"), post.as_bytes()).await;
+    assert!(said.contains(r#""image_may_be_used":"#) && said.contains("announced"), "{said}");
+    let spawn = get("/enforcer/v1/spawns?user=ann");
+    let found = rig.ask_at(hub("lab"), &spawn).await;
+    assert!(found.contains(r#""stage":"announced""#), "{found}");
+    let other = rig.ask_at(hub("two"), &spawn).await;
+    assert!(other.contains(r#""stage":"unknown""#), "{other}");
+    // A user's socket has nothing of the kind.
+    let user = rig.ask(&spawn).await;
+    assert!(user.starts_with("HTTP/1.1 403") && user.contains("route.unknown"), "{user}");
+    let odd = rig.ask_at(hub("lab"), &get("/enforcer/v1/groups")).await;
+    assert!(odd.starts_with("HTTP/1.1 403") && odd.contains("hub.unknown"), "{odd}");
+    assert_eq!(rig.engine.connections(), 0);
+    let records = rig.records(6).await;
+    let verdicts: Vec<_> = records.iter().map(|call| call.verdict.as_str()).collect();
+    assert_eq!(verdicts, ["allow", "allow", "allow", "allow", "deny", "deny"]);
+    let told = format!("{records:?}");
+    assert!(!told.contains("192.0.2.7") && !told.contains("user=ann&"), "{told}");
+    assert!(records[..4].iter().all(|call| call.query.is_none()), "{told}");
+}
+
+#[tokio::test]
+async fn a2_a_guest_bears_what_its_hub_said_of_its_user_and_no_other_guest_does() {
+    let rig = Rig::start(Kind::None).await;
+    let hub = || Principal::Hub(HubName::local());
+    let post = |target: &str, body: &str| {
+        let length = body.len();
+        format!("POST {target} HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let said = r#"{"user":"ann","groups":["course-7"],"client":"192.0.2.7"}"#;
+    let answer = rig.ask_at(hub(), &post("/enforcer/v1/spawns", said)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for (number, user, groups, client) in [
+        (0, "ann", r#""enforcer.groups":"course-7/docker-privileged""#, true),
+        (1, "ben", "", false),
+    ] {
+        let create = format!(r#"{{"Image":"python:3","Env":["JUPYTERHUB_USER={user}"]}}"#);
+        let made = rig.ask_at(hub(), &post("/containers/create", &create)).await;
+        assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+        let heard = text(&rig.engine.heard(number));
+        assert!(heard.contains(groups), "{heard}");
+        assert_eq!(heard.contains(r#""enforcer.client":"192.0.2.7""#), client, "{heard}");
+        assert_eq!(heard.contains("enforcer.groups"), client, "{heard}");
+        let spawn = format!("GET /enforcer/v1/spawns?user={user} HTTP/1.1\r\n{HOST}\r\n");
+        let stage = rig.ask_at(hub(), spawn.as_bytes()).await;
+        assert!(stage.contains(r#""stage":"asked""#), "{stage}");
+    }
+}

@@ -64,8 +64,6 @@ const SEARCH: Why = why("route.search", "the engine does not search registries f
 const SESSION: Why =
     why("route.session", "BuildKit's sessions carry calls that nobody sees; set DOCKER_BUILDKIT=0");
 const VOLUME_UPDATE: Why = why("route.volume-update", "cluster volumes are not for guests");
-const WS: Why =
-    why("route.websocket", "attach is offered over plain HTTP; use POST /containers/{name}/attach");
 const OPTIONS: Why = why("route.options", "browsers have no business here");
 
 /// All of them.
@@ -91,6 +89,7 @@ pub const ROUTES: &[Route] = &[
     both("GET",     "/containers/{name}/logs", Op::ContainerLogs),
     both("POST",    "/containers/{name}/wait", Op::ContainerWait),
     user("POST",    "/containers/{name}/attach", Op::ContainerAttach),
+    user("GET",     "/containers/{name}/attach/ws", Op::ContainerAttachWebSocket),
     user("POST",    "/containers/{name}/resize", Op::ContainerResize),
     user("GET",     "/containers/{name}/top", Op::ContainerTop),
     user("GET",     "/containers/{name}/stats", Op::ContainerStats),
@@ -101,7 +100,6 @@ pub const ROUTES: &[Route] = &[
     user("POST",    "/exec/{name}/start", Op::ExecStart),
     user("POST",    "/exec/{name}/resize", Op::ExecResize),
     user("GET",     "/exec/{name}/json", Op::ExecInspect),
-    none("GET",     "/containers/{name}/attach/ws", &WS),
     none("POST",    "/containers/{name}/pause", &PAUSE),
     none("POST",    "/containers/{name}/unpause", &PAUSE),
     none("GET",     "/containers/{name}/changes", &CHANGES),

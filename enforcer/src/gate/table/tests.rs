@@ -113,7 +113,6 @@ fn s13_control_planes_that_are_no_containers_are_denied_with_their_rule() {
         ("GET", "/images/search", "route.search"),
         ("PUT", "/containers/x/archive", "route.archive"),
         ("HEAD", "/containers/x/archive", "route.archive"),
-        ("GET", "/containers/x/attach/ws", "route.websocket"),
         ("GET", "/debug/pprof/heap", "route.debug"),
         ("GET", "/system/df", "route.system-df"),
         ("OPTIONS", "/containers/json", "route.options"),

@@ -55,6 +55,7 @@ fn an_order_becomes_a_container_with_the_labels_limits_and_network_of_the_config
         dns: Some([172, 30, 0, 1].into()),
         socket: Some((Socket::Filtered, "/run/x.sock".into())),
         new_volumes: vec![Use::Home],
+        groups: ["course-7", "staff"].map(|group| group.parse().expect("a group")).to_vec(),
     };
     let spec = checked.spec(found);
     assert_eq!(spec.network, "one");
@@ -65,6 +66,7 @@ fn an_order_becomes_a_container_with_the_labels_limits_and_network_of_the_config
     assert_eq!((label("course"), label("enforcer.hub")), ("5", "lab"));
     assert_eq!((label("enforcer.user"), label("enforcer.socket")), ("ann", "filtered"));
     assert_eq!((label("enforcer.group"), label("enforcer.new_volumes")), ("", "home"));
+    assert_eq!((label("enforcer.groups"), label("enforcer.client")), ("course-7/staff", ""));
     // It is known again, and so is what was asked for.
     let known = names::known(&spec.name, &spec.labels).expect("ours");
     assert_eq!((known.seat, known.socket), (checked.seat.clone(), Some(Socket::Filtered)));

@@ -10,7 +10,10 @@ use tokio::{
 
 use super::{Asker, Guests, failed, nobody, of_seat, tell};
 use crate::{
-    access::grant::{Kind, Socket},
+    access::{
+        grant::{Kind, Socket},
+        name::GroupName,
+    },
     api::asked::{Progress, Step},
     audit::record::{Life, LifeEvent},
     docker::{
@@ -66,6 +69,8 @@ struct Given {
     group: Option<String>,
     /// Why there is none.
     why: String,
+    /// Groups that the user is in.
+    groups: Vec<GroupName>,
 }
 
 impl Guests {
@@ -168,15 +173,20 @@ impl Guests {
 
     /// The user's socket, as groups and grants are at this moment.
     async fn given(&self, seat: &Seat) -> Given {
-        let (socket, group) = match self.may_have(&seat.user).await {
+        let (answer, groups) = self.0.access.look_up(&seat.user).await;
+        let (socket, group) = match self.served(answer) {
             Ok(granted) => granted,
-            Err(why) => return Given { why, ..Given::default() },
+            Err(why) => return Given { why, groups, ..Given::default() },
         };
         match self.0.sockets.open_for(&seat.user, socket).await {
             Some(path) => {
-                Given { socket: Some((socket, path)), group: Some(group), why: String::new() }
+                let socket = Some((socket, path));
+                Given { socket, group: Some(group), why: String::new(), groups }
             }
-            None => Given { why: "the gate opened no socket".to_owned(), ..Given::default() },
+            None => {
+                let why = "the gate opened no socket".to_owned();
+                Given { why, groups, ..Given::default() }
+            }
         }
     }
 
@@ -229,7 +239,8 @@ impl Guests {
         let new: Vec<Use> = new.into_iter().filter(|of| !there.contains(of)).collect();
         let volumes = new.iter().map(|of| names::volume(&checked.seat.user, *of));
         made.undo.splice(0..0, volumes.map(Deed::RemoveVolume));
-        let found = Found { dns, socket: given.socket.clone(), new_volumes: new };
+        let (socket, groups) = (given.socket.clone(), given.groups.clone());
+        let found = Found { dns, socket, new_volumes: new, groups };
         let spec = checked.spec(found);
         if let Some((socket, path)) = &given.socket {
             // It may have gone with another guest of the user's that was removed meanwhile.

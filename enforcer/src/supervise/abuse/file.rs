@@ -5,10 +5,17 @@ use std::{
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::super::blocking;
-use crate::{abuse::Restraints, causes::causes, config::Abuse, kernel::monotonic_ns};
+use crate::{
+    abuse::{Restraint, Restraints},
+    causes::causes,
+    config::Abuse,
+    kernel::monotonic_ns,
+    policy::allowance::LASTS,
+};
 
 /// Its name in the run directory.
 pub(in super::super) const PATH: &str = "restraints.json";
@@ -31,8 +38,13 @@ pub(in super::super) fn load(run_dir: &Path, config: &Abuse) -> Result<Restraint
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Restraints::default()),
         Err(error) => return Err(failed(error.to_string())),
     };
-    let most = |answer| {
-        let lasts = config.lasts(answer).and_then(|lasts| u64::try_from(lasts.as_nanos()).ok());
+    let most = |one: &Restraint| {
+        // What an admin wanted may last longer than what a signal raised.
+        let lasts = match one.signal {
+            Some(_) => config.lasts(one.answer),
+            None => Some(Duration::from_secs(*LASTS.end())),
+        };
+        let lasts = lasts.and_then(|lasts| u64::try_from(lasts.as_nanos()).ok());
         lasts.unwrap_or(u64::MAX)
     };
     Restraints::read(&text, monotonic_ns(), most).map_err(|error| failed(error.to_string()))
@@ -71,7 +83,7 @@ pub(in super::super) fn remove(run_dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abuse::{Answer, Restraint, Signal};
+    use crate::abuse::{Answer, Signal};
 
     #[tokio::test]
     async fn n7_a_restart_frees_nobody_and_a_spoilt_file_is_told() {
@@ -87,7 +99,7 @@ mod tests {
             network: "guests".to_owned(),
             endpoint: 7,
             answer: Answer::Cut,
-            signal: Signal::PortSweep,
+            signal: Some(Signal::PortSweep),
             until_ns,
         });
         write(dir.join(PATH), &held).await.expect("written");

@@ -2,9 +2,8 @@
 
 use std::{
     fs::File,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,7 +14,7 @@ use enforcer_tests::{
         dockerd::Options,
         enforcer::{Counters, Enforcer, Settings},
         guest::Guest,
-        netns::Namespace,
+        netns::{Namespace, within},
         run::Run,
         topology::{BRIDGE, Base, GATEWAY, NETWORK, WORLD},
     },
@@ -284,13 +283,9 @@ impl Dropping {
 
 /// Attaches the empty drop program in the network namespace of a process.
 fn drop_all(pid: u32, ports: Vec<u32>) -> Result<Vec<OwnedFd>> {
-    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    let attach = move || -> Result<Vec<OwnedFd>> {
-        // SAFETY: changes only this thread, which ends after this.
-        let entered = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-        ensure!(entered == 0, "setns: {}", std::io::Error::last_os_error());
+    within(File::open(format!("/proc/{pid}/ns/net"))?, || {
         let program = raw::dropping()?;
-        ports.into_iter().map(|port| raw::attach_ingress(program.as_fd(), port)).collect()
-    };
-    thread::spawn(attach).join().map_err(|panic| anyhow::anyhow!("{panic:?}"))?
+        let attach = |port| raw::attach(program.as_fd(), port, raw::Hook::Ingress);
+        ports.into_iter().map(attach).collect()
+    })
 }

@@ -111,8 +111,12 @@ fn s3_other_commands_go_through_as_the_clients_send_them() {
         json!({"Driver": "bridge", "Scope": "", "IPAM": {"Driver": "default", "Options": {}, "Config": []}, "Internal": false, "Attachable": false, "Ingress": false, "ConfigOnly": false, "ConfigFrom": null, "Options": {}, "Labels": {}, "Name": "n"}),
         json!({"CheckDuplicate": true, "Driver": "bridge", "EnableIPv6": false, "IPAM": {"Driver": "default", "Options": {}, "Config": []}, "Internal": true, "Attachable": false, "Ingress": false, "ConfigOnly": false, "ConfigFrom": null, "Options": {}, "Labels": {"a": "b"}, "Name": "n"}),
         json!({"Name": "n", "Driver": null, "Options": null, "IPAM": null, "CheckDuplicate": null}),
+        // docker-compose's.
+        json!({"Name": "shop_default", "Driver": null, "Options": null, "IPAM": null, "CheckDuplicate": true, "Attachable": true, "Labels": {"com.docker.compose.project": "shop"}}),
     ] {
-        network::judge(&json_of(&body), &context).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let judged = network::judge(&json_of(&body), &context);
+        let judged = judged.unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert!(judged.body.get("Attachable").is_none(), "{}", judged.body);
     }
     let endpoint = json!({"IPAMConfig": {}, "Links": null, "Aliases": ["db"], "MacAddress": "", "DriverOpts": {}, "GwPriority": 0, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": null});
     network::judge_connect(

@@ -62,6 +62,19 @@ fn s1_a_spawner_s_create_is_put_right() {
 }
 
 #[test]
+fn a2_a_guest_has_its_user_s_groups_and_where_the_user_came_from() {
+    let mut setting = Setting::of_hub();
+    setting.facts.groups = vec!["course-7".to_owned(), "staff".to_owned()];
+    setting.facts.client = Some("192.0.2.7".to_owned());
+    let judged = setting.create(&spawn(&json!([]))).expect("a spawn");
+    let labels = &judged.body["Labels"];
+    let said = (&labels["enforcer.groups"], &labels["enforcer.client"]);
+    assert_eq!(said, (&json!("course-7/staff"), &json!("192.0.2.7")));
+    // What policies look at is none of a hub's to say.
+    assert_eq!(labels.get("enforcer.group"), None);
+}
+
+#[test]
 fn s01_a_hub_s_socket_mounts_are_left_out_however_spelt() {
     let setting = Setting::of_hub();
     for source in [

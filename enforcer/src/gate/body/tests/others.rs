@@ -82,7 +82,7 @@ fn s3_an_own_network_is_a_plain_bridge_with_a_name_of_ours() {
         json!({"Name": "n", "EnableIPv4": false}),
         json!({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/8"}]}}),
         json!({"Name": "n", "IPAM": {"Driver": "x"}}),
-        json!({"Name": "n", "Attachable": true}),
+        json!({"Name": "n", "Attachable": "true"}),
         json!({"Name": "n", "ConfigFrom": {"Network": "x"}}),
         json!({"Name": "n", "Labels": {"enforcer.network": "guest"}}),
     ] {

@@ -143,11 +143,15 @@ impl Rig {
     }
 
     pub(super) fn connect_as(&self, admitted: Result<(), Stranger>) -> UnixStream {
+        self.connect_to(self.principal(), admitted)
+    }
+
+    /// A client of somebody's socket.
+    fn connect_to(&self, principal: Principal, admitted: Result<(), Stranger>) -> UnixStream {
         let (client, stream) = UnixStream::pair().expect("a pair");
-        let (server, user) = (Arc::clone(&self.server), self.user.clone());
+        let server = Arc::clone(&self.server);
         tokio::spawn(async move {
             let seat = server.users.take(1).expect("a place");
-            let principal = Principal::User(user);
             serve(stream, &seat, &principal, &server, (Visitor::default(), admitted)).await;
         });
         client
@@ -155,7 +159,12 @@ impl Rig {
 
     /// Everything that is answered to these bytes.
     pub(super) async fn ask(&self, bytes: &[u8]) -> String {
-        let mut client = self.connect();
+        self.ask_at(self.principal(), bytes).await
+    }
+
+    /// The same at somebody's socket.
+    pub(super) async fn ask_at(&self, principal: Principal, bytes: &[u8]) -> String {
+        let mut client = self.connect_to(principal, Ok(()));
         // It may have been answered before all of it was taken.
         let _refused = client.write_all(bytes).await;
         let mut answer = Vec::new();
