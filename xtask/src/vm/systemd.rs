@@ -13,9 +13,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{EMULATION, kernel::Kernel};
-use crate::workspace::{Workspace, require_root, succeed, succeed_watched};
+use crate::{
+    build::{self, HOST},
+    workspace::{Workspace, require_root, succeed, succeed_watched},
+};
 
 mod image;
+mod packaged;
 mod pcap;
 
 /// Longest life of one machine under emulation.
@@ -31,7 +35,7 @@ pub(crate) struct Arguments {
     /// Guests that restart by themselves
     #[arg(long, default_value_t = 20)]
     guests: u32,
-    /// Only these scenarios: policed, frozen, failing, refused, absent
+    /// Only these scenarios: policed, frozen, failing, refused, absent, packaged
     #[arg(long = "scenario")]
     scenarios: Vec<String>,
 }
@@ -43,7 +47,7 @@ struct Scenario {
     judge: fn(&Seen, u32) -> Result<()>,
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "absent",
         about: "without enforcer, guests reach the uplink and one another",
@@ -68,6 +72,11 @@ const SCENARIOS: [Scenario; 5] = [
         name: "refused",
         about: "d02: the bridges cannot be closed, Docker does not start",
         judge: refused,
+    },
+    Scenario {
+        name: packaged::NAME,
+        about: "n7, f23, f27: installed, killed, frozen, upgraded, rebooted: nothing forbidden leaves until the purge",
+        judge: packaged::judge,
     },
 ];
 
@@ -102,10 +111,13 @@ pub(crate) fn boots(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>> {
     require_root("vm systemd", "installs Debian into a directory")?;
-    succeed(&mut workspace.cargo(["build", "--package", "enforcer"]))?;
+    let is_packaged = wanted(packaged::NAME);
+    let next = is_packaged.then(|| build::other_release(workspace)).transpose()?;
+    succeed(workspace.cargo(["build", "--bin", "enforcer"]).args(HOST))?;
     let vm = workspace.target.join("vm");
     let directory = vm.join("systemd");
     fs::create_dir_all(&directory)?;
+    let releases = next.map(|next| packaged::releases(workspace, &next, &directory)).transpose()?;
     let mut lines = Vec::new();
     for series in kernels {
         let kernel = Kernel::fetch(series, &vm)?;
@@ -117,6 +129,7 @@ pub(crate) fn boots(
             disk: PathBuf::new(),
             guests,
             directory: &directory,
+            releases: releases.as_deref(),
         };
         let machine = machine.with_disk(workspace)?;
         for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario.name)) {
@@ -135,6 +148,7 @@ pub(crate) fn boots(
                 seen.uplink.others.len(),
                 start.elapsed().as_secs()
             ));
+            lines.extend(seen.uplink.steps.iter().map(|step| format!("  {step}")));
         }
     }
     Ok(lines)
@@ -146,6 +160,8 @@ struct Machine<'a> {
     disk: PathBuf,
     guests: u32,
     directory: &'a Path,
+    /// An archive of packages, for the scenario that installs them.
+    releases: Option<&'a Path>,
 }
 
 impl Machine<'_> {
@@ -178,6 +194,8 @@ impl Machine<'_> {
     fn boot(&self, scenario: &str, forget: bool) -> Result<Seen> {
         let capture = self.directory.join(format!("{scenario}.pcap"));
         let _absent = fs::remove_file(&capture);
+        let releases = self.releases.filter(|_| scenario == packaged::NAME);
+        let visitors = packaged::Visitors::come(releases.is_some())?;
         let mut qemu = Command::new("timeout");
         qemu.args([SECONDS, "qemu-system-x86_64", "-nographic"])
             .args(EMULATION)
@@ -192,18 +210,23 @@ impl Machine<'_> {
                 self.disk.display(),
                 if forget { "on" } else { "off" }
             ))
-            // Answers ARP as a router does, and forwards nothing.
-            .args(["-netdev", "user,id=up,restrict=on", "-device", "virtio-net-pci,netdev=up"])
+            // Answers ARP as a router does, and forwards nothing but what visitors ask.
+            .args(["-device", "virtio-net-pci,netdev=up", "-netdev"])
+            .arg(format!("user,id=up,restrict=on{}", visitors.forward()))
             .arg("-object")
             .arg(format!("filter-dump,id=dump,netdev=up,file={}", capture.display()))
             .arg("-append")
             .arg(format!(
                 "console=ttyS0 quiet panic=-1 net.ifnames=0 mitigations=off apparmor=0 selinux=0 \
-                 audit=0 \
+                 audit=0 lsm=lockdown,capability,landlock,bpf \
                  scenario={scenario} guests={}",
                 self.guests
             ))
             .stdin(Stdio::null());
+        if let Some(archive) = releases {
+            let archive = archive.display();
+            qemu.args(["-drive", &format!("file={archive},if=virtio,format=raw,readonly=on")]);
+        }
         let (mut said, mut enforcing) = (BTreeMap::new(), Vec::new());
         succeed_watched(&mut qemu, |line| {
             if let Some((_, words)) = line.split_once("E2E ") {

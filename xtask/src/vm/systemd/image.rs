@@ -18,7 +18,7 @@ use crate::workspace::{Workspace, output, succeed};
 const SUITE: &str = "bookworm";
 const PREPARE: &str = include_str!("prepare.sh");
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,iptables,nftables,docker.io,\
-                        busybox-static";
+                        busybox-static,systemd-timesyncd";
 /// What the machine needs to find its disk; everything else is loaded from there.
 const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "crc32c_generic", "crc32c", "ext4"];
 /// Units of Debian's that only take time.
@@ -110,7 +110,8 @@ pub(super) fn write_initramfs(
     fs::copy("/bin/busybox", root.join("bin/busybox"))
         .context("/bin/busybox is missing: apt-get install busybox-static")?;
     script(&root.join("init"), include_str!("init.sh"))?;
-    overlay(workspace, &root.join("overlay"))?;
+    overlay(&root.join("overlay"))?;
+    installed(workspace, &root.join("installed"))?;
     // The others are built in; a machine that does not find its disk would say so.
     let modules: Vec<&str> =
         MODULES.into_iter().filter(|name| kernel.modules.contains_key(*name)).collect();
@@ -118,10 +119,39 @@ pub(super) fn write_initramfs(
     initramfs::pack(&root, image)
 }
 
-/// What is laid over Debian's root: enforcer as a package would install it, and the judge.
-fn overlay(workspace: &Workspace, root: &Path) -> Result<()> {
+/// What is laid over Debian's root in every scenario: the uplink, the judges, and what makes the daemon heard outside.
+fn overlay(root: &Path) -> Result<()> {
     let (units, enabled) = (root.join("usr/lib/systemd/system"), root.join("etc/systemd/system"));
-    for at in ["usr/bin", "usr/lib/tmpfiles.d", "etc/enforcer", "opt"] {
+    for at in ["opt", "etc/systemd/journald.conf.d", "etc/systemd/system/enforcer.service.d"] {
+        fs::create_dir_all(root.join(at))?;
+    }
+    fs::create_dir_all(&units)?;
+    // The word "ready" is to be seen from outside.
+    fs::write(
+        enabled.join("enforcer.service.d/console.conf"),
+        "[Service]\nStandardError=journal+console\n",
+    )?;
+    fs::write(
+        root.join("etc/systemd/journald.conf.d/volatile.conf"),
+        "[Journal]\nStorage=volatile\n",
+    )?;
+    fs::write(units.join("uplink.service"), include_str!("uplink.service"))?;
+    fs::write(units.join("judge.service"), include_str!("judge.service"))?;
+    script(&root.join("opt/judge.sh"), include_str!("judge.sh"))?;
+    script(&root.join("opt/packaged.sh"), include_str!("packaged.sh"))?;
+    fs::write(root.join("opt/enforcer.toml"), include_str!("packaged.toml"))?;
+    fs::write(root.join("opt/ntp.pl"), include_str!("ntp.pl"))?;
+    script(&root.join("opt/prepare.sh"), PREPARE)?;
+    for unit in ["uplink.service", "judge.service"] {
+        enable(&enabled, "multi-user.target.wants", unit)?;
+    }
+    Ok(())
+}
+
+/// Enforcer as if a package had installed it, and somebody enabled it.
+fn installed(workspace: &Workspace, root: &Path) -> Result<()> {
+    let (units, enabled) = (root.join("usr/lib/systemd/system"), root.join("etc/systemd/system"));
+    for at in ["usr/bin", "usr/lib/tmpfiles.d", "etc/enforcer"] {
         fs::create_dir_all(root.join(at))?;
     }
     fs::create_dir_all(&units)?;
@@ -137,30 +167,14 @@ fn overlay(workspace: &Workspace, root: &Path) -> Result<()> {
     fs::create_dir_all(enabled.join("docker.service.d"))?;
     fs::copy(packaging.join("systemd").join(drop_in), enabled.join(drop_in))?;
     fs::write(root.join("etc/enforcer/enforcer.toml"), include_str!("enforcer.toml"))?;
-    fs::create_dir_all(enabled.join("enforcer.service.d"))?;
-    // The word "ready" is to be seen from outside.
-    fs::write(
-        enabled.join("enforcer.service.d/console.conf"),
-        "[Service]\nStandardError=journal+console\n",
-    )?;
-    fs::create_dir_all(root.join("etc/systemd/journald.conf.d"))?;
-    fs::write(
-        root.join("etc/systemd/journald.conf.d/volatile.conf"),
-        "[Journal]\nStorage=volatile\n",
-    )?;
-    fs::write(units.join("uplink.service"), include_str!("uplink.service"))?;
-    fs::write(units.join("judge.service"), include_str!("judge.service"))?;
-    script(&root.join("opt/judge.sh"), include_str!("judge.sh"))?;
-    script(&root.join("opt/prepare.sh"), PREPARE)?;
-    for (target, unit) in [
-        ("sysinit.target.wants", "enforcer-closed.service"),
-        ("multi-user.target.wants", "enforcer.service"),
-        ("multi-user.target.wants", "uplink.service"),
-        ("multi-user.target.wants", "judge.service"),
-    ] {
-        fs::create_dir_all(enabled.join(target))?;
-        symlink(Path::new("/usr/lib/systemd/system").join(unit), enabled.join(target).join(unit))?;
-    }
+    enable(&enabled, "sysinit.target.wants", "enforcer-closed.service")?;
+    enable(&enabled, "multi-user.target.wants", "enforcer.service")
+}
+
+/// As `systemctl enable` does it.
+fn enable(enabled: &Path, target: &str, unit: &str) -> Result<()> {
+    fs::create_dir_all(enabled.join(target))?;
+    symlink(Path::new("/usr/lib/systemd/system").join(unit), enabled.join(target).join(unit))?;
     Ok(())
 }
 

@@ -11,17 +11,14 @@ for word in $(cat /proc/cmdline); do
     case "$word" in scenario=*) scenario=${word#scenario=} ;; esac
 done
 units=/root/etc/systemd/system
-# What an earlier scenario left.
-rm -f $units/enforcer.service $units/enforcer-closed.service
-for unit in enforcer enforcer-closed uplink judge; do rm -f $units/*.wants/$unit.service; done
-cp -a /overlay/. /root/
+# They are on the disk since it was prepared, and a link is not copied over another.
+rm -f $units/multi-user.target.wants/uplink.service $units/multi-user.target.wants/judge.service
 case "$scenario" in
-prepare | absent)
-    # As if enforcer were not installed.
-    rm -rf $units/docker.service.d
-    ln -sf /dev/null $units/enforcer.service
-    ln -sf /dev/null $units/enforcer-closed.service
-    ;;
+# Without enforcer; the machine itself installs it.
+prepare | absent | packaged) cp -a /overlay/. /root/ ;;
+*) cp -a /overlay/. /installed/. /root/ ;;
+esac
+case "$scenario" in
 failing)
     mkdir -p $units/enforcer.service.d
     printf '[Service]\nExecStart=\nExecStart=/bin/false\n' > $units/enforcer.service.d/failing.conf
