@@ -101,13 +101,12 @@ fn draw_head(frame: &mut Frame<'_>, state: &State, theme: Theme, area: Rect) {
     ]);
     let wrong = [&state.stale, &state.deaf].into_iter().find(|why| !why.is_empty());
     let wrong = wrong.or(sight.health.reasons.first()).or(sight.unseen.first());
-    let second = match wrong {
-        Some(why) => Line::styled(format!("! {}", shown(why)), theme.of(Color::Yellow)),
-        None => {
-            let (allowed, refused) = (sight.gate.allowed, sight.gate.denied);
-            let gate = format!("Docker sockets: {allowed} requests allowed, {refused} refused");
-            Line::raw(shown(&format!("{}; {gate}", sight.docker)))
-        }
+    let second = if let Some(why) = wrong {
+        Line::styled(format!("! {}", shown(why)), theme.of(Color::Yellow))
+    } else {
+        let (allowed, refused) = (sight.gate.allowed, sight.gate.denied);
+        let gate = format!("Docker sockets: {allowed} requests allowed, {refused} refused");
+        Line::raw(shown(&format!("{}; {gate}", sight.docker)))
     };
     frame.render_widget(Paragraph::new(vec![first, second]), area);
 }
