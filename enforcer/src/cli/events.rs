@@ -253,6 +253,20 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         }
         Body::Abuse(a) => ("abuse", &a.subject.container, abuse(a)),
         Body::Allowance(a) => ("allowance", &a.subject.container, allowance(a)),
+        Body::Repair(r) => (
+            "repair",
+            "",
+            format!("{} {}: missing for {} ms at most", r.what, r.interface, r.gap_ms),
+        ),
+        Body::Takeover(t) => ("takeover", "", t.event.clone()),
+        Body::Stored(s) => {
+            let why = s.why.as_deref().unwrap_or_default();
+            ("stored", "", format!("{} {} {why}", s.event, s.dir))
+        }
+        Body::Retention(r) => {
+            ("retention", "", format!("records {} to {} are deleted", r.first_seq, r.last_seq))
+        }
+        Body::Guest(g) => ("guest", &g.subject.container, g.event.clone()),
         Body::Docker(d) => {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
