@@ -45,8 +45,9 @@ pub(super) async fn cut(args: CutArgs) -> anyhow::Result<Exit> {
 
 fn text(cut: &CutDone) -> String {
     let name = shown(&cut.container);
-    match cut.done {
-        true => format!("{name} is cut off until {}\n", cut.until),
-        false => format!("{name} would be cut off until {}; nothing has changed\n", cut.until),
+    if cut.done {
+        format!("{name} is cut off until {}\n", cut.until)
+    } else {
+        format!("{name} would be cut off until {}; nothing has changed\n", cut.until)
     }
 }

@@ -17,7 +17,9 @@ use super::{EventsArgs, Exit};
 use crate::{
     audit::{
         follow::{self, Wish},
-        record::{AccessChange, Body, FlowClosed, GateCall, Life, Record, shown},
+        record::{
+            Abuse, AccessChange, AllowanceChange, Body, FlowClosed, GateCall, Life, Record, shown,
+        },
         store::{Reveal, moment},
     },
     dashboard::Heard,
@@ -250,13 +252,8 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         Body::Outside(o) => {
             ("outside", &o.container, format!("{} {}: {} {}", o.why, o.to, o.action, o.outcome))
         }
-        Body::Abuse(a) => {
-            let measured = |m: u64| format!(" {m}, more than {}", a.threshold.unwrap_or_default());
-            let measured = a.measured.map(measured).unwrap_or_default();
-            let until = a.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-            let what = format!("{}{measured}: {}{until} {}", a.signal, a.answer, a.outcome);
-            ("abuse", &a.subject.container, what)
-        }
+        Body::Abuse(a) => ("abuse", &a.subject.container, abuse(a)),
+        Body::Allowance(a) => ("allowance", &a.subject.container, allowance(a)),
         Body::Repair(r) => (
             "repair",
             "",
@@ -271,15 +268,6 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
             ("retention", "", format!("records {} to {} are deleted", r.first_seq, r.last_seq))
         }
         Body::Guest(g) => ("guest", &g.subject.container, g.event.clone()),
-        Body::Allowance(a) => {
-            let to =
-                format!("{} port {} protocol {}", a.destination, a.destination_port, a.protocol);
-            (
-                "allowance",
-                &a.subject.container,
-                format!("{} {to} until {}: {}", a.event, a.until, a.why),
-            )
-        }
         Body::Docker(d) => {
             let what = [&d.event, &d.network].map(String::as_str).join(" ");
             ("docker", &d.container, what.trim_end().to_owned())
@@ -304,6 +292,21 @@ fn cells(body: &Body) -> (&'static str, &str, String) {
         ),
         Body::Daemon(d) => ("daemon", "", format!("{} {} pid {}", d.event, d.version, d.pid)),
     }
+}
+
+/// What a guest does too much of, and what is done about it.
+fn abuse(a: &Abuse) -> String {
+    let measured = |m: u64| format!(" {m}, more than {}", a.threshold.unwrap_or_default());
+    let measured = a.measured.map(measured).unwrap_or_default();
+    let until = a.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+    let why = if a.why.is_empty() { String::new() } else { format!(": {}", a.why) };
+    format!("{}{measured}: {}{until} {}{why}", a.signal, a.answer, a.outcome)
+}
+
+/// What is open for a while, or is no longer.
+fn allowance(a: &AllowanceChange) -> String {
+    let to = format!("{} port {} protocol {}", a.destination, a.destination_port, a.protocol);
+    format!("{} {to} until {}: {}", a.event, a.until, a.why)
 }
 
 /// What became of a guest that enforcer starts and ends, and whose it is.

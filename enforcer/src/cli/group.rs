@@ -154,56 +154,7 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
             })
             .await
         }
-        GroupVerb::Create(OneArgs { group, dry: Dry { dry_run: true }, whose, .. }) => {
-            let what = format!("group {group} would be made, with no members and no grant");
-            would(&whose.at, false, what, async |run_dir| {
-                match find(run_dir, whose.hub.clone(), &group).await? {
-                    Some(_) => refused(format!("group {group} is there already")),
-                    None => Ok(()),
-                }
-            })
-            .await
-        }
-        GroupVerb::Delete(OneArgs { group, dry: Dry { dry_run: true }, whose, .. }) => {
-            let what = format!("group {group} would be deleted with its members and its grant");
-            would(&whose.at, false, what, async |run_dir| {
-                match find(run_dir, whose.hub.clone(), &group).await? {
-                    Some(found) if found.builtin => {
-                        refused(format!("group {group} is built in: it stays"))
-                    }
-                    Some(_) => Ok(()),
-                    None => refused(format!("there is no group {group}")),
-                }
-            })
-            .await
-        }
-        GroupVerb::Add(AddArgs {
-            group, user, until, dry: Dry { dry_run: true }, whose, ..
-        }) => {
-            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-            let what = format!("{user} would be in group {group}{until}");
-            would(&whose.at, false, what, async |run_dir| {
-                match find(run_dir, whose.hub.clone(), &group).await? {
-                    Some(_) => Ok(()),
-                    None => refused(format!("there is no group {group}")),
-                }
-            })
-            .await
-        }
-        GroupVerb::Remove(RemoveArgs {
-            group, user, dry: Dry { dry_run: true }, whose, ..
-        }) => {
-            let what = format!("{user} would no longer be in group {group}");
-            would(&whose.at, false, what, async |run_dir| {
-                let asked = OfGroup { hub: whose.hub.clone(), group: group.clone() };
-                let members = client::group_members(run_dir, &asked).await?.members;
-                match members.iter().any(|member| member.user == user) {
-                    true => Ok(()),
-                    false => refused(format!("{user} is not in group {group}")),
-                }
-            })
-            .await
-        }
+        verb if verb.is_dry() => would_change(verb).await,
         GroupVerb::Create(args) => {
             let done = format!("group {} is made\n", args.group);
             let (order, at) = args.order();
@@ -253,6 +204,72 @@ pub(super) async fn group(args: GroupArgs) -> anyhow::Result<Exit> {
                 },
             )
             .await
+        }
+    }
+}
+
+/// Says what a change would be.
+async fn would_change(verb: GroupVerb) -> anyhow::Result<Exit> {
+    match verb {
+        GroupVerb::Create(OneArgs { group, whose, .. }) => {
+            let what = format!("group {group} would be made, with no members and no grant");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(_) => refused(format!("group {group} is there already")),
+                    None => Ok(()),
+                }
+            })
+            .await
+        }
+        GroupVerb::Delete(OneArgs { group, whose, .. }) => {
+            let what = format!("group {group} would be deleted with its members and its grant");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(found) if found.builtin => {
+                        refused(format!("group {group} is built in: it stays"))
+                    }
+                    Some(_) => Ok(()),
+                    None => refused(format!("there is no group {group}")),
+                }
+            })
+            .await
+        }
+        GroupVerb::Add(AddArgs { group, user, until, whose, .. }) => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            let what = format!("{user} would be in group {group}{until}");
+            would(&whose.at, false, what, async |run_dir| {
+                match find(run_dir, whose.hub.clone(), &group).await? {
+                    Some(_) => Ok(()),
+                    None => refused(format!("there is no group {group}")),
+                }
+            })
+            .await
+        }
+        GroupVerb::Remove(RemoveArgs { group, user, whose, .. }) => {
+            let what = format!("{user} would no longer be in group {group}");
+            would(&whose.at, false, what, async |run_dir| {
+                let asked = OfGroup { hub: whose.hub.clone(), group: group.clone() };
+                let members = client::group_members(run_dir, &asked).await?.members;
+                if members.iter().any(|member| member.user == user) {
+                    return Ok(());
+                }
+                refused(format!("{user} is not in group {group}"))
+            })
+            .await
+        }
+        // They change nothing.
+        GroupVerb::List(_) | GroupVerb::Members(_) => Ok(Exit::Ok),
+    }
+}
+
+impl GroupVerb {
+    /// Whether it is only to be said.
+    const fn is_dry(&self) -> bool {
+        match self {
+            Self::Create(args) | Self::Delete(args) => args.dry.dry_run,
+            Self::Add(args) => args.dry.dry_run,
+            Self::Remove(args) => args.dry.dry_run,
+            Self::List(_) | Self::Members(_) => false,
         }
     }
 }

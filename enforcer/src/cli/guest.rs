@@ -235,24 +235,7 @@ pub(super) async fn guest(args: GuestArgs) -> anyhow::Result<Exit> {
             let (WhichGuest { hub, user, server }, at) = whose.which(user);
             exec(&at, &ExecOrder { hub, user, server, command, run_as }).await
         }
-        GuestVerb::ResetVolumes(ResetArgs {
-            user,
-            hub,
-            volume,
-            dry: Dry { dry_run: true },
-            at,
-        }) => {
-            let which = if volume.is_empty() { "all".to_owned() } else { volume.join(", ") };
-            let what = format!("volumes of {user} would be removed, with what is in them: {which}");
-            would(&at, false, what, async |run_dir| {
-                let asked = GuestsQuestion { hub, user: Some(user.clone()) };
-                match client::guests(run_dir, &asked).await?.guests.first() {
-                    None => Ok(()),
-                    Some(guest) => refused(format!("{user} has a guest: {}", guest.container)),
-                }
-            })
-            .await
-        }
+        GuestVerb::ResetVolumes(args) if args.dry.dry_run => would_reset(args).await,
         GuestVerb::ResetVolumes(ResetArgs { user, volume, hub, at, .. }) => {
             let order = ResetOrder { hub, user, volumes: volume };
             told(
@@ -264,6 +247,21 @@ pub(super) async fn guest(args: GuestArgs) -> anyhow::Result<Exit> {
             .await
         }
     }
+}
+
+/// Says which volumes would be removed.
+async fn would_reset(args: ResetArgs) -> anyhow::Result<Exit> {
+    let ResetArgs { user, volume, hub, at, .. } = args;
+    let which = if volume.is_empty() { "all".to_owned() } else { volume.join(", ") };
+    let what = format!("volumes of {user} would be removed, with what is in them: {which}");
+    would(&at, false, what, async |run_dir| {
+        let asked = GuestsQuestion { hub, user: Some(user.clone()) };
+        match client::guests(run_dir, &asked).await?.guests.first() {
+            None => Ok(()),
+            Some(guest) => refused(format!("{user} has a guest: {}", guest.container)),
+        }
+    })
+    .await
 }
 
 /// Says which guests of a user need a restart after a change of groups.

@@ -78,10 +78,10 @@ pub(super) async fn network(args: NetworkArgs) -> anyhow::Result<Exit> {
         NetworkVerb::Create(OneArgs { name, user, hub, json, dry: Dry { dry_run: true }, at }) => {
             let what = format!("network {name} of {user} would be made, and policed");
             would(&at, json, what, async |run_dir| {
-                match is_there(run_dir, hub, user, &name).await? {
-                    true => refused(format!("network {name} is there already")),
-                    false => Ok(()),
+                if is_there(run_dir, hub, user, &name).await? {
+                    return refused(format!("network {name} is there already"));
                 }
+                Ok(())
             })
             .await
         }
@@ -89,10 +89,10 @@ pub(super) async fn network(args: NetworkArgs) -> anyhow::Result<Exit> {
             let what =
                 format!("network {name} of {user} would be removed, if no container is on it");
             would(&at, json, what, async |run_dir| {
-                match is_there(run_dir, hub, user, &name).await? {
-                    true => Ok(()),
-                    false => refused(format!("there is no network {name}")),
+                if is_there(run_dir, hub, user, &name).await? {
+                    return Ok(());
                 }
+                refused(format!("there is no network {name}"))
             })
             .await
         }

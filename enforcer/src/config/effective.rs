@@ -121,7 +121,9 @@ fn defaults_beside(written: &BTreeMap<String, Setting>) -> BTreeMap<String, Sett
             None => Vec::<String>::new(),
         };
         for table in there {
-            keys.iter().for_each(|(key, value)| put(format!("{table}.{key}"), &literal(value)));
+            for (key, value) in keys {
+                put(format!("{table}.{key}"), &literal(value));
+            }
         }
     }
     // Two defaults follow what the file says elsewhere.

@@ -85,7 +85,7 @@ pub(super) async fn erase(args: &EraseArgs) -> anyhow::Result<Exit> {
         eprintln!("{} stands for {}", root.pseudonym, names.join(", "));
     }
     if args.dry.dry_run {
-        let names: usize = meant.values().map(|names| names.len()).sum();
+        let names: usize = meant.values().map(std::collections::BTreeSet::len).sum();
         println!("would be erased: {names} names; nothing has changed");
         return Ok(Exit::Ok);
     }

@@ -160,7 +160,7 @@ fn answers(
             }
         }
     };
-    let internet = args.internet || yes(ask("May guests reach the public internet?", "no")?)?;
+    let internet = args.internet || yes(&ask("May guests reach the public internet?", "no")?)?;
     let dns = match args.dns {
         Some(dns) => Some(dns),
         None => {
@@ -171,7 +171,7 @@ fn answers(
         }
     };
     let keep_records =
-        !args.no_records && yes(ask("Keep records in /var/lib/enforcer/audit?", "yes")?)?;
+        !args.no_records && yes(&ask("Keep records in /var/lib/enforcer/audit?", "yes")?)?;
     let is_usual = args.docker_socket == Path::new(DEFAULT_DOCKER_SOCKET);
     let socket = (!is_usual).then(|| args.docker_socket.clone());
     let create = there.is_none();
@@ -189,11 +189,11 @@ fn answers(
     })
 }
 
-fn yes(answer: String) -> Result<bool> {
+fn yes(answer: &str) -> Result<bool> {
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(true),
         "n" | "N" | "no" => Ok(false),
-        _ => bail!("\"{}\" is neither yes nor no", shown(&answer)),
+        _ => bail!("\"{}\" is neither yes nor no", shown(answer)),
     }
 }
 

@@ -92,12 +92,8 @@ fn draw_head(frame: &mut Frame<'_>, state: &State, theme: Theme, area: Rect) {
     let bits: u64 = sight.guests.iter().map(|guest| guest.bits_per_second).sum();
     let flows =
         u64::try_from(sight.flows.len()).unwrap_or(u64::MAX).saturating_add(sight.other_flows);
-    let rest = format!(
-        "  {guests} guests  {}bit/s  {flows} flows  {denied:.1} denied/s  gate {}+{}",
-        short(bits),
-        sight.gate.allowed,
-        sight.gate.denied
-    );
+    let rest =
+        format!("  {guests} guests  {}bit/s  {flows} flows  {denied:.1} denied/s", short(bits));
     let first = Line::from(vec![
         Span::styled(format!("enforcer {}  ", sight.version), Theme::head()),
         Span::styled(health.name(), theme.of(colour).add_modifier(Modifier::BOLD)),
@@ -105,9 +101,12 @@ fn draw_head(frame: &mut Frame<'_>, state: &State, theme: Theme, area: Rect) {
     ]);
     let wrong = [&state.stale, &state.deaf].into_iter().find(|why| !why.is_empty());
     let wrong = wrong.or(sight.health.reasons.first()).or(sight.unseen.first());
-    let second = match wrong {
-        Some(why) => Line::styled(format!("! {}", shown(why)), theme.of(Color::Yellow)),
-        None => Line::raw(shown(&format!("docker {}", sight.docker))),
+    let second = if let Some(why) = wrong {
+        Line::styled(format!("! {}", shown(why)), theme.of(Color::Yellow))
+    } else {
+        let (allowed, refused) = (sight.gate.allowed, sight.gate.denied);
+        let gate = format!("Docker sockets: {allowed} requests allowed, {refused} refused");
+        Line::raw(shown(&format!("{}; {gate}", sight.docker)))
     };
     frame.render_widget(Paragraph::new(vec![first, second]), area);
 }
@@ -256,7 +255,7 @@ fn draw_foot(frame: &mut Frame<'_>, state: &State, area: Rect) {
                 format!("[{}] ", state.filter)
             };
             format!(
-                "{filter}by {}  s sort  / filter  e explain  a allow  x cut off  p let go  tab  ? help  q",
+                "{filter}{}  s sort  / filter  e explain  a allow  x cut off  p pardon  tab  ?  q",
                 state.sort.name()
             )
         }
