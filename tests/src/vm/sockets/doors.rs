@@ -67,6 +67,7 @@ impl Rig {
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
+            sight: None,
             networks: Some(networks),
             journal,
         })?;
