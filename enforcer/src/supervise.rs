@@ -210,7 +210,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         engine: watching.engine.clone(),
         access: tending.access.clone(),
         networks: Some(Arc::new(owning.networks.clone())),
-        sight,
+        sight: Some(sight),
         journal: journal.clone(),
     };
     let keeping = gate::start(around, path.lock().processes.guard().gates(), state_out.clone());

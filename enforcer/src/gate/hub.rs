@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use self::{
-    ask::{Announcement, Ask, Server as Seat},
+    ask::{Announcement, Ask, Seat},
     stage::Stage,
 };
 use super::{
@@ -100,7 +100,7 @@ impl Server {
         let is_policed = |container: &str, network: &str| {
             self.sight.as_ref().is_some_and(|sight| sight.is_policed(container, network))
         };
-        stage::look((hub, seat), said, &inventory, (&networks, &is_policed))
+        stage::look((hub, seat), said.as_ref(), &inventory, &networks, is_policed)
     }
 
     /// What was denied to a user's notebook lately, as the stream tells it.

@@ -60,8 +60,8 @@ pub struct Around {
     pub access: Access,
     /// Who sees to users' own networks; `None`: nobody makes any.
     pub networks: Option<Arc<dyn OwnNetworks>>,
-    /// Who sees what hubs are told of spawns.
-    pub sight: Arc<dyn Sight>,
+    /// Who sees what hubs are told of spawns; `None`: nobody.
+    pub sight: Option<Arc<dyn Sight>>,
     /// Where records go.
     pub journal: mpsc::UnboundedSender<Body>,
 }
@@ -146,7 +146,7 @@ impl Gate {
             store,
         );
         server.networks = networks;
-        server.sight = Some(sight);
+        server.sight = sight;
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),

@@ -15,6 +15,14 @@ STAGES = ("unknown", "announced", "asked", "identified", "policed")
 
 MAX_HEAD = 16 << 10
 MAX_BODY = 4 << 20
+KINDS = {
+    "denied": "a packet",
+    "connect_refused": "a connection",
+    "socket_refused": "a unix socket",
+    "dns_query": "a name",
+    "outside": "a way around",
+    "abuse": "abuse",
+}
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
 
 
@@ -88,7 +96,8 @@ class Denial:
     def __str__(self) -> str:
         by = f" by {self.process}" if self.process else ""
         why = f" ({self.reason})" if self.reason else ""
-        return f"{self.kind.replace('_', ' ')}: {self.destination or 'a frame'}{by}{why}"
+        to = f" to {self.destination}" if self.destination else ""
+        return f"{KINDS.get(self.kind, self.kind)}{to}{by}{why}"
 
 
 def summary(denials: Iterable[Denial], most: int = 20) -> list[str]:

@@ -78,7 +78,7 @@ class Client(unittest.IsolatedAsyncioTestCase):
         async with FakeGate(lambda *_: (200, {"records": [record, record], "next": 12})) as fake:
             denials, after = await Gate(fake.path).denials("ann", after=3)
         self.assertEqual((after, len(denials)), (12, 2))
-        self.assertEqual(summary(denials), ["connect refused: tcp [2001:db8::1]:443 by curl (policy), 2 times"])
+        self.assertEqual(summary(denials), ["a connection to tcp [2001:db8::1]:443 by curl (policy), 2 times"])
         many = [Denial(n, "", "denied", "policy", f"tcp 10.0.0.{n}:1", "") for n in range(25)]
         self.assertEqual(len(summary(many)), 21)
 

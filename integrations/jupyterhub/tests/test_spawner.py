@@ -47,7 +47,7 @@ class Mixin(unittest.IsolatedAsyncioTestCase):
                     break
         bars = [event["progress"] for event in events if "progress" in event]
         self.assertEqual(bars, [10, 35, 60, 80])
-        self.assertIn({"message": "enforcer denied denied: 10.0.0.1 (policy)"}, events)
+        self.assertIn({"message": "enforcer denied a packet to 10.0.0.1 (policy)"}, events)
 
     async def test_without_a_gate_the_page_says_less_and_the_spawn_goes_on(self) -> None:
         events = [event async for event in make("/nonexistent/gate.sock").progress()]

@@ -57,11 +57,13 @@ fn a2_records_of_a_hub_s_guest_name_hub_user_server_groups_and_image() -> Result
     let seen: Value = serde_json::from_str(&python(&gate, &["follow"])?)?;
     ensure!(seen["container"] == id, "{seen}");
     ensure!(seen["groups"] == json!(["course-7", "staff"]), "{seen}");
-    let attempt = format!("tcp {WORLD}:{PORT} by nc");
+    let attempt = format!("to tcp {WORLD}:{PORT}");
     ensure!(seen["denials"].to_string().contains(&attempt), "{seen}");
 
     let refused = daemon.wait_record("an attempt", |record| {
-        record["event.action"] == "connect_refused" && record["container.id"] == id
+        let kind = &record["event.action"];
+        let is_denial = kind == "connect_refused" || kind == "denied";
+        is_denial && record["container.id"] == id && record["destination.port"] == PORT
     })?;
     for (field, wanted) in [
         ("enforcer.hub", json!("lab")),
@@ -69,7 +71,7 @@ fn a2_records_of_a_hub_s_guest_name_hub_user_server_groups_and_image() -> Result
         ("enforcer.server", json!("two")),
         ("enforcer.groups", json!(["course-7", "staff"])),
         ("enforcer.client", json!("192.0.2.7")),
-        ("container.image.name", json!(image::NAME)),
+        ("container.image.name", json!(format!("{}:latest", image::NAME))),
     ] {
         ensure!(refused[field] == wanted, "{field}: {refused}");
     }

@@ -24,11 +24,11 @@ const VARIABLES: [&str; 2] = ["JUPYTERHUB_USER=", "JUPYTERHUB_SERVER_NAME="];
 
 /// One of a user's servers; the default one is empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Server {
+pub struct Seat {
     /// The user.
     pub user: UserName,
     /// The server.
-    pub name: String,
+    pub server: String,
 }
 
 /// What a hub says of somebody for whom it is about to start a notebook.
@@ -48,11 +48,11 @@ pub enum Ask {
     /// Who the socket's hub is.
     Hub,
     /// To keep what is said of a spawn.
-    Announce(Server, Box<Announcement>),
+    Announce(Seat, Box<Announcement>),
     /// How far a spawn is, once it is further than this.
-    Spawn(Server, Option<Stage>),
+    Spawn(Seat, Option<Stage>),
     /// What was denied to a user's notebook, behind a number in the stream.
-    Denials(Server, u64),
+    Denials(Seat, u64),
 }
 
 /// Reads a request.
@@ -63,11 +63,11 @@ pub fn read(method: &Method, target: &str, body: Option<&Json>) -> Result<Ask, R
         ("GET", "/enforcer/v1/hub", None) => Ask::Hub,
         ("GET", "/enforcer/v1/spawns", None) => {
             let seen = query.take("seen").map(|text| stage(&text)).transpose()?;
-            Ask::Spawn(server_of(&mut query)?, seen)
+            Ask::Spawn(seat_in(&mut query)?, seen)
         }
         ("GET", "/enforcer/v1/denials", None) => {
             let after = query.take_number("after", &(0..=u64::MAX))?.unwrap_or(0);
-            Ask::Denials(server_of(&mut query)?, after)
+            Ask::Denials(seat_in(&mut query)?, after)
         }
         ("POST", "/enforcer/v1/spawns", Some(body)) => announcement(body)?,
         ("POST", "/enforcer/v1/spawns", None) => {
@@ -87,7 +87,8 @@ pub fn read(method: &Method, target: &str, body: Option<&Json>) -> Result<Ask, R
 }
 
 /// For whom a container is, as the variables of its create say.
-pub fn seat_of_create(body: &Json) -> Option<Server> {
+#[must_use]
+pub fn seat_of_create(body: &Json) -> Option<Seat> {
     let Json::Map(fields) = body else { return None };
     let (_, Json::List(variables)) = fields.iter().find(|(name, _)| name == "Env")? else {
         return None;
@@ -98,7 +99,7 @@ pub fn seat_of_create(body: &Json) -> Option<Server> {
             _ => None,
         })
     });
-    server_named(user?, server.unwrap_or_default()).ok()
+    seat_named(user?, server.unwrap_or_default()).ok()
 }
 
 fn stage(text: &str) -> Result<Stage, Refusal> {
@@ -106,20 +107,20 @@ fn stage(text: &str) -> Result<Stage, Refusal> {
     known.ok_or_else(|| Refusal::unclear("hub.stage", format!("{text:?} is no stage of a spawn")))
 }
 
-fn server_of(query: &mut Query) -> Result<Server, Refusal> {
+fn seat_in(query: &mut Query) -> Result<Seat, Refusal> {
     let missing = || Refusal::unclear("hub.user", "the query names no user");
     let user = query.take("user").ok_or_else(missing)?;
-    server_named(&user, &query.take("server").unwrap_or_default())
+    seat_named(&user, &query.take("server").unwrap_or_default())
 }
 
-fn server_named(user: &str, server: &str) -> Result<Server, Refusal> {
+fn seat_named(user: &str, server: &str) -> Result<Seat, Refusal> {
     let unnamed = |error: NameError| Refusal::unclear("hub.user", error.to_string());
     let is_bad = |character| is_unseen(character) || character == '/';
     if server.chars().any(is_bad) || server.chars().nth(MAX_SERVER).is_some() {
         let message = format!("a server's name has at most {MAX_SERVER} letters, all seen, no '/'");
         return Err(Refusal::unclear("hub.server", message));
     }
-    Ok(Server { user: user.parse().map_err(unnamed)?, name: server.to_owned() })
+    Ok(Seat { user: user.parse().map_err(unnamed)?, server: server.to_owned() })
 }
 
 fn announcement(body: &Json) -> Result<Ask, Refusal> {
@@ -147,7 +148,7 @@ fn announcement(body: &Json) -> Result<Ask, Refusal> {
         }
     }
     let user = user.ok_or_else(|| wrong("user: it is missing".to_owned()))?;
-    Ok(Ask::Announce(server_named(user, server)?, Box::new(said)))
+    Ok(Ask::Announce(seat_named(user, server)?, Box::new(said)))
 }
 
 /// Those for which there is room in records; all of them have to be names.
@@ -175,8 +176,8 @@ mod tests {
         read(&method, target, body.as_ref()).map_err(|refusal| refusal.rule)
     }
 
-    fn seat(user: &str, name: &str) -> Server {
-        Server { user: user.parse().expect("a user"), name: name.to_owned() }
+    fn seat(user: &str, server: &str) -> Seat {
+        Seat { user: user.parse().expect("a user"), server: server.to_owned() }
     }
 
     #[test]
@@ -237,13 +238,13 @@ mod tests {
 
     #[test]
     fn s17_a_create_is_for_whom_its_variables_name() {
-        let seat_in = |text: &str| {
+        let found = |text: &str| {
             seat_of_create(&json::read(text.as_bytes(), Limits::default()).expect("JSON"))
         };
         let both = r#"{"Env":["A=b","JUPYTERHUB_USER=ann","JUPYTERHUB_SERVER_NAME=two"]}"#;
-        assert_eq!(seat_in(both), Some(seat("ann", "two")));
-        assert_eq!(seat_in(r#"{"Env":["JUPYTERHUB_USER=ann"]}"#), Some(seat("ann", "")));
-        assert_eq!(seat_in(r#"{"Env":["JUPYTERHUB_SERVER_NAME=two"]}"#), None);
-        assert_eq!(seat_in("{}"), None);
+        assert_eq!(found(both), Some(seat("ann", "two")));
+        assert_eq!(found(r#"{"Env":["JUPYTERHUB_USER=ann"]}"#), Some(seat("ann", "")));
+        assert_eq!(found(r#"{"Env":["JUPYTERHUB_SERVER_NAME=two"]}"#), None);
+        assert_eq!(found("{}"), None);
     }
 }

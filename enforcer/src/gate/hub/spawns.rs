@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::ask::{Announcement, Server};
+use super::ask::{Announcement, Seat};
 use crate::access::name::HubName;
 
 /// How long what was said is kept. Spawners give up within it.
@@ -25,19 +25,22 @@ pub struct Known {
     pub is_asked: bool,
 }
 
+/// Those of a hub, and since when each is known.
+type OfHub = BTreeMap<Seat, (Known, Instant)>;
+
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Spawns(Mutex<BTreeMap<HubName, BTreeMap<Server, (Known, Instant)>>>);
+pub struct Spawns(Mutex<BTreeMap<HubName, OfHub>>);
 
 impl Spawns {
     /// A hub says what is known of a spawn.
-    pub fn announce(&self, hub: &HubName, of: &Server, said: Announcement, now: Instant) {
+    pub fn announce(&self, hub: &HubName, of: &Seat, said: Announcement, now: Instant) {
         let known = Known { said: Some(said), is_asked: false };
         keep(self.lock().entry(hub.clone()).or_default(), of, known, now);
     }
 
     /// A hub has a container made for it.
-    pub fn asked(&self, hub: &HubName, of: &Server, now: Instant) {
+    pub fn asked(&self, hub: &HubName, of: &Seat, now: Instant) {
         let mut all = self.lock();
         let own = all.entry(hub.clone()).or_default();
         let before = own.get(of).filter(|(_, at)| !is_over(*at, now));
@@ -46,18 +49,18 @@ impl Spawns {
     }
 
     /// What is known.
-    pub fn of(&self, hub: &HubName, of: &Server, now: Instant) -> Option<Known> {
+    pub fn of(&self, hub: &HubName, of: &Seat, now: Instant) -> Option<Known> {
         let all = self.lock();
         let (known, at) = all.get(hub)?.get(of)?;
         (!is_over(*at, now)).then(|| known.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<HubName, BTreeMap<Server, (Known, Instant)>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<HubName, OfHub>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn keep(own: &mut BTreeMap<Server, (Known, Instant)>, of: &Server, known: Known, now: Instant) {
+fn keep(own: &mut OfHub, of: &Seat, known: Known, now: Instant) {
     if own.len() >= MOST && !own.contains_key(of) {
         own.retain(|_, (_, at)| !is_over(*at, now));
         let oldest = own.iter().min_by_key(|(_, (_, at))| *at).map(|(of, _)| of.clone());
@@ -76,8 +79,8 @@ fn is_over(at: Instant, now: Instant) -> bool {
 mod tests {
     use super::*;
 
-    fn server(user: &str) -> Server {
-        Server { user: user.parse().expect("a user"), name: String::new() }
+    fn server(user: &str) -> Seat {
+        Seat { user: user.parse().expect("a user"), server: String::new() }
     }
 
     fn said(image: &str) -> Announcement {

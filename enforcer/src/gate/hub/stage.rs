@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ask::Server, spawns::Known};
+use super::{ask::Seat, spawns::Known};
 use crate::{
     access::name::{HubName, User},
     gate::{found::GATE_LABEL, identity::user_of},
@@ -79,7 +79,7 @@ impl Look {
 /// Containers of a user's server that the hub's gate made.
 pub fn notebooks<'a>(
     hub: &'a HubName,
-    of: &'a Server,
+    of: &'a Seat,
     inventory: &'a Inventory,
 ) -> impl Iterator<Item = &'a Container> {
     let user = User { hub: hub.clone(), name: of.user.clone() };
@@ -87,16 +87,17 @@ pub fn notebooks<'a>(
         let said = &container.provenance;
         user_of(container).as_ref() == Some(&user)
             && said.labels.get(GATE_LABEL).map(String::as_str) == Some("hub")
-            && said.server.as_deref().unwrap_or_default() == of.name
+            && said.server.as_deref().unwrap_or_default() == of.server
     })
 }
 
-/// Looks.
+/// Looks. Whether a container is policed on one of the hub's networks, `is_policed` says.
 pub fn look(
-    (hub, of): (&HubName, &Server),
-    known: Option<Known>,
+    (hub, of): (&HubName, &Seat),
+    known: Option<&Known>,
     inventory: &Inventory,
-    (networks, is_policed): (&[String], &dyn Fn(&str, &str) -> bool),
+    networks: &[String],
+    is_policed: impl Fn(&str, &str) -> bool,
 ) -> Look {
     let running = notebooks(hub, of, inventory).find(|container| container.running);
     let Some(container) = running else {
@@ -151,17 +152,17 @@ mod tests {
     #[test]
     fn o1_a_spawn_is_policed_when_the_kernel_says_so_and_not_before() {
         let (lab, networks) = ("lab".parse::<HubName>().expect("a hub"), ["tutorials".to_owned()]);
-        let ann = Server { user: "ann".parse().expect("a user"), name: String::new() };
-        let at = |hub: &HubName, known, inventory: &Inventory, held: bool| {
+        let ann = Seat { user: "ann".parse().expect("a user"), server: String::new() };
+        let at = |hub: &HubName, known: Option<&Known>, inventory: &Inventory, held: bool| {
             let is_policed = |id: &str, network: &str| held && (id, network) == ("c1", "tutorials");
-            look((hub, &ann), known, inventory, (&networks, &is_policed)).stage
+            look((hub, &ann), known, inventory, &networks, is_policed).stage
         };
         let (nothing, running) = (Inventory::default(), inventory("hub", ""));
-        let known = |is_asked| Some(Known { said: None, is_asked });
+        let [said, asked] = [false, true].map(|is_asked| Known { said: None, is_asked });
         assert_eq!(at(&lab, None, &nothing, true), Stage::Unknown);
-        assert_eq!(at(&lab, known(false), &nothing, true), Stage::Announced);
-        assert_eq!(at(&lab, known(true), &nothing, true), Stage::Asked);
-        assert_eq!(at(&lab, known(true), &running, false), Stage::Identified);
+        assert_eq!(at(&lab, Some(&said), &nothing, true), Stage::Announced);
+        assert_eq!(at(&lab, Some(&asked), &nothing, true), Stage::Asked);
+        assert_eq!(at(&lab, Some(&asked), &running, false), Stage::Identified);
         assert_eq!(at(&lab, None, &running, true), Stage::Policed);
         // S17: what is another hub's, another server's, or the user's own, is none of it.
         let two = "two".parse().expect("a hub");

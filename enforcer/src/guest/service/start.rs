@@ -178,16 +178,12 @@ impl Guests {
             Ok(granted) => granted,
             Err(why) => return Given { why, groups, ..Given::default() },
         };
-        match self.0.sockets.open_for(&seat.user, socket).await {
-            Some(path) => {
-                let socket = Some((socket, path));
-                Given { socket, group: Some(group), why: String::new(), groups }
-            }
-            None => {
-                let why = "the gate opened no socket".to_owned();
-                Given { why, groups, ..Given::default() }
-            }
+        if let Some(path) = self.0.sockets.open_for(&seat.user, socket).await {
+            let socket = Some((socket, path));
+            return Given { socket, group: Some(group), groups, ..Given::default() };
         }
+        let why = "the gate opened no socket".to_owned();
+        Given { why, groups, ..Given::default() }
     }
 
     /// Whether there is room, and nobody in the seat.

@@ -82,6 +82,7 @@ impl Rig {
             roles: roles_out,
             engine: engine_out,
             access: Access::new(config_out, journal.clone()),
+            sight: None,
             networks: Some(networks),
             sight: Arc::new(NoStream),
             journal,

@@ -209,3 +209,24 @@ fn what_a_query_hands_over_is_the_line_as_it_is_stored_and_it_can_stop() {
     assert_eq!(ask(&dir, &guest).0, [1], "whatever the name has in it");
     assert_eq!(Entry::parse(stored[1]).reason, "policy");
 }
+
+#[test]
+fn a2_of_two_users_of_one_name_the_hub_tells_which_one_is_meant() {
+    let dir = Dir::new();
+    let (mut store, _) = open(&dir);
+    let of = |hub: &str| json!({"event.action": "denied", "user.name": "ann", "enforcer.hub": hub});
+    let none = json!({"event.action": "denied", "user.name": "ann", "enforcer.why": "\"lab\""});
+    store
+        .append(&[line_of(1, of("lab")), line_of(2, of("course")), line_of(3, none)])
+        .expect("appends");
+    store.sync(&Value::Null).expect("syncs");
+    let user = vec!["ann".to_owned()];
+    let by = |hub: Option<&str>| Query {
+        user: user.clone(),
+        hub: hub.map(str::to_owned),
+        ..Query::default()
+    };
+    assert_eq!(ask(&dir, &by(None)).0, [1, 2, 3]);
+    assert_eq!(ask(&dir, &by(Some("lab"))).0, [1]);
+    assert_eq!(ask(&dir, &by(Some("labs"))).0, [0u64; 0]);
+}
