@@ -29,8 +29,8 @@ fn s3_an_idle_server_is_culled_and_its_volume_stays_until_it_is_reset() -> Resul
             site.base.docker.call(|client| client.list_volumes(None::<ListVolumesOptions>))?;
         let volumes = volumes.volumes;
         ensure!(volumes.is_none_or(|volumes| volumes.is_empty()), "a volume is left");
-        let read = note(site, "import os\nprint(os.listdir('/home/work'))")?;
-        ensure!(read == "[]\n", "{read}");
+        let read = note(site, "import os\nprint(os.path.exists('/home/work/note'))")?;
+        ensure!(read == "False\n", "{read}");
         Ok(())
     })
 }

@@ -58,7 +58,7 @@ if "CULL_AFTER" in env:
     c.JupyterHub.services.append(
         {
             "name": "culler",
-            "command": [sys.executable, "-m", module, f"--timeout={after}", "--cull-every=1", "--cull-users"],
+            "command": [sys.executable, "-m", module, f"--timeout={after}", "--cull-every=1", "--cull-users=True"],
         }
     )
     c.JupyterHub.load_roles.append(

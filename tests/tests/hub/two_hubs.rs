@@ -156,7 +156,7 @@ fn reach_their_own_hub_alone(
             let (network, container) = names[at];
             ensure!(record["user.name"] == "ann", "{record}");
             ensure!(record["container.name"] == container, "{record}");
-            ensure!(record["enforcer.network"] == network, "{record}");
+            ensure!(record["network.name"] == network, "{record}");
         }
     }
     Ok(())
