@@ -71,11 +71,13 @@ async fn s26_of_what_is_kept_whole_a_user_has_a_few_on_their_way_and_the_rest_wa
     // What is not kept does not wait for them.
     let answer = rig.ask(format!("GET /_ping HTTP/1.1\r\n{HOST}\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    // As one is done, or gone, another one is.
-    for mut client in clients {
+    // As one is done, another one is.
+    let taking = clients.into_iter().map(|mut client| async move {
         let mut all = Vec::new();
         client.read_to_end(&mut all).await.expect("read");
-        assert!(all.len() > LONG, "{}", all.len());
-    }
+        all.len()
+    });
+    let taken = futures_util::future::join_all(taking).await;
+    assert!(taken.iter().all(|length| *length > LONG), "{taken:?}");
     assert_eq!(rig.engine.connections(), before + 8);
 }
