@@ -26,7 +26,7 @@ use self::{
     bodies::{ROUTES, Route, Setting},
     cases::Cases,
     engine::Engine,
-    meaning::{asked_in_vain, differences, tagged},
+    meaning::{asked, asked_in_vain, differences, tagged},
 };
 
 /// Cases of a usual run, which takes about 20 s, and of a long one.
@@ -62,7 +62,8 @@ fn read(setting: &Setting, call: &Call, bytes: &[u8]) -> Read {
 /// 1. *One reading.* Go, decoding into no type, finds the value that the gate's reader found: each key, each text, each
 ///    number as it is written.
 /// 2. *One meaning.* Go, decoding into the engine's type, finds the same in the client's bytes as in the gate's value
-///    written anew: there is nothing in the bytes that only Go sees.
+///    written anew: there is nothing in the bytes that only Go sees. Where it would refuse the bytes, it does so for an empty
+///    value of another kind, which goes no further: without such it finds what is compared below.
 /// 3. *Nothing asked in vain.* Where a field may ask for nothing, Go finds nothing in the client's bytes, under whatever
 ///    spelling.
 /// 4. *The same goes on.* What goes to the engine is understood strictly, and Go finds in it what it finds in the client's
@@ -77,14 +78,24 @@ fn wrong(
         Ok(seen) if seen == tagged(json) => {}
         seen => return failed("another reading", format!("{seen:?}")),
     }
+    let value = json.to_value();
     let original = match engine.decode(route.shape, false, bytes)? {
-        Ok(original) => original,
-        Err(error) => return failed("the engine would refuse it", error),
+        Ok(original) => {
+            let again = engine.decode(route.shape, false, value.to_string().as_bytes())?;
+            if again.as_ref() != Ok(&original) {
+                return failed("another meaning", format!("{original} is {again:?}"));
+            }
+            original
+        }
+        // Of what asks for nothing the kind does not matter to the gate.
+        Err(error) => {
+            let asked = asked(&value).to_string();
+            match engine.decode(route.shape, false, asked.as_bytes())? {
+                Ok(original) => original,
+                Err(_) => return failed("the engine would refuse it", error),
+            }
+        }
     };
-    let again = engine.decode(route.shape, false, json.to_value().to_string().as_bytes())?;
-    if again.as_ref() != Ok(&original) {
-        return failed("another meaning", format!("{original} is {again:?}"));
-    }
     if let Some(field) = asked_in_vain(route.model, &original) {
         return failed(&format!("{field} asks for something"), original.to_string());
     }
@@ -112,7 +123,9 @@ fn s07_nothing_that_is_allowed_means_something_else_to_the_engine() -> Result<()
     let mut failures = BTreeMap::new();
     for number in 0..count {
         let (route, bytes) = cases.make(number);
-        let setting = &settings[usize::from(number % 5 == 0)];
+        // A hub creates guests, and has no other route with a body.
+        let is_hub = route.shape == ROUTES[0].shape && number % 5 == 0;
+        let setting = &settings[usize::from(is_hub)];
         let call = call(&setting.principal, &Method::POST, route.target).context(route.target)?;
         match read(setting, &call, &bytes) {
             Read::Denied(rule) => *rules.entry(rule).or_default() += 1,
@@ -128,7 +141,7 @@ fn s07_nothing_that_is_allowed_means_something_else_to_the_engine() -> Result<()
             }
         }
     }
-    println!("{count} cases, {allowed} allowed; refused by {} rules: {rules:?}", rules.len());
+    println!("{count} cases, {allowed} allowed; refused by {} rules", rules.len());
     let shown: Vec<String> = failures.values().take(SHOWN).cloned().collect();
     let kinds: Vec<&String> = failures.keys().collect();
     ensure!(failures.is_empty(), "{}\n{} kinds: {kinds:#?}", shown.join("\n\n"), kinds.len());

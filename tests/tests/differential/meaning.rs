@@ -39,11 +39,10 @@ const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
     (1, "HostConfig.MemorySwappiness", Leaves, "-1 is how clients say nothing"),
     (
         1,
-        "HostConfig.Mounts[].Source",
+        "HostConfig.Mounts",
         Sets,
-        "volumes have the names that the engine has them under",
+        "volumes of Binds come first, and are the principal's; tmpfs is bounded",
     ),
-    (1, "HostConfig.Mounts[].VolumeOptions", Sets, "new volumes are marked as the principal's"),
     (1, "HostConfig.NanoCpus", Sets, "bounded"),
     (
         1,
@@ -54,6 +53,8 @@ const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
     (1, "HostConfig.PidsLimit", Sets, "bounded"),
     (1, "HostConfig.RestartPolicy", Sets, "nothing is restarted for ever"),
     (1, "HostConfig.SecurityOpt", Adds, "no new privileges"),
+    (1, "HostConfig.Tmpfs", Sets, "bounded"),
+    (1, "Image", Sets, "an image is named in one way"),
     (1, "Labels", Adds, "whose it is"),
     (
         1,
@@ -61,6 +62,11 @@ const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
         Sets,
         "own networks have the names that the engine has them under",
     ),
+    (2, "MemorySwap", Sets, "no swap beyond the memory"),
+    (2, "MemorySwappiness", Leaves, "-1 is how clients say nothing"),
+    (2, "PidsLimit", Sets, "bounded"),
+    (2, "RestartPolicy", Sets, "nothing is restarted for ever"),
+    (4, "ConsoleSize", Leaves, "without a terminal the engine takes none"),
     (5, "IPAM", Sets, "the network's subnet was prepared"),
     (5, "Labels", Adds, "whose it is"),
     (5, "Name", Sets, "own networks have names of their own at the engine"),
@@ -114,7 +120,9 @@ pub fn asked_in_vain(model: &Model, seen: &Value) -> Option<String> {
         let is_own = |name: &str| model.field(name).is_some();
         let mut fields = inner.fields.iter().filter(|field| !is_own(field.name));
         let name = "HostConfig";
-        let is_asked = |name: &str| !object.get(name).is_none_or(is_nothing);
+        let is_size = |value: &Value| *value == serde_json::json!([0, 0]);
+        let is_asked =
+            |name: &str| !object.get(name).is_none_or(|value| is_nothing(value) || is_size(value));
         (model.name == "ContainerCreateRequest")
             .then(|| fields.find(|field| field.name != name && is_asked(field.name)))
             .flatten()
@@ -123,6 +131,21 @@ pub fn asked_in_vain(model: &Model, seen: &Value) -> Option<String> {
     is_something(model, seen)
         .or_else(|| beside(seen))
         .or_else(|| seen.get("HostConfig").and_then(|host| is_something(&inner, host)))
+}
+
+/// A value without the entries that ask for nothing.
+pub fn asked(value: &Value) -> Value {
+    match value {
+        Value::Object(entries) => {
+            let says = |(name, value): &(&String, &Value)| {
+                TELLING.contains(&name.as_str()) || !is_nothing(value)
+            };
+            let entries = entries.iter().filter(says);
+            Value::Object(entries.map(|(name, value)| (name.clone(), asked(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(asked).collect(),
+        leaf => leaf.clone(),
+    }
 }
 
 fn is_nothing(value: &Value) -> bool {
