@@ -14,6 +14,7 @@ mod build;
 pub mod call;
 pub mod cgroup;
 mod errand;
+mod exchange;
 pub mod explain;
 pub mod facts;
 mod found;

@@ -1,13 +1,20 @@
 //! Who of those who connect to a socket of ours gets a place: pure. Idle connections of somebody give way to a new
-//! one of the same, so nobody locks out anybody, not even themselves.
+//! one of the same, so nobody locks out anybody, not even themselves. Beyond the places that all share, each may have
+//! some that nobody else takes, however busy the others are.
+
+use std::collections::BTreeMap;
 
 /// How many places there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections at once of one.
     pub each: usize,
-    /// Connections at once of all but who is apart.
+    /// Connections at once of one that count for nobody else: the first ones of each.
+    pub own: usize,
+    /// Connections at once of all but who is apart, without those that are each one's own.
     pub all: usize,
+    /// Connections at once of everybody, own ones and who is apart too: what open files, or memory, allow.
+    pub most: usize,
     /// Who has places besides those of all.
     pub apart: Option<u32>,
 }
@@ -38,17 +45,44 @@ pub enum Admission {
 #[must_use]
 pub fn admit(bounds: &Bounds, places: &[Place], whose: u32) -> Admission {
     let own = places.iter().filter(|place| place.whose == whose);
-    if own.clone().count() >= bounds.each {
+    let count = own.clone().count();
+    if count >= bounds.each {
         return instead(own);
     }
-    let others = places.iter().filter(|place| Some(place.whose) != bounds.apart);
-    if bounds.apart == Some(whose) || others.clone().count() < bounds.all {
+    if places.len() >= bounds.most {
+        return instead_of_most(places, |_, _| true);
+    }
+    let is_apart = |whose: u32| bounds.apart == Some(whose);
+    if is_apart(whose) || count < bounds.own {
         return Admission::Admit;
     }
-    // Whoever has most gives way.
-    let many = |whose: u32| places.iter().filter(|place| place.whose == whose).count();
-    let idle = others.filter(|place| !place.asked);
-    match idle.map(|place| place.whose).max_by_key(|whose| many(*whose)) {
+    let beyond = |whose: u32, count: usize| {
+        if is_apart(whose) { 0 } else { count.saturating_sub(bounds.own) }
+    };
+    let shared: usize = counts(places).iter().map(|(whose, count)| beyond(*whose, *count)).sum();
+    if shared < bounds.all {
+        return Admission::Admit;
+    }
+    // Of what is somebody's own nothing is gained.
+    instead_of_most(places, |whose, count| beyond(whose, count) > 0)
+}
+
+fn counts(places: &[Place]) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    for place in places {
+        *counts.entry(place.whose).or_default() += 1;
+    }
+    counts
+}
+
+/// The place of the oldest idle connection of whoever has most, among those of whom one is taken and who have an idle
+/// one.
+fn instead_of_most(places: &[Place], is_taken: impl Fn(u32, usize) -> bool) -> Admission {
+    let counts = counts(places);
+    let count = |whose: u32| counts.get(&whose).copied().unwrap_or_default();
+    let idle = places.iter().filter(|place| !place.asked).map(|place| place.whose);
+    let most = idle.filter(|whose| is_taken(*whose, count(*whose))).max_by_key(|of| count(*of));
+    match most {
         Some(most) => instead(places.iter().filter(|place| place.whose == most)),
         None => Admission::Refuse,
     }
@@ -65,7 +99,9 @@ mod tests {
     use super::*;
 
     const EACH: usize = 16;
-    const BOUNDS: Bounds = Bounds { each: EACH, all: 64, apart: Some(0) };
+    const BOUNDS: Bounds = Bounds { each: EACH, own: 0, all: 64, most: 1000, apart: Some(0) };
+    /// With places of one's own.
+    const OWN: Bounds = Bounds { own: 4, all: 24, most: 50, ..BOUNDS };
 
     fn places(of: &[(u32, usize, bool)]) -> Vec<Place> {
         let each = of.iter().flat_map(|(uid, count, asked)| vec![(*uid, *asked); *count]);
@@ -98,5 +134,43 @@ mod tests {
         }
         // Of users who have equally many somebody gives way.
         assert!(matches!(admit(&BOUNDS, &places(&crowd), 5), Instead(_)));
+    }
+
+    #[test]
+    fn s26_who_has_few_places_gets_one_however_busy_the_others_are() {
+        use Admission::{Admit, Instead, Refuse};
+        // Two that are busy have all that is shared, and what is their own.
+        let full = [(1, EACH, true), (2, EACH, true)];
+        let with = |more: &[(u32, usize, bool)]| [&full, more].concat();
+        for (there, whose, expected) in [
+            (with(&[]), 3, Admit),
+            (with(&[(3, 3, true)]), 3, Admit),
+            (with(&[(3, 4, true)]), 3, Refuse),
+            (with(&[(3, 4, true)]), 4, Admit),
+            (with(&[(3, 4, true)]), 1, Refuse),
+            // An idle one of 3's own would make no room among the shared ones.
+            (with(&[(3, 4, false)]), 4, Admit),
+            (vec![(1, EACH, true), (2, 2, false), (2, 14, true), (3, 4, true)], 3, Instead(16)),
+            // Who is apart takes none of the shared ones.
+            (vec![(0, EACH, true), (1, EACH, true), (2, 15, true)], 2, Admit),
+            // All that there are at all.
+            (
+                with(&[(3, 4, true), (4, 4, true), (5, 4, true), (6, 4, true), (7, 2, true)]),
+                8,
+                Refuse,
+            ),
+            (
+                with(&[(3, 4, true), (4, 4, true), (5, 4, true), (6, 4, true), (7, 2, false)]),
+                8,
+                Instead(48),
+            ),
+            (
+                with(&[(3, 4, true), (4, 4, true), (5, 4, true), (6, 4, true), (7, 2, true)]),
+                0,
+                Refuse,
+            ),
+        ] {
+            assert_eq!(admit(&OWN, &places(&there), whose), expected, "{there:?} {whose}");
+        }
     }
 }

@@ -37,6 +37,8 @@ mod gate;
 mod gate_attacks;
 #[path = "dockerd/gate_clients.rs"]
 mod gate_clients;
+#[path = "dockerd/gate_load.rs"]
+mod gate_load;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]

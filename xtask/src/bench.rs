@@ -21,6 +21,8 @@ enum What {
     Audit(Audit),
     /// Traffic and floods beside no firewall, the classic recipe and empty programs (root)
     Net(Net),
+    /// What the gate adds to a request, beside HAProxy and a direct call (root, dockerd, haproxy)
+    Gate(Options),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
     Packet(Options),
     /// Whether a packet costs more with many rules, endpoints and flows; fails if so (root)
@@ -73,6 +75,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Audit(audit) => run_audit(workspace, audit),
         What::Net(net) => run_net(workspace, net),
+        What::Gate(options) => run_gate(workspace, options),
         What::Packet(options) => run_programs(workspace, ("bench packet", "bench_packet"), options),
         What::Policy(options) => run_programs(workspace, ("bench policy", "bench_policy"), options),
     }
@@ -108,6 +111,15 @@ fn run_net(workspace: &Workspace, net: &Net) -> Result<()> {
         cargo.arg("--plots").arg(dir);
     }
     become_command(cargo.env("ENFORCER_BIN", daemon(workspace, None)?))
+}
+
+fn run_gate(workspace: &Workspace, options: &Options) -> Result<()> {
+    require_root("bench gate", "starts a dockerd and the daemon in namespaces of their own")?;
+    // What ships is measured, so with optimisation.
+    let daemon = daemon(workspace, None)?;
+    let mut cargo = workspace.cargo(["run", "--quiet", "--release", "--package", "enforcer-tests"]);
+    cargo.args(["--bin", "bench_gate", "--"]).args(options.flags());
+    become_command(cargo.env("ENFORCER_BIN", daemon))
 }
 
 /// Builds a release daemon around programs with this feature.

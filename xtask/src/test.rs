@@ -208,6 +208,7 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     succeed(doc.args(HOST).env("RUSTDOCFLAGS", "-Dwarnings"))?;
     closing.run(workspace.cargo(["test", "--lib", "--bins"]).args(HOST))?;
     closing.run(workspace.cargo(["test", "--doc"]).args(HOST))?;
+    closing.run(workspace.cargo(["test", "--test", "differential"]).args(HOST))?;
     verifier::check(workspace)?;
     prog(workspace, closing)?;
     // Another build of the daemon and of its object, so only here and only for this.

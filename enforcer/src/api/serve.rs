@@ -34,7 +34,7 @@ use crate::{
 /// Connections at once of one user.
 pub(super) const EACH: usize = 16;
 /// Connections at once; root has places besides those of all.
-const PLACES: Bounds = Bounds { each: EACH, all: 64, apart: Some(0) };
+const PLACES: Bounds = Bounds { each: EACH, own: 0, all: 64, most: 64 + EACH, apart: Some(0) };
 /// Longest wait for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 /// Longest that a connection may last, but for one that takes an answer in lines.

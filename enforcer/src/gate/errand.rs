@@ -13,7 +13,7 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use serde_json::{Value, json};
-use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::{
     answer,
@@ -27,6 +27,7 @@ use super::{
     rules::Rules,
     serve::Server,
     store::Note,
+    turns::Turn,
     upstream::{self, Line, Relayed, Sent},
     verdict::{Answer, Effect, Forward, Kind, Refusal, View},
     view,
@@ -47,7 +48,7 @@ pub(super) struct Errand {
     /// The network that the engine is asked to make.
     pub(super) prepared: Option<Prepared>,
     /// Kept until it is done.
-    pub(super) _turn: Option<OwnedSemaphorePermit>,
+    pub(super) _turn: Option<Turn>,
 }
 
 impl Errand {

@@ -151,7 +151,11 @@ impl Server {
         let turn = if call.changes() { self.turns.take(principal).await } else { None };
         let config = Arc::clone(&self.doorman.config.borrow());
         let rules = found::rules(principal, &config);
-        let mut facts = self.facts(principal);
+        let mut facts = match call {
+            // It is asked for all the time, and tells of nothing.
+            Call::Ping { .. } => Facts::default(),
+            _ => self.facts(principal),
+        };
         if let Call::ContainerCreate { .. } = call {
             let count = facts.containers.iter().filter(|own| !own.is_notebook).count();
             if u32::try_from(count).is_ok_and(|count| count >= rules.max_containers) {

@@ -147,6 +147,7 @@ impl Gate {
         );
         server.networks = networks;
         server.sight = sight;
+        server.fit(open_files());
         let doors = Doors { sockets, open: BTreeMap::new(), last: 0 };
         let gate = Self(Arc::new(Inner {
             server: Arc::new(server),
@@ -322,6 +323,14 @@ impl Gate {
     fn doors(&self) -> std::sync::MutexGuard<'_, Doors> {
         self.0.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many files this process may open; `0`: nobody knows.
+fn open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a live struct, which the kernel fills.
+    let is_known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0;
+    if is_known { limit.rlim_cur } else { 0 }
 }
 
 /// The gate, as what it serves knows it.

@@ -5,16 +5,12 @@
 mod tests;
 
 use std::{
-    convert::Infallible,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
     time::Duration,
 };
 
-use hyper::{
-    Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::StatusCode;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixListener, UnixStream},
@@ -24,23 +20,17 @@ use tokio::{
 
 use super::{
     answer,
-    build::{self, Builds, Ready},
-    call::{Call, build::Build},
-    errand::Errand,
-    head::Head,
-    hub::{self, sight::Sight, spawns::Spawns},
+    build::Builds,
+    exchange::{Exchange, Way},
+    hub::{sight::Sight, spawns::Spawns},
     identity::{Doorman, Stranger, Visitor},
-    judged,
     networks::OwnNetworks,
     principal::Principal,
-    raw,
     run::WeakGate,
     standing::Standing,
     store::Store,
-    stream::Hijack,
     tell::{Desk, Telling},
     turns::Turns,
-    upstream::Answered,
     verdict::Refusal,
     wire::{self, Wire},
 };
@@ -51,18 +41,19 @@ use crate::{
     seats::{Seat, Seats},
 };
 
-/// Places of users: of one, and of all.
-const USERS: Bounds = Bounds { each: 64, all: 512, apart: None };
+/// Places of users: of one, and of all; the first few of each are nobody else's.
+const USERS: Bounds = Bounds { each: 64, own: 8, all: 512, most: 8192, apart: None };
 /// Places of hubs, which nobody else takes.
-const HUBS: Bounds = Bounds { each: 256, all: 1024, apart: None };
+const HUBS: Bounds = Bounds { each: 256, own: 64, all: 1024, most: 4096, apart: None };
+/// What share of the files that this process may open the places of users may take, and those of hubs: a connection is
+/// up to three, and the kernel's objects need the rest.
+const FILES: (u64, u64) = (8, 16);
 /// Longest wait for a head.
 const HEAD: Duration = Duration::from_secs(10);
 /// Longest wait until somebody who is turned away has taken the word of it.
 const PARTING: Duration = Duration::from_millis(100);
-/// A request that takes longer is told of while it lasts.
-const LASTS: Duration = Duration::from_secs(1);
-/// Most bytes that are kept of a client's at a time.
-const BUFFER: usize = 64 << 10;
+/// Longest that a client takes for an answer that is in memory.
+const TAKING: Duration = Duration::from_secs(60);
 
 /// What all sockets have in common.
 #[derive(Debug)]
@@ -75,6 +66,10 @@ pub(super) struct Server {
     /// Whose the engine's things are.
     pub(super) store: Arc<Store>,
     pub(super) turns: Turns,
+    /// Of what is in memory whole.
+    pub(super) whole: Turns,
+    /// Of streams of events.
+    pub(super) events: Turns,
     /// Held while it is looked what became of what was made.
     pub(super) sweeping: tokio::sync::Mutex<()>,
     pub(super) builds: Arc<Builds>,
@@ -90,6 +85,8 @@ pub(super) struct Server {
     pub(super) hubs: Seats,
     /// Longest wait for a head.
     pub(super) patience: Duration,
+    /// Longest that a client takes for an answer that is in memory.
+    pub(super) taking: Duration,
 }
 
 /// A socket.
@@ -120,7 +117,9 @@ impl Server {
             engine_socket,
             desk,
             store: Arc::new(store),
-            turns: Turns::default(),
+            turns: Turns::of_changes(),
+            whole: Turns::of_whole(),
+            events: Turns::of_events(),
             sweeping: tokio::sync::Mutex::default(),
             networks: None,
             doors: OnceLock::new(),
@@ -129,7 +128,14 @@ impl Server {
             users: Seats::new(USERS),
             hubs: Seats::new(HUBS),
             patience: HEAD,
+            taking: TAKING,
         }
+    }
+
+    /// Has no more places than there are files for, where this process may open so many.
+    pub(super) fn fit(&mut self, open_files: u64) {
+        self.users = Seats::new(fitted(USERS, open_files / FILES.0));
+        self.hubs = Seats::new(fitted(HUBS, open_files / FILES.1));
     }
 
     const fn seats(&self, principal: &Principal) -> &Seats {
@@ -150,6 +156,11 @@ impl Server {
             }),
         }
     }
+}
+
+fn fitted(bounds: Bounds, files: u64) -> Bounds {
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    Bounds { most: bounds.most.min(files), ..bounds }
 }
 
 /// Takes connections until the socket is closed.
@@ -195,15 +206,6 @@ async fn attend(stream: UnixStream, seat: Seat, door: Arc<Door>, server: Arc<Ser
         () = seat.given_up() => {}
         _gone = closed.changed() => {}
     }
-}
-
-/// What is done with a request.
-#[derive(Debug)]
-enum Way {
-    /// It goes on as it is.
-    Raw,
-    /// It is judged.
-    Judged,
 }
 
 async fn converse(stream: UnixStream, seat: &Seat, door: &Door, server: &Arc<Server>) {
@@ -262,15 +264,7 @@ async fn serve(
         }
     };
     let wire = Wire::new(read, stream, Arc::clone(&telling.traffic));
-    let exchange = Exchange {
-        server: Arc::clone(server),
-        principal: principal.clone(),
-        head,
-        way,
-        telling: Mutex::new(telling),
-        hijack: Mutex::default(),
-    };
-    exchange.run(wire, over).await;
+    Exchange::new(server, principal, (head, way), telling).run(wire, over).await;
 }
 
 async fn refuse(mut stream: UnixStream, telling: &mut Telling, refusal: &Refusal) {
@@ -280,156 +274,4 @@ async fn refuse(mut stream: UnixStream, telling: &mut Telling, refusal: &Refusal
         let length = u64::try_from(text.len()).unwrap_or_default();
         telling.traffic.received.store(length, Ordering::Relaxed);
     }
-}
-
-/// A request that is served, and all that is known of it.
-#[derive(Debug)]
-struct Exchange {
-    server: Arc<Server>,
-    principal: Principal,
-    head: Head,
-    way: Way,
-    telling: Mutex<Telling>,
-    hijack: Mutex<Option<Hijack>>,
-}
-
-impl Exchange {
-    /// Serves it until it is done, or its grant is over.
-    async fn run(self, wire: Wire, over: impl Future<Output = String>) {
-        let service =
-            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
-        let mut http = http1::Builder::new();
-        // One request a connection. Who closes their half of it before the answer has gone away.
-        http.keep_alive(false).half_close(false).max_buf_size(BUFFER).header_read_timeout(None);
-        let conversation = http.serve_connection(TokioIo::new(wire), service).with_upgrades();
-        let mut talk = std::pin::pin!(async {
-            // A client that goes away, dawdles or talks nonsense is its own problem.
-            let _ = conversation.await;
-            let hijack = lock(&self.hijack).take();
-            if let Some(hijack) = hijack {
-                hijack.run().await;
-            }
-        });
-        let mut over = std::pin::pin!(over);
-        let mut lasts = std::pin::pin!(sleep(LASTS));
-        let mut is_told = false;
-        loop {
-            tokio::select! {
-                () = &mut talk => return,
-                why = &mut over => return lock(&self.telling).cut(why),
-                () = &mut lasts, if !is_told => {
-                    lock(&self.telling).lasts();
-                    is_told = true;
-                }
-            }
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answered> {
-        let done = match self.way {
-            Way::Raw => {
-                lock(&self.telling).allowed(raw::RULE);
-                raw::forward(&self.server.engine_socket, &self.head, request).await
-            }
-            Way::Judged => self.judge(request).await,
-        };
-        let response = match done {
-            Ok((response, hijack)) => {
-                *lock(&self.hijack) = hijack;
-                response
-            }
-            Err(refusal) => {
-                lock(&self.telling).failed(&refusal);
-                answer::refusal(&refusal)
-            }
-        };
-        lock(&self.telling).status.store(response.status().as_u16(), Ordering::Relaxed);
-        response
-    }
-
-    async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
-        if let Principal::Hub(hub) = &self.principal
-            && hub::is_one(&self.head.target)
-        {
-            let answered = self.answer_hub(hub, request).await;
-            return answered.inspect_err(|refusal| lock(&self.telling).refused(refusal));
-        }
-        let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
-        let judging = async {
-            let call = match judged::call(&self.principal, &self.head) {
-                Err(refusal) if build::is_one(&self.head) => {
-                    build::drain(request.body_mut()).await;
-                    return Err(refusal);
-                }
-                call => call?,
-            };
-            if let Call::ImageBuild(asked) = &call {
-                return self.build(&call, asked, request.into_body()).await;
-            }
-            let body = judged::body(&self.head, &call, request.into_body()).await?;
-            Ok((self.server.judge(&self.principal, &call, body.as_ref()).await?, None))
-        };
-        let judged = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
-        let (errand, build) = judged;
-        {
-            let mut telling = lock(&self.telling);
-            telling.asks(errand.forward.method.as_str(), &errand.forward.target);
-            telling.judged(&errand.forward.shown);
-            telling.allowed("judged");
-        }
-        match build {
-            Some(ready) => errand.build(ready).await,
-            None => errand.run(client).await,
-        }
-    }
-
-    /// What a hub asks of enforcer itself.
-    async fn answer_hub(
-        &self,
-        hub: &HubName,
-        request: Request<Incoming>,
-    ) -> Result<raw::Done, Refusal> {
-        // Its query names a user, and records of guests do so where a name may be erased.
-        let (path, _) = self.head.target.split_once('?').unwrap_or((&self.head.target, ""));
-        lock(&self.telling).asks(&self.head.method, path);
-        let (parts, body) = request.into_parts();
-        let body = judged::json(&self.head, hub::MAX_BODY, body).await?;
-        let ask = hub::ask::read(&parts.method, &self.head.target, body.as_ref())?;
-        lock(&self.telling).allowed("hub.own");
-        Ok((answer::json(&self.server.answer_hub(hub, ask).await), None))
-    }
-
-    async fn build(
-        &self,
-        call: &Call,
-        asked: &Build,
-        mut body: Incoming,
-    ) -> Result<(Errand, Option<Ready>), Refusal> {
-        let judged = self.judge_build(call, asked, &mut body).await;
-        if judged.is_err() {
-            build::drain(&mut body).await;
-        }
-        judged
-    }
-
-    /// A build is judged by its query first, and then by its context, which takes long to come.
-    async fn judge_build(
-        &self,
-        call: &Call,
-        asked: &Build,
-        body: &mut Incoming,
-    ) -> Result<(Errand, Option<Ready>), Refusal> {
-        let mut errand = self.server.judge(&self.principal, call, None).await?;
-        judged::check_encoding(&self.head)?;
-        let api = self.server.api()?;
-        let engine = (&*self.server.engine_socket, &*api);
-        let builds = &self.server.builds;
-        let ready = build::prepare(builds, engine, &errand.context(), asked, body).await?;
-        errand.forward.shown["images"] = serde_json::json!(ready.images);
-        Ok((errand, Some(ready)))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

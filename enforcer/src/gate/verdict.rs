@@ -79,6 +79,18 @@ pub enum Answer {
     Hijack,
 }
 
+impl Answer {
+    /// Whether all of it is in memory before any of it goes on.
+    #[must_use]
+    pub const fn is_kept(self) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Shown(view) => !matches!(view, View::Events),
+            Self::Stream | Self::Hijack => false,
+        }
+    }
+}
+
 /// How an answer is reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {

@@ -8,9 +8,11 @@
     reason = "frames are built from small numbers and short names"
 )]
 
+pub mod ask;
 pub mod beacon;
 pub mod frames;
 pub mod hex;
+pub mod load;
 pub mod protocol;
 pub mod speak;
 pub mod unix;

@@ -21,6 +21,16 @@ fn main() -> Result<()> {
     {
         return enforcer_actor::volley::run(rest);
     }
+    if let Some((verb, rest)) = arguments.split_first()
+        && verb == "load"
+    {
+        return enforcer_actor::load::run(rest);
+    }
+    if let Some((verb, rest)) = arguments.split_first()
+        && verb == "ask"
+    {
+        return enforcer_actor::ask::run(rest);
+    }
     let [socket] = &arguments[..] else {
         bail!("usage: actor SOCKET | beacon NAME ADDRESS:PORT | speak SOCKET")
     };

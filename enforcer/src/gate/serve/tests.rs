@@ -2,6 +2,7 @@
 
 mod engine;
 mod rig;
+mod whole;
 
 use std::time::Duration;
 

@@ -15,12 +15,11 @@ use enforcer::{
     api::roles::Roles,
     config::Config,
     docker::EngineState,
-    gate::{Around, Gate, GateRuntime, hub::sight::Sight},
+    gate::{Around, Gate, GateRuntime},
     model::{inventory::Inventory, provenance::Provenance},
     owned::{Networks, service::Sights},
     supervise::doors,
 };
-use serde_json::Value;
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -35,20 +34,6 @@ use crate::{
 
 /// Longest between a change and the kernel's knowledge of it. Emulation takes its time.
 const SOON: Duration = Duration::from_secs(1);
-
-/// Nobody asks here how far a spawn is.
-#[derive(Debug)]
-struct NoStream;
-
-impl Sight for NoStream {
-    fn is_policed(&self, _container: &str, _network: &str) -> bool {
-        false
-    }
-
-    fn denials(&self, after: u64, _containers: &[&str], _most: usize) -> (Vec<Value>, u64) {
-        (Vec::new(), after)
-    }
-}
 
 /// The gate, with what it needs of a daemon.
 struct Rig {
@@ -84,7 +69,6 @@ impl Rig {
             access: Access::new(config_out, journal.clone()),
             sight: None,
             networks: Some(networks),
-            sight: Arc::new(NoStream),
             journal,
         })?;
         let gates = daemon.path.lock().processes.guard().gates();

@@ -58,6 +58,9 @@ fn length(heard: &str) -> usize {
     value.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
+/// Length of what it tells of processes: more than a socket holds.
+pub(super) const LONG: usize = 2 << 20;
+
 /// A byte of the long answer.
 pub(super) fn pattern(at: u64) -> u8 {
     at.wrapping_mul(2_654_435_761).to_be_bytes()[4]
@@ -156,6 +159,11 @@ impl Engine {
                 let (mut from, mut to) = stream.split();
                 let _gone = tokio::io::copy(&mut from, &mut to).await;
                 let _gone = to.write_all(b"bye").await;
+            }
+            path if path.ends_with("/top") => {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n");
+                let _gone = stream.write_all(head.as_bytes()).await;
+                let _gone = stream.write_all(&vec![b' '; LONG]).await;
             }
             "/v1.43/exec/big/start" => {
                 let _gone = stream.write_all(upgraded.as_bytes()).await;
