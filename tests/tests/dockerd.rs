@@ -37,6 +37,8 @@ mod gate;
 mod gate_attacks;
 #[path = "dockerd/gate_clients.rs"]
 mod gate_clients;
+#[path = "dockerd/gate_libraries.rs"]
+mod gate_libraries;
 #[path = "dockerd/groups.rs"]
 mod groups;
 #[path = "dockerd/guests.rs"]
@@ -67,6 +69,8 @@ mod own_addresses;
 mod own_networks;
 #[path = "dockerd/passing.rs"]
 mod passing;
+#[path = "dockerd/person.rs"]
+mod person;
 #[path = "dockerd/policies.rs"]
 mod policies;
 #[path = "dockerd/ports.rs"]

@@ -135,6 +135,37 @@ impl Namespace {
     }
 }
 
+/// An actor of the host's in the network namespace of a process, e.g. of a guest that has none.
+#[derive(Debug)]
+pub struct Beside {
+    keeper: Child,
+    /// The actor.
+    pub actor: Actor,
+}
+
+impl Beside {
+    /// Starts it; it ends when this is dropped.
+    pub fn start(run: &Run, pid: u32) -> Result<Self> {
+        let socket = run.make_dir(&format!("beside-{pid}"))?.join("actor.sock");
+        let net = File::open(format!("/proc/{pid}/ns/net")).context("open the namespace")?;
+        let fd = net.as_raw_fd();
+        let mut command = Command::new(artifacts::actor()?);
+        command.arg(&socket).stdin(Stdio::null());
+        die_with_parent(&mut command, libc::SIGKILL);
+        // SAFETY: one system call; `net` lives until the child has been started.
+        unsafe { command.pre_exec(move || enter(fd, libc::CLONE_NEWNET)) };
+        let keeper = command.spawn().with_context(|| format!("start an actor beside {pid}"))?;
+        Ok(Self { keeper, actor: Actor::wait(socket)? })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
 /// Runs a command in the network namespace of a process, e.g. of a guest.
 pub fn run_beside(pid: u32, line: &str) -> Result<String> {
     let net = File::open(format!("/proc/{pid}/ns/net")).context("open the namespace")?;
