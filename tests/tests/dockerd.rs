@@ -37,6 +37,8 @@ mod gate;
 mod gate_attacks;
 #[path = "dockerd/gate_clients.rs"]
 mod gate_clients;
+#[path = "dockerd/gate_libraries.rs"]
+mod gate_libraries;
 #[path = "dockerd/gate_load.rs"]
 mod gate_load;
 #[path = "dockerd/groups.rs"]
@@ -71,6 +73,8 @@ mod own_addresses;
 mod own_networks;
 #[path = "dockerd/passing.rs"]
 mod passing;
+#[path = "dockerd/person.rs"]
+mod person;
 #[path = "dockerd/policies.rs"]
 mod policies;
 #[path = "dockerd/ports.rs"]

@@ -179,9 +179,13 @@ impl Errand {
     /// Takes away what was made and cannot be noted: it would be nobody's.
     async fn undo(&self, answer: &Value) {
         let text = |field: &str| answer.get(field).and_then(Value::as_str);
+        let was_there = |name: &str| self.facts.volumes.iter().any(|own| own.engine_name == name);
         let path = match self.forward.target.split(['/', '?']).nth(1) {
             Some("containers") => text("Id").map(|id| format!("/containers/{id}?force=1&v=1")),
-            Some("volumes") => text("Name").map(|name| format!("/volumes/{name}")),
+            // The engine answers with a volume that is there already as with a new one.
+            Some("volumes") => {
+                text("Name").filter(|name| !was_there(name)).map(|name| format!("/volumes/{name}"))
+            }
             Some("networks") => text("Id").map(|id| format!("/networks/{id}")),
             _ => None,
         };

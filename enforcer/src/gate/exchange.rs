@@ -25,7 +25,7 @@ use super::{
     principal::Principal,
     raw,
     serve::Server,
-    stream::Hijack,
+    stream::{Hijack, Unread},
     tell::Telling,
     turns::Turn,
     upstream::Answered,
@@ -89,6 +89,7 @@ impl Exchange {
     pub(super) async fn run(self, wire: Wire, over: impl Future<Output = String>) {
         let service =
             service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        let unread = self.head.upgrade.and_then(|_| Unread::of(wire.as_ref()).ok());
         let mut http = http1::Builder::new();
         // One request a connection. Who closes their half of it before the answer has gone away.
         http.keep_alive(false).half_close(false).max_buf_size(BUFFER).header_read_timeout(None);
@@ -98,7 +99,7 @@ impl Exchange {
             let _ = conversation.await;
             let hijack = lock(&self.hijack).take();
             if let Some(hijack) = hijack {
-                hijack.run().await;
+                hijack.run(unread).await;
             }
         });
         let mut over = std::pin::pin!(over);

@@ -9,7 +9,7 @@
 
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -150,7 +150,11 @@ pub(super) struct Store {
 impl Store {
     /// Opens the store in this directory. Where there is no file, a new one is made: nobody has anything then.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let database = database::open(&FORM, dir)?;
+        Self::over(database::open(&FORM, dir)?)
+    }
+
+    /// The same over a database that is open.
+    fn over(database: Database) -> Result<Self, StoreError> {
         let mut known = Known::default();
         let reading = database.begin_read().map_err(boxed)?;
         let things = reading.open_table(THINGS).map_err(boxed)?;

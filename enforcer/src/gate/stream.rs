@@ -1,13 +1,18 @@
 //! A connection that has become a stream of bytes, both ways (attach, exec): byte exact, each half closed by itself,
 //! nothing kept but what is on its way. Whatever looks like a request in it is none (S27).
 
-use std::time::Duration;
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    time::Duration,
+};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, copy_buf, split},
-    time::timeout,
+    net::UnixStream,
+    time::{sleep, timeout},
 };
 
 use super::upstream::Line;
@@ -16,6 +21,37 @@ use super::upstream::Line;
 const BUFFER: usize = 64 << 10;
 /// How long a client may go on after the engine has ended: what it says goes nowhere.
 const LINGER: Duration = Duration::from_secs(10);
+
+/// Longest wait for a client to take the answer's head.
+const TAKEN: Duration = Duration::from_secs(1);
+
+/// What the kernel says of bytes that somebody has not read yet.
+#[derive(Debug)]
+pub(super) struct Unread(OwnedFd);
+
+impl Unread {
+    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
+        stream.as_fd().try_clone_to_owned().map(Self)
+    }
+
+    /// Waits until there are none, and no longer than [`TAKEN`].
+    async fn end(&self) {
+        let end = async {
+            while self.bytes() > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let _ = timeout(TAKEN, end).await;
+    }
+
+    fn bytes(&self) -> libc::c_int {
+        let mut bytes = 0;
+        // SAFETY: writes one integer, which lives as long as the call; `SIOCOUTQ` is this number.
+        let failed =
+            unsafe { libc::ioctl(self.0.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } != 0;
+        if failed { 0 } else { bytes }
+    }
+}
 
 /// Both ends of a stream, as soon as the answer that begins it has gone out.
 #[derive(Debug)]
@@ -29,10 +65,14 @@ pub(super) struct Hijack {
 }
 
 impl Hijack {
-    /// Has both ends talk until they are done.
-    pub(super) async fn run(self) {
+    /// Has both ends talk until they are done. Docker's SDK for Python reads the head through a buffer and what follows past
+    /// it: what comes together with the head is lost to it, so nothing does.
+    pub(super) async fn run(self, unread: Option<Unread>) {
         // It went away before the answer.
         let (Ok(client), Ok(engine)) = (self.client.await, self.engine.await) else { return };
+        if let Some(unread) = unread {
+            unread.end().await;
+        }
         pipe(TokioIo::new(client), TokioIo::new(engine), LINGER).await;
         drop(self.line);
     }
@@ -64,12 +104,20 @@ async fn copy(from: impl AsyncRead, to: impl AsyncWrite) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::UnixStream,
-    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    #[tokio::test]
+    async fn s27_bytes_are_unread_until_somebody_takes_them() {
+        let (mut near, mut far) = UnixStream::pair().expect("a pair");
+        let unread = Unread::of(&near).expect("a descriptor");
+        assert_eq!(unread.bytes(), 0);
+        near.write_all(b"HTTP/1.1 101 \r\n\r\n").await.expect("written");
+        assert!(timeout(Duration::from_millis(20), unread.end()).await.is_err());
+        let _ = far.read(&mut [0; 64]).await.expect("read");
+        assert!(timeout(Duration::from_millis(500), unread.end()).await.is_ok());
+    }
 
     #[tokio::test]
     async fn s27_each_half_closes_by_itself_and_what_comes_later_still_arrives() {

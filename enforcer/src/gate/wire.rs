@@ -67,6 +67,12 @@ impl Wire {
     }
 }
 
+impl AsRef<UnixStream> for Wire {
+    fn as_ref(&self) -> &UnixStream {
+        &self.stream
+    }
+}
+
 fn length(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

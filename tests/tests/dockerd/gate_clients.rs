@@ -1,57 +1,19 @@
 //! Docker's own command line through a filtered socket, from within a container of its user: what a person does all
 //! day works, and shows nothing of anybody else.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::harness::{
     container::{Container, Spec},
     dockerd::Options,
-    enforcer::{Enforcer, Settings},
     image,
     residue::Snapshot,
     run::wait_for,
-    topology::{BANNER, Base, NETWORK, Rig, WORLD},
+    topology::{BANNER, Base, NETWORK, WORLD},
 };
 
-use crate::{
-    flood::{binary, finish},
-    gate::{command, left_behind},
-};
-
-const GROUP: &str = "docker-privileged";
-
-/// A person in a notebook, with this host's programs at hand.
-struct Person<'a> {
-    rig: &'a Rig,
-    notebook: Container,
-    docker: String,
-    socket: PathBuf,
-}
-
-impl Person<'_> {
-    /// Runs the command line; what it said, and its exit code.
-    fn try_docker(&self, line: &str) -> Result<(i64, String)> {
-        let socket = self.socket.display();
-        let command = format!("{} --config /nonexistent -H unix://{socket} {line}", self.docker);
-        self.notebook
-            .exec(&self.rig.docker, &["/bin/busybox", "chroot", "/host", "/bin/sh", "-c", &command])
-    }
-
-    /// The same where it has to work.
-    fn docker(&self, line: &str) -> Result<String> {
-        let (code, said) = self.try_docker(line)?;
-        ensure!(code == 0, "docker {line}: {code}: {said}");
-        Ok(said)
-    }
-
-    /// The same where it is refused, with these words.
-    fn refused(&self, line: &str, words: &str) -> Result<()> {
-        let (code, said) = self.try_docker(line)?;
-        ensure!(code != 0 && said.contains(words), "docker {line}: {code}: {said}");
-        Ok(())
-    }
-}
+use crate::{flood::finish, person::Person};
 
 /// S2, S3: run, ps, logs, exec, stop, rm, volumes, inspect and events work by the stock command line; what others have
 /// is not there.
@@ -62,25 +24,13 @@ fn s3_the_docker_command_line_works_through_a_filtered_socket_on_own_things_alon
     }
     let residue = Snapshot::take();
     let rig = Base::start(Options::default())?.with_guests()?;
-    let more = format!("[gate]\nimages = [\"{}\"]\n", image::NAME);
-    let daemon = Enforcer::start_beside(&rig, &Settings { more, ..Settings::default() })?;
-    let socket = left_behind(&daemon)?;
-    let daemon = daemon.end()?.restart(&rig.host, binary()?)?;
-    command(&daemon, &rig, "group", &["add", GROUP, "ann"])?;
-    let spec = Spec {
-        name: "jupyter-ann",
-        network: NETWORK,
-        labels: &["enforcer.user=ann", "enforcer.hub=local"],
-        binds: &["/:/host:ro"],
-        ..Spec::default()
-    };
-    let notebook = Container::start(&rig.run, &rig.docker, &spec)?;
+    let (daemon, person) = Person::arrive(&rig, "")?;
     let others = Spec { name: "of-ben", network: NETWORK, ..Spec::default() };
     let others = Container::start(&rig.run, &rig.docker, &others)?;
-    let person = Person { rig: &rig, notebook, docker: command_line()?, socket };
 
     works(&person)?;
     shows_nothing_of_others(&person, &others)?;
+    says_which_rule(&person)?;
     has_networks_of_its_own(&person, &others)?;
     let left = rig
         .docker
@@ -107,14 +57,8 @@ fn works(person: &Person<'_>) -> Result<()> {
     let said =
         person.docker(&format!("run --rm -v data:/data {image} sh -c 'echo kept > /data/x'"))?;
     ensure!(said.is_empty(), "{said}");
-    let tty = format!(
-        "script -qec '{} --config /nonexistent -H unix://{} run --rm -it -v data:/data {image} cat /data/x' /dev/null",
-        person.docker,
-        person.socket.display()
-    );
-    let (code, said) = person
-        .notebook
-        .exec(&person.rig.docker, &["/bin/busybox", "chroot", "/host", "/bin/sh", "-c", &tty])?;
+    let line = format!("/usr/bin/docker run --rm -it -v data:/data {image} cat /data/x");
+    let (code, said) = person.run(&format!("script -qec '{line}' /dev/null"))?;
     ensure!(code == 0 && said.contains("kept\r\n"), "{code}: {said}");
 
     person.docker(&format!("run -d --name web {image} sh -c 'echo begun; sleep 1000'"))?;
@@ -167,6 +111,36 @@ fn shows_nothing_of_others(person: &Person<'_>, others: &Container) -> Result<()
     Ok(())
 }
 
+/// S13: whoever uses what is not offered is told so in one sentence, with the rule and with what to do.
+fn says_which_rule(person: &Person<'_>) -> Result<()> {
+    let image = image::NAME;
+    person.docker(&format!("run -d --name box {image} sleep 1000"))?;
+    for (line, rule) in [
+        ("cp box:/etc/passwd -", "route.archive"),
+        ("commit box mine:1", "route.commit"),
+        (&format!("save {image} > /dev/null"), "route.export"),
+        ("export box > /dev/null", "route.export"),
+        (&format!("push {image}"), "route.push"),
+        (&format!("tag {image} mine:1"), "image.tag-name"),
+        ("search x", "route.search"),
+        ("login -u u -p p 127.0.0.1:9", "route.auth"),
+        ("diff box", "route.changes"),
+        ("pause box", "route.pause"),
+        ("image prune -f", "route.images-prune"),
+        ("system df", "route.system-df"),
+        ("swarm init", "route.swarm"),
+        ("plugin ls", "route.plugins"),
+        ("exec --privileged box true", "exec.privileged"),
+        ("update --memory 64g box", "update.memory"),
+    ] {
+        let (code, said) = person.try_docker(line)?;
+        let is_told = said.contains("enforcer: ") && said.contains(&format!("(rule {rule})"));
+        ensure!(code != 0 && is_told, "docker {line}: {code}: {said}");
+    }
+    person.docker("rm -f box")?;
+    Ok(())
+}
+
 /// Two services on a network of their own, as compose starts them: they reach one another and nobody else; the notebook
 /// may join.
 fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()> {
@@ -205,11 +179,4 @@ fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()
     let said = person.docker("network ls --format '{{.Name}}'")?;
     ensure!(!said.lines().any(|line| line == "app"), "{said}");
     Ok(())
-}
-
-/// Docker's command line on this host.
-fn command_line() -> Result<String> {
-    let places = ["/usr/bin/docker", "/usr/local/bin/docker"];
-    let found = places.iter().find(|place| std::path::Path::new(place).exists());
-    Ok((*found.context("docker, the command line, is not installed")?).to_owned())
 }

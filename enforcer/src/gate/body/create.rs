@@ -48,7 +48,7 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
         None => Object::body(&nothing, &fields::HOST_CONFIG)?,
     };
     let mode = networking::mode(&host, context, &mut notes)?;
-    let endpoints = networking::endpoints(&create, &mode, context, &mut notes)?;
+    let endpoints = networking::endpoints(&create, &host, &mode, context, &mut notes)?;
     let mounted = mounts::judge(&create, &host, context, &mut notes)?;
     if !mounted.anonymous.is_empty() {
         body.insert("Volumes".to_owned(), Value::Object(mounted.anonymous.clone()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{facts::GuestNetwork, principal::Principal, verdict::Refusal},
+    super::{facts::GuestNetwork, json::Json, principal::Principal, verdict::Refusal},
     Context, Notes, fields, missing,
     object::{At, Object},
     own, plain,
@@ -92,12 +92,15 @@ pub(super) fn container(at: &At<'_>, context: &Context<'_>) -> Result<String, Re
 /// `NetworkingConfig` of a create.
 pub(super) fn endpoints(
     create: &Object<'_>,
+    host: &Object<'_>,
     mode: &Mode,
     context: &Context<'_>,
     notes: &mut Notes,
 ) -> Result<Map<String, Value>, Refusal> {
     let mut endpoints = BTreeMap::new();
-    let Some(at) = create.field("NetworkingConfig") else { return Ok(Map::new()) };
+    let Some(at) = create.field("NetworkingConfig").filter(|at| !says_it_again(at, host)) else {
+        return Ok(Map::new());
+    };
     for (name, at) in at.object(&fields::NETWORKING)?.entries("EndpointsConfig")? {
         if !matches!(mode, Mode::On(_)) {
             return Err(at.refuse("without a network of its own, a container joins none"));
@@ -111,6 +114,14 @@ pub(super) fn endpoints(
         }
     }
     Ok(endpoints.into_iter().collect())
+}
+
+/// Whether nothing is in it but the name of `NetworkMode`: so Docker's SDK for Python before 7 writes it, and the engine
+/// makes nothing of it.
+fn says_it_again(at: &At<'_>, host: &Object<'_>) -> bool {
+    let Json::Map(entries) = at.json else { return false };
+    let [(name, Json::Null)] = entries.as_slice() else { return false };
+    host.field("NetworkMode").is_some_and(|mode| mode.text() == Ok(name))
 }
 
 /// How a network is joined: with names, on an own network alone. Elsewhere a name could be taken for another's.

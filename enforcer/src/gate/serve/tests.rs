@@ -19,6 +19,7 @@ use self::{
 use super::*;
 use crate::{
     access::{grant::Kind, name::User},
+    gate::store::tests::Disk,
     model::owned::Prepared,
 };
 
@@ -158,6 +159,47 @@ async fn s02_s3_what_a_socket_makes_is_its_user_s_and_is_made_anew_from_what_was
     assert!(records[1].request.as_deref().is_some_and(|judged| judged.contains("python:3")));
 }
 
+/// A create with a JSON body.
+fn create(path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\n{HOST}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+#[tokio::test]
+async fn s3_what_cannot_be_noted_is_taken_away_at_the_engine_and_what_was_there_stays() {
+    let mut rig = Rig::start(Kind::Filtered).await;
+    let disk = Disk::default();
+    let store = Arc::new(disk.store());
+    Arc::get_mut(&mut rig.server).expect("nobody is served yet").store = store;
+    let volume = |name: &str| create("/volumes/create", &format!("{{\"Name\":\"{name}\"}}"));
+    let answer = rig.ask(&volume("kept")).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    disk.fill();
+
+    let failed = |answer: &str| {
+        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("gate.store"), "{answer}");
+        assert!(!answer.contains(MADE), "{answer}");
+    };
+    let image = "{\"Image\":\"python:3\"}";
+    failed(&rig.ask(&create("/containers/create?name=web", image)).await);
+    let heard = |number: usize| text(&rig.engine.heard(number));
+    assert!(heard(1).starts_with("POST /v1.43/containers/create?name=web "), "{}", heard(1));
+    let removes = format!("DELETE /v1.43/containers/{MADE}?force=1&v=1 ");
+    assert!(heard(2).starts_with(&removes), "{}", heard(2));
+    failed(&rig.ask(&volume("new")).await);
+    assert!(heard(4).starts_with("DELETE /v1.43/volumes/enforcer-"), "{}", heard(4));
+    // What is in it was there before.
+    failed(&rig.ask(&volume("kept")).await);
+    // A volume that a container brings along is noted first: the engine is not asked.
+    let bound = "{\"Image\":\"python:3\",\"HostConfig\":{\"Binds\":[\"data:/data\"]}}";
+    failed(&rig.ask(&create("/containers/create?name=web", bound)).await);
+    assert_eq!(rig.engine.connections(), 6, "{}", heard(5));
+
+    let facts = rig.server.facts(&rig.principal());
+    assert!(facts.containers.is_empty(), "{:?}", facts.containers);
+    assert_eq!(facts.volumes.iter().map(|own| &*own.name).collect::<Vec<_>>(), ["kept"]);
+}
+
 /// Somebody who takes their time to prepare a network.
 #[derive(Debug, Default)]
 struct Slow {
@@ -267,6 +309,25 @@ async fn s27_a_stream_is_byte_exact_both_ways_and_no_second_request_is_read_in_i
     assert_eq!((records.len(), records[0].status), (1, Some(101)));
     let length = u64::try_from(within.len() + attach.len()).expect("short");
     assert_eq!(records[0].sent, Some(length));
+}
+
+#[tokio::test]
+async fn s27_what_a_stream_begins_with_does_not_come_together_with_the_head() {
+    let rig = Rig::start(Kind::Raw).await;
+    let mut client = rig.connect();
+    let start = format!(
+        "POST /v1.43/exec/big/start HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+    );
+    client.write_all(start.as_bytes()).await.expect("written");
+    while rig.engine.written() == 0 {
+        sleep(Duration::from_millis(1)).await;
+    }
+    sleep(Duration::from_millis(50)).await;
+    let mut first = vec![0; 64 << 10];
+    let length = client.read(&mut first).await.expect("read");
+    let first = text(&first[..length]);
+    assert!(first.starts_with("HTTP/1.1 101 ") && first.ends_with("\r\n\r\n"), "{first:.300}");
+    assert_eq!(client.read_u8().await.expect("the stream"), pattern(0));
 }
 
 #[tokio::test]

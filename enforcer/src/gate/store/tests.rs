@@ -1,11 +1,65 @@
 use std::{
-    fs,
+    fs, io,
     path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
+
+use redb::{Builder, StorageBackend, backends::InMemoryBackend};
 
 use super::*;
 use crate::access::name::User;
+
+/// A disk that takes nothing any more once it is told so.
+#[derive(Clone, Debug, Default)]
+pub(in crate::gate) struct Disk {
+    kept: Arc<InMemoryBackend>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    /// A store on it.
+    pub(in crate::gate) fn store(&self) -> Store {
+        let database = Builder::new().create_with_backend(self.clone()).expect("a database");
+        let writing = database.begin_write().expect("writes");
+        (FORM.tables)(&writing).expect("tables");
+        writing.commit().expect("written");
+        Store::over(database).expect("read")
+    }
+
+    pub(in crate::gate) fn fill(&self) {
+        self.is_full.store(true, Ordering::SeqCst);
+    }
+
+    fn room(&self) -> Result<(), io::Error> {
+        let is_full = self.is_full.load(Ordering::SeqCst);
+        if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.kept.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        StorageBackend::read(&*self.kept, offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> Result<(), io::Error> {
+        self.room().and_then(|()| self.kept.set_len(length))
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.room().and_then(|()| self.kept.sync_data())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.room().and_then(|()| StorageBackend::write(&*self.kept, offset, data))
+    }
+}
 
 struct Dir(PathBuf);
 

@@ -79,6 +79,7 @@ fn s3_docker_py_goes_through_as_it_sends() {
         json!({"Tty": false, "OpenStdin": false, "StdinOnce": false, "AttachStdin": false, "AttachStdout": true, "AttachStderr": true, "Image": "alpine:3", "NetworkDisabled": false}),
         json!({"Image": "alpine:3", "NetworkDisabled": false, "HostConfig": {"NetworkMode": "mine", "RestartPolicy": {"Name": "always"}, "Init": true, "Mounts": [{"Target": "/d", "Source": "v", "Type": "volume", "ReadOnly": false}, {"Target": "/t", "Source": null, "Type": "tmpfs", "ReadOnly": false, "TmpfsOptions": {"SizeBytes": 10}}]}, "NetworkingConfig": {"EndpointsConfig": {"mine": {"Aliases": ["db"]}}}, "Healthcheck": {"Test": ["CMD-SHELL", "x"], "Interval": 1_000_000_000, "Timeout": null, "Retries": null, "StartPeriod": null}}),
         json!({"Image": "alpine:3", "HostConfig": {"NetworkMode": "mine"}, "NetworkingConfig": {"EndpointsConfig": {"mine": null}}}),
+        json!({"Image": "alpine:3", "HostConfig": {"NetworkMode": "mine"}, "NetworkingConfig": {"mine": null}}),
     ] {
         setting.create(&body).unwrap_or_else(|refusal| panic!("{refusal}"));
     }

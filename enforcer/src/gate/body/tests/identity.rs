@@ -104,6 +104,17 @@ fn s3_a_container_is_on_own_networks_by_the_engine_s_names() {
     ] {
         create(mode, endpoints).expect_err(mode);
     }
+    // What says `NetworkMode` again, and nothing else that is not known.
+    for (again, is_fine) in [
+        (json!({"mine": null}), true),
+        (json!({"other": null}), false),
+        (json!({"Mine": null}), false),
+        (json!({"mine": {}}), false),
+        (json!({"mine": null, "host": null}), false),
+    ] {
+        let judged = setting.create(&json!({"Image": "alpine:3", "HostConfig": {"NetworkMode": "mine"}, "NetworkingConfig": again}));
+        assert_eq!(judged.is_ok(), is_fine, "{again}");
+    }
     let refusal = create("other", json!({})).expect_err("another's");
     assert_eq!(refusal.status.as_u16(), 404);
     assert_eq!(create("none", json!({})).expect("alone").body["HostConfig"]["NetworkMode"], "none");

@@ -38,6 +38,15 @@ pub(super) const OTHERS: &str = "cd000000000000000000000000000000000000000000000
 
 fn said(path: &str, heard: &str) -> (&'static str, String) {
     let conflict = "The container name is in use by container";
+    if path == "/v1.43/volumes/create" {
+        let body = heard.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
+        let name =
+            body.map_or_else(String::new, |body: serde_json::Value| body["Name"].to_string());
+        return (
+            "201 Created",
+            format!("{{\"Name\":{name},\"Driver\":\"local\",\"Mountpoint\":\"\"}}"),
+        );
+    }
     match path.strip_prefix("/v1.43/containers/") {
         Some("create") if heard.contains("name=taken") => {
             ("409 Conflict", format!("{{\"message\":\"{conflict} {OTHERS}\"}}"))
