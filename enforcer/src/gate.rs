@@ -30,6 +30,7 @@ pub mod networks;
 mod notes;
 pub mod principal;
 mod raw;
+mod rest;
 pub mod rules;
 mod run;
 mod serve;

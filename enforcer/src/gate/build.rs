@@ -29,13 +29,11 @@ use hyper::{
 };
 use serde_json::Value;
 
-pub(super) use self::spool::drain;
 use self::{context::Rewritten, dockerfile::Dockerfile};
 use super::{
     answer,
     body::{Context, who},
     call::build::Build,
-    head::Head,
     image, names,
     principal::Principal,
     upstream::{self, Line},
@@ -119,12 +117,6 @@ pub(super) struct Ready {
     /// What it is made from: ids by the names that the Dockerfile has.
     pub(super) images: BTreeMap<String, String>,
     turn: Turn,
-}
-
-/// Whether a request means to be a build, however it is judged: its body is long.
-pub(super) fn is_one(head: &Head) -> bool {
-    let path = head.target.split('?').next().unwrap_or_default();
-    head.method == "POST" && path.ends_with("/build")
 }
 
 /// Reads the context of a build that a client sends as `body`, and judges its Dockerfile.

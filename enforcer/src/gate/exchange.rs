@@ -23,7 +23,7 @@ use super::{
     head::Head,
     hub, judged,
     principal::Principal,
-    raw,
+    raw, rest,
     serve::Server,
     stream::{Hijack, Unread},
     tell::Telling,
@@ -62,6 +62,8 @@ pub(super) struct Exchange {
     listening: Mutex<Option<Turn>>,
     /// Told when an answer is ready that is in memory.
     kept: Notify,
+    /// Told with the body of what was refused, of which more may come.
+    refused: (Mutex<Option<Incoming>>, Notify),
 }
 
 impl Exchange {
@@ -82,6 +84,7 @@ impl Exchange {
             turn: Mutex::default(),
             listening: Mutex::default(),
             kept: Notify::new(),
+            refused: Default::default(),
         }
     }
 
@@ -108,10 +111,20 @@ impl Exchange {
             self.kept.notified().await;
             sleep(self.server.taking).await;
         });
+        let mut parts = std::pin::pin!(async {
+            self.refused.1.notified().await;
+            let body = lock(&self.refused.0).take();
+            if let Some(body) = body {
+                rest::take(body).await;
+            }
+            // Without its body the conversation ends by itself.
+            std::future::pending::<Infallible>().await
+        });
         let mut is_told = false;
         loop {
             tokio::select! {
                 () = &mut talk => return,
+                never = &mut parts => match never {},
                 why = &mut over => return lock(&self.telling).cut(why),
                 () = &mut dawdles => {
                     let why = format!("it took longer than {:?} for its answer", self.server.taking);
@@ -125,13 +138,19 @@ impl Exchange {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Answered> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Answered> {
         let done = match self.way {
             Way::Raw => {
                 lock(&self.telling).allowed(raw::RULE);
                 raw::forward(&self.server.engine_socket, &self.head, request).await
             }
-            Way::Judged => self.judge(request).await,
+            Way::Judged => {
+                let judged = self.judge(&mut request).await;
+                if judged.is_err() {
+                    self.part(request.into_body());
+                }
+                judged
+            }
         };
         let response = match done {
             Ok((response, hijack)) => {
@@ -147,29 +166,30 @@ impl Exchange {
         response
     }
 
-    async fn judge(&self, mut request: Request<Incoming>) -> Result<raw::Done, Refusal> {
+    /// Has the rest of a body taken while its client is told why not.
+    fn part(&self, body: Incoming) {
+        drop(lock(&self.turn).take());
+        *lock(&self.refused.0) = Some(body);
+        self.refused.1.notify_one();
+    }
+
+    async fn judge(&self, request: &mut Request<Incoming>) -> Result<raw::Done, Refusal> {
         if let Principal::Hub(hub) = &self.principal
             && hub::is_one(&self.head.target)
         {
             let answered = self.answer_hub(hub, request).await;
             return answered.inspect_err(|refusal| lock(&self.telling).refused(refusal));
         }
-        let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut request)));
+        let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut *request)));
         let judging = async {
-            let call = match judged::call(&self.principal, &self.head) {
-                Err(refusal) if build::is_one(&self.head) => {
-                    build::drain(request.body_mut()).await;
-                    return Err(refusal);
-                }
-                call => call?,
-            };
+            let call = judged::call(&self.principal, &self.head)?;
             if let Call::ImageBuild(asked) = &call {
-                return self.build(&call, asked, request.into_body()).await;
+                return self.build(&call, asked, request.body_mut()).await;
             }
             if matches!(call.body(), BodyKind::Json { .. }) {
                 self.take_turn().await;
             }
-            let body = judged::body(&self.head, &call, request.into_body()).await?;
+            let body = judged::body(&self.head, &call, request.body_mut()).await?;
             Ok((self.server.judge(&self.principal, &call, body.as_ref()).await?, None))
         };
         let judged = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
@@ -206,15 +226,14 @@ impl Exchange {
     async fn answer_hub(
         &self,
         hub: &HubName,
-        request: Request<Incoming>,
+        request: &mut Request<Incoming>,
     ) -> Result<raw::Done, Refusal> {
         // Its query names a user, and records of guests do so where a name may be erased.
         let (path, _) = self.head.target.split_once('?').unwrap_or((&self.head.target, ""));
         lock(&self.telling).asks(&self.head.method, path);
-        let (parts, body) = request.into_parts();
         self.take_turn().await;
-        let body = judged::json(&self.head, hub::MAX_BODY, body).await?;
-        let ask = hub::ask::read(&parts.method, &self.head.target, body.as_ref())?;
+        let body = judged::json(&self.head, hub::MAX_BODY, request.body_mut()).await?;
+        let ask = hub::ask::read(request.method(), &self.head.target, body.as_ref())?;
         // It may wait for a spawn, and keeps nothing meanwhile.
         drop(lock(&self.turn).take());
         lock(&self.telling).allowed("hub.own");
@@ -227,21 +246,8 @@ impl Exchange {
         *lock(&self.turn) = turn;
     }
 
-    async fn build(
-        &self,
-        call: &Call,
-        asked: &Build,
-        mut body: Incoming,
-    ) -> Result<(Errand, Option<Ready>), Refusal> {
-        let judged = self.judge_build(call, asked, &mut body).await;
-        if judged.is_err() {
-            build::drain(&mut body).await;
-        }
-        judged
-    }
-
     /// A build is judged by its query first, and then by its context, which takes long to come.
-    async fn judge_build(
+    async fn build(
         &self,
         call: &Call,
         asked: &Build,

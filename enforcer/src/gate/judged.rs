@@ -69,7 +69,7 @@ fn check_upgrade(head: &Head, call: &Call) -> Result<(), Refusal> {
 pub(super) async fn body(
     head: &Head,
     call: &Call,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Option<Json>, Refusal> {
     let limit = match call.body() {
         BodyKind::Json { limit } => limit,
@@ -83,7 +83,7 @@ pub(super) async fn body(
 pub(super) async fn json(
     head: &Head,
     limit: usize,
-    body: Incoming,
+    body: &mut Incoming,
 ) -> Result<Option<Json>, Refusal> {
     let bytes = bytes(head, limit, body).await?;
     if bytes.is_empty() {
@@ -104,7 +104,7 @@ pub(super) fn check_encoding(head: &Head) -> Result<(), Refusal> {
     })
 }
 
-async fn bytes(head: &Head, limit: usize, body: Incoming) -> Result<Bytes, Refusal> {
+async fn bytes(head: &Head, limit: usize, body: &mut Incoming) -> Result<Bytes, Refusal> {
     let refusal =
         |status, rule, message: &str| Refusal { status, rule, message: message.to_owned() };
     check_encoding(head)?;
@@ -116,7 +116,7 @@ async fn bytes(head: &Head, limit: usize, body: Incoming) -> Result<Bytes, Refus
         return Err(too_long());
     }
     let reading = async {
-        let (mut read, mut body) = (BytesMut::new(), body);
+        let mut read = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let broken = |_error| {
                 refusal(StatusCode::BAD_REQUEST, "body.broken", "the body is not what it says")

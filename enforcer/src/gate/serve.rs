@@ -35,7 +35,7 @@ use super::{
     wire::{self, Wire},
 };
 use crate::{
-    access::{grant::Socket, name::HubName, service::Access},
+    access::{grant::Socket, service::Access},
     docker::inventory::EngineState,
     places::Bounds,
     seats::{Seat, Seats},

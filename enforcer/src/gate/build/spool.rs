@@ -26,8 +26,6 @@ use crate::gate::verdict::Refusal;
 
 /// Longest wait for a context.
 const LONGEST: Duration = Duration::from_mins(10);
-/// Longest that is waited for the rest of what is refused.
-const DRAIN: Duration = Duration::from_secs(20);
 /// Bytes of a file that are on their way at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -75,13 +73,6 @@ where
     let mut file = file.into_std().await;
     file.seek(SeekFrom::Start(0)).map_err(|error| failed(&error))?;
     Ok(file)
-}
-
-/// Takes what a client still sends, for a while: one that is sending does not hear what it is answered.
-pub(in crate::gate) async fn drain<B: Body + Unpin>(body: &mut B) {
-    let draining = async { while let Some(Ok(_)) = body.frame().await {} };
-    // One that goes on and on has been told.
-    let _late = timeout(DRAIN, draining).await;
 }
 
 /// What is in a file, as a body.

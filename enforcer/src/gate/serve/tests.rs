@@ -18,7 +18,10 @@ use self::{
 };
 use super::*;
 use crate::{
-    access::{grant::Kind, name::User},
+    access::{
+        grant::Kind,
+        name::{HubName, User},
+    },
     gate::store::tests::Disk,
     model::owned::Prepared,
 };
@@ -128,6 +131,55 @@ async fn s02_s13_of_a_filtered_socket_s_requests_what_was_judged_goes_on_and_not
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
     }
     assert_eq!(rig.engine.connections(), 1);
+}
+
+/// Most of what a client sends whole before it listens, as some libraries do.
+const WHOLE: usize = 8 << 20;
+
+#[tokio::test]
+async fn s13_who_sends_a_long_body_hears_why_it_is_refused() {
+    let rig = Rig::start(Kind::Filtered).await;
+    let sized = format!("Content-Length: {WHOLE}\r\n\r\n");
+    let chunk = [format!("{WHOLE:x}\r\n").into_bytes(), vec![b'x'; WHOLE]].concat();
+    let chunked = [&*chunk, b"\r\n0\r\n\r\n"].concat();
+    for (line, rule) in [
+        ("POST /v1.43/images/load?quiet=1", "route.load"),
+        ("POST /v1.43/images/create?fromSrc=-&repo=mine", "image.import"),
+        ("PUT /v1.43/containers/x/archive?path=%2F", "route.archive"),
+        ("POST /v1.43/build?t=x&networkmode=host", "build.network"),
+        ("POST /v1.43/containers/create", "body.long"),
+        ("POST /v1.43/containers/x/start", "body.long"),
+    ] {
+        for (how, body) in
+            [(&*sized, &*vec![b'x'; WHOLE]), ("Transfer-Encoding: chunked\r\n\r\n", &*chunked)]
+        {
+            let mut client = rig.connect();
+            let head = format!("{line} HTTP/1.1\r\n{HOST}{how}");
+            client.write_all(head.as_bytes()).await.expect("written");
+            let sending = timeout(Duration::from_secs(10), client.write_all(body)).await;
+            assert!(matches!(sending, Ok(Ok(()))), "{head}: all of it is taken: {sending:?}");
+            let mut answer = String::new();
+            let reading =
+                timeout(Duration::from_secs(10), client.read_to_string(&mut answer)).await;
+            assert!(matches!(reading, Ok(Ok(_))), "{head}: it ends: {reading:?}");
+            assert!(answer.contains(&format!("(rule {rule}")), "{head}: {answer}");
+        }
+    }
+    assert_eq!(rig.engine.connections(), 0);
+}
+
+/// Who sends nothing more is told at once, and left soon.
+#[tokio::test]
+async fn s26_a_refused_client_that_only_announces_a_body_is_left() {
+    let rig = Rig::start(Kind::Filtered).await;
+    let mut client = rig.connect();
+    let head = format!("POST /images/load HTTP/1.1\r\n{HOST}Content-Length: {WHOLE}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.expect("written");
+    let told = timeout(Duration::from_millis(500), rig::head(&mut client)).await;
+    assert!(told.expect("told at once").starts_with("HTTP/1.1 403 "));
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(5), client.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "it stays open");
 }
 
 #[tokio::test]
