@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 enum What {
     /// The audit pipeline, stage by stage and as a whole under a flood (root)
     Audit(Audit),
-    /// What the gate adds to a request, beside HAProxy and a direct call (root, dockerd, haproxy)
+    /// What the gate adds to a request, beside `HAProxy` and a direct call (root, dockerd, haproxy)
     Gate(Options),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
     Packet(Options),
