@@ -6,6 +6,7 @@ mod whole;
 
 use std::time::Duration;
 
+use crate::access::name::HubName;
 use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
