@@ -6,7 +6,6 @@ mod whole;
 
 use std::time::Duration;
 
-use crate::access::name::HubName;
 use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,7 +18,10 @@ use self::{
 };
 use super::*;
 use crate::{
-    access::{grant::Kind, name::User},
+    access::{
+        grant::Kind,
+        name::{HubName, User},
+    },
     gate::store::tests::Disk,
     model::owned::Prepared,
 };
