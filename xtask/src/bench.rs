@@ -21,7 +21,7 @@ enum What {
     Audit(Audit),
     /// Traffic and floods beside no firewall, the classic recipe and empty programs (root)
     Net(Net),
-    /// What the gate adds to a request, beside HAProxy and a direct call (root, dockerd, haproxy)
+    /// What the gate adds to a request, beside `HAProxy` and a direct call (root, dockerd, haproxy)
     Gate(Options),
     /// Each path of each eBPF program, as a multiple of an empty program (root)
     Packet(Options),

@@ -76,7 +76,7 @@ const FIRST: [&str; 19] = [
     "wide::",
 ];
 /// Alone, after both: what they hold against the clock is how fast something is.
-const TIMED: [&str; 3] = ["limits::c1_", "survival::f01_", "unrelated::"];
+const TIMED: [&str; 4] = ["gate_load::", "limits::c1_", "survival::f01_", "unrelated::"];
 /// In each process, last: it ends the rig, and fails where something is left behind.
 const END: &str = "zz_end::";
 

@@ -81,6 +81,25 @@ impl Generators {
         (ndjson::KIND, self.written.subschema_for::<Line<T>>())
     }
 
+    /// The types of the calls about what lasts for a while.
+    fn for_a_while(&mut self, id: &str) -> Shape {
+        let nothing = |answer| Shape { query: None, body: None, answer };
+        match id {
+            "cut" => {
+                Shape { body: Some(self.asked::<CutOrder>()), ..nothing(self.told::<CutDone>()) }
+            }
+            "allowances" => nothing(self.told::<AllowanceList>()),
+            "allow" => Shape {
+                body: Some(self.asked::<AllowOrder>()),
+                ..nothing(self.told::<AllowanceStatus>())
+            },
+            _ => Shape {
+                body: Some(self.asked::<RevokeOrder>()),
+                ..nothing(self.told::<AllowanceStatus>())
+            },
+        }
+    }
+
     /// The types of a call. One that is not here does not compile into the document.
     fn shape(&mut self, id: &str) -> Shape {
         let nothing = |answer| Shape { query: None, body: None, answer };
@@ -104,18 +123,7 @@ impl Generators {
             "pardon" => {
                 Shape { body: Some(self.asked::<Pardon>()), ..nothing(self.told::<Pardoned>()) }
             }
-            "cut" => {
-                Shape { body: Some(self.asked::<CutOrder>()), ..nothing(self.told::<CutDone>()) }
-            }
-            "allowances" => nothing(self.told::<AllowanceList>()),
-            "allow" => Shape {
-                body: Some(self.asked::<AllowOrder>()),
-                ..nothing(self.told::<AllowanceStatus>())
-            },
-            "allowance_revoke" => Shape {
-                body: Some(self.asked::<RevokeOrder>()),
-                ..nothing(self.told::<AllowanceStatus>())
-            },
+            "cut" | "allowances" | "allow" | "allowance_revoke" => self.for_a_while(id),
             "erase" => {
                 let line = self.lines::<Gone>();
                 Shape { body: Some(self.asked::<Names>()), ..nothing(line) }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn as_file(settings: &[Setting]) -> String {
-        settings.iter().map(|setting| format!("{setting}\n")).collect()
+        settings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
     }
 
     #[test]

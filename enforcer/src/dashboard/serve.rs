@@ -34,7 +34,7 @@ const AT_ONCE: usize = 16;
 /// Longest wait for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 /// Longest that one conversation may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Longest head of a request, bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// The daemon is not asked again before this is over, however many look.

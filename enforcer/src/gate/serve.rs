@@ -53,7 +53,7 @@ const HEAD: Duration = Duration::from_secs(10);
 /// Longest wait until somebody who is turned away has taken the word of it.
 const PARTING: Duration = Duration::from_millis(100);
 /// Longest that a client takes for an answer that is in memory.
-const TAKING: Duration = Duration::from_secs(60);
+const TAKING: Duration = Duration::from_mins(1);
 
 /// What all sockets have in common.
 #[derive(Debug)]

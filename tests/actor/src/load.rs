@@ -68,13 +68,11 @@ fn keep(socket: &str, number: usize, until: Instant, text: &[u8]) -> Count {
     while Instant::now() < until {
         while open.len() < number {
             count.opened += 1;
-            match connect(socket) {
-                Ok(stream) => open.push_back((stream, 0, Instant::now())),
-                Err(_) => {
-                    count.failed += 1;
-                    break;
-                }
-            }
+            let Ok(stream) = connect(socket) else {
+                count.failed += 1;
+                break;
+            };
+            open.push_back((stream, 0, Instant::now()));
         }
         thread::sleep(PAUSE);
         open.retain_mut(|(stream, said, last)| {
@@ -99,13 +97,11 @@ fn take(socket: &str, number: usize, until: Instant, big: &str) -> Count {
                 stream.write_all(request.as_bytes())?;
                 Ok(stream)
             });
-            match asked {
-                Ok(stream) => open.push(stream),
-                Err(_) => {
-                    count.failed += 1;
-                    break;
-                }
-            }
+            let Ok(stream) = asked else {
+                count.failed += 1;
+                break;
+            };
+            open.push(stream);
         }
         thread::sleep(SLOW);
         open.retain_mut(|stream| match stream.read(&mut [0]) {

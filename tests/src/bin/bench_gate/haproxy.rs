@@ -1,4 +1,4 @@
-//! HAProxy before the engine, as socket proxies configure it: HTTP in both directions, a list of paths, one backend. Only
+//! `HAProxy` before the engine, as socket proxies configure it: HTTP in both directions, a list of paths, one backend. Only
 //! here, to compare with; nothing of the product uses it.
 
 use std::{

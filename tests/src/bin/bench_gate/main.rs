@@ -1,4 +1,4 @@
-//! What the gate adds to a request, beside the engine's own socket and beside HAProxy as socket proxies configure it; and
+//! What the gate adds to a request, beside the engine's own socket and beside `HAProxy` as socket proxies configure it; and
 //! how fast a stream goes through. `--json` prints it for machines; `--quick` only has a look.
 
 mod haproxy;
@@ -42,7 +42,7 @@ pub enum Way {
     Direct,
     /// The same again: what differs is noise.
     Again,
-    /// HAProxy.
+    /// `HAProxy`.
     Haproxy,
     /// A user's socket of the gate.
     Gate,
@@ -101,7 +101,12 @@ fn bench() -> Result<()> {
     let before = Snapshot::take();
     let measured = measure(effort)?;
     before.ensure_nothing_new()?;
-    if json { report::json(&measured, effort) } else { report::tables(&measured, effort) }
+    if json {
+        report::json(&measured, effort)?;
+    } else {
+        report::tables(&measured, effort);
+    }
+    Ok(())
 }
 
 fn measure(effort: Effort) -> Result<Vec<Measured>> {

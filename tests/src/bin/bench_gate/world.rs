@@ -1,4 +1,4 @@
-//! What is measured: a real engine, the real daemon and HAProxy, and a client in a user's notebook, which has the sockets of
+//! What is measured: a real engine, the real daemon and `HAProxy`, and a client in a user's notebook, which has the sockets of
 //! all three. So the same program in the same place goes each way.
 
 use std::path::PathBuf;

@@ -58,7 +58,12 @@ fn bench() -> Result<()> {
     if let Some(dir) = plots {
         plot::write(&rows, &dir)?;
     }
-    if json { report::json(&rows) } else { report::table(&rows) }
+    if json {
+        report::json(&rows)?;
+    } else {
+        report::table(&rows);
+    }
+    Ok(())
 }
 
 /// Every metric of every configuration, round by round.

@@ -82,8 +82,7 @@ fn rows_of(taken: &Taken, metric: Metric) -> Vec<Row> {
 }
 
 /// As Markdown.
-#[expect(clippy::unnecessary_wraps, reason = "the same as `json`")]
-pub fn table(rows: &[Row]) -> Result<()> {
+pub fn table(rows: &[Row]) {
     println!("kernel {}; × is the multiple of the first line of each metric\n", kernel());
     println!("| metric | configuration | second best | median | unit | × best | × median | goal |");
     println!("|---|---|---:|---:|---|---:|---:|---|");
@@ -103,7 +102,6 @@ pub fn table(rows: &[Row]) -> Result<()> {
             row.median_ratio
         );
     }
-    Ok(())
 }
 
 /// For machines.

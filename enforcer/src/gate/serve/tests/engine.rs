@@ -170,8 +170,8 @@ impl Engine {
                 let _gone = to.write_all(b"bye").await;
             }
             path if path.ends_with("/top") => {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n");
-                let _gone = stream.write_all(head.as_bytes()).await;
+                let start = format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG}\r\n\r\n");
+                let _gone = stream.write_all(start.as_bytes()).await;
                 let _gone = stream.write_all(&vec![b' '; LONG]).await;
             }
             "/v1.43/exec/big/start" => {
