@@ -117,6 +117,11 @@ fn says_which_rule(person: &Person<'_>) -> Result<()> {
     person.docker(&format!("run -d --name box {image} sleep 1000"))?;
     for (line, rule) in [
         ("cp box:/etc/passwd -", "route.archive"),
+        // With a body that is longer than what is on its way at a time.
+        ("cp /usr/bin/docker box:/tmp", "route.archive"),
+        ("load -i /usr/bin/docker", "route.load"),
+        ("load < /usr/bin/docker", "route.load"),
+        ("import - mine:1 < /usr/bin/docker", "image.import"),
         ("commit box mine:1", "route.commit"),
         (&format!("save {image} > /dev/null"), "route.export"),
         ("export box > /dev/null", "route.export"),

@@ -146,7 +146,7 @@ async fn s13_who_sends_a_long_body_hears_why_it_is_refused() {
         ("POST /v1.43/images/load?quiet=1", "route.load"),
         ("POST /v1.43/images/create?fromSrc=-&repo=mine", "image.import"),
         ("PUT /v1.43/containers/x/archive?path=%2F", "route.archive"),
-        ("POST /v1.43/build?t=x&networkmode=host", "build.network"),
+        ("POST /v1.43/build?t=x&networkmode=host", "image.tag-name"),
         ("POST /v1.43/containers/create", "body.long"),
         ("POST /v1.43/containers/x/start", "body.long"),
     ] {
