@@ -219,7 +219,90 @@ def images():
         client.images.get(own)
 
 
-for part in (system, runs, containers, streams, volumes_and_networks, images):
+def events():
+    since = int(time.time())
+    done = start("true", name="short")
+    done.wait(timeout=20)
+    told = client.events(since=since, until=int(time.time()) + 1, decode=True)
+    assert {"create", "start", "die"} <= {one["Action"] for one in told if one["Type"] == "container"}
+    done.remove()
+
+
+def refusals():
+    run = lambda **more: client.containers.run(IMAGE, ["busybox", "true"], **more)
+    for rule, more in {
+        "host-config.privileged": {"privileged": True},
+        "host-config.binds": {"volumes": {"/etc": {"bind": "/x", "mode": "ro"}}},
+        "host-config.network-mode": {"network_mode": "host"},
+        "host-config.pid-mode": {"pid_mode": "host"},
+        "host-config.cap-add": {"cap_add": ["SYS_ADMIN"]},
+        "host-config.devices": {"devices": ["/dev/sda:/dev/sda"]},
+        "host-config.security-opt": {"security_opt": ["seccomp=unconfined"]},
+    }.items():
+        with refused(rule):
+            run(**more)
+    with refused("container.image"):
+        client.containers.create("unknown:1")
+    box = start("sleep 1000", name="box")
+    with refused("route.archive"):
+        box.get_archive("/etc/passwd")
+    with refused("route.archive"):
+        box.put_archive("/tmp", b"\0" * 1024)
+    for rule, call in {
+        "route.commit": lambda: box.commit("mine", "1"),
+        "route.pause": box.pause,
+        "route.export": lambda: list(box.export()),
+        "route.changes": box.diff,
+        "route.system-df": client.df,
+        "route.push": lambda: client.images.push(IMAGE),
+        "route.load": lambda: client.images.load(b"\0" * 1024),
+        "route.search": lambda: client.images.search("x"),
+        "route.swarm": lambda: client.swarm,
+        "exec.privileged": lambda: box.exec_run("true", privileged=True),
+        "own.notebook": client.containers.get("jupyter-ann").stop,
+    }.items():
+        with refused(rule):
+            call()
+    box.remove(force=True)
+
+
+def others():
+    container, network, volume, image = OTHERS
+    for collection, name in (
+        (client.containers, container),
+        (client.networks, network),
+        (client.volumes, volume),
+        (client.images, image),
+    ):
+        with missing():
+            collection.get(name)
+    for call in ("start", "stop", "kill", "restart", "remove_container", "logs", "top", "wait"):
+        with missing():
+            getattr(client.api, call)(container)
+    with missing():
+        client.api.exec_create(container, ["true"])
+    assert container not in {one.name for one in client.containers.list(all=True)}
+    assert network not in {one.name for one in client.networks.list()}
+    assert volume not in {one.name for one in client.volumes.list()}
+
+
+def quotas():
+    """Twenty at once, with room for ROOM: creates of one user are judged one after the other."""
+
+    def create(_):
+        try:
+            return docker.from_env().containers.create(IMAGE, ["busybox", "true"])
+        except docker.errors.APIError as error:
+            assert "(rule quota.containers)" in error.explanation, error
+            return None
+
+    with ThreadPoolExecutor(20) as pool:
+        made = [one for one in pool.map(create, range(20)) if one]
+    assert len(made) == ROOM == len(client.containers.list(all=True)) - 1, made
+    assert len(client.containers.prune()["ContainersDeleted"]) == ROOM
+
+
+for part in (system, runs, containers, streams, volumes_and_networks, images, events, refusals, others, quotas):
     begun = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - begun:.1f} s")
