@@ -71,6 +71,8 @@ mod outside;
 mod own_addresses;
 #[path = "dockerd/own_networks.rs"]
 mod own_networks;
+#[path = "dockerd/own_wire.rs"]
+mod own_wire;
 #[path = "dockerd/passing.rs"]
 mod passing;
 #[path = "dockerd/person.rs"]

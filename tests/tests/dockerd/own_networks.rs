@@ -25,12 +25,15 @@ use enforcer_tests::{
 };
 use serde_json::Value;
 
-use crate::flood::{binary, finish};
+use crate::{
+    flood::{binary, finish},
+    own_wire::{self, Source},
+};
 
 /// Room for four networks.
 const CONFIG: &str = "[gate]\nown_networks = \"10.201.0.0/24\"\n";
 /// Where members serve.
-const SQL: u16 = 5432;
+pub const SQL: u16 = 5432;
 const MARKER: &[u8] = b"enforcer-test-own-network";
 /// An Ethertype that nobody has.
 const PRIVATE: u16 = 0x88b5;
@@ -74,6 +77,18 @@ fn n2_an_own_network_is_its_owner_s_alone_and_leads_nowhere() -> Result<()> {
     wait_for("the notebook on its owner's network", PATIENCE, || {
         Ok(notebook.reaches(db.at)?.then_some(()))
     })?;
+    let shown = start("shown", "ann", &ann_s["engine_name"])?;
+    let bridges = (text(&ann_s["bridge"])?, text(&ben_s["bridge"])?);
+    let on_hers = Source::gateway_of(&db, &rig, bridges.0)?;
+    let on_his = Source::gateway_of(&other, &rig, bridges.1)?;
+    for (attacker, by) in [(&intruder, on_hers.mac), (&other, on_his.mac)] {
+        let sources = [Source::of(&web)?, on_hers, on_his];
+        let seen = own_wire::spoofed(attacker, by, &db, &sources)?;
+        ensure!(seen == 0, "{seen} frames with others' addresses arrive");
+    }
+    wait_for("one with a published port", PATIENCE, || Ok(web.reaches(shown.at)?.then_some(())))?;
+    let seen = own_wire::published(&rig, &shown)?;
+    ensure!(seen == 0, "a published port leads to an own network: {seen}");
     let gateway = gateway(db.at.ip())?;
     let all = All { rig: &rig, db: &db, web: &web, other: &other, intruder: &intruder, gateway };
     all.are_apart()?;
@@ -189,7 +204,14 @@ fn everything_is_open_without(rig: &Rig) -> Result<()> {
     }
     ensure!(ann_s.reaches(host)? && ann_s.reaches((WORLD, 80).into())?, "closed without enforcer");
     ensure!(raw(rig, &ben_s, &ann_s)? > 0, "raw frames arrive nowhere without enforcer");
-    for name in ["plain-a", "plain-b"] {
+    let shown = start("shown-a", "ann")?;
+    let seen = own_wire::published(rig, &shown)?;
+    ensure!(seen > 0, "a published port leads nowhere without enforcer");
+    // After that: the bridge learns from these where to send what is for others.
+    let sources = [Source::of(&shown)?, Source::gateway_of(&ann_s, rig, "plain0")?];
+    let seen = own_wire::spoofed(&ben_s, sources[1].mac, &ann_s, &sources)?;
+    ensure!(seen >= 12, "{seen} frames with others' addresses arrive without enforcer");
+    for name in ["plain-a", "plain-b", "shown-a"] {
         rig.docker.remove(name)?;
     }
     Ok(())
@@ -229,16 +251,19 @@ impl All<'_> {
 }
 
 /// A container that serves at one port.
-struct Member {
-    actor: Actor,
-    at: SocketAddr,
+pub struct Member {
+    pub actor: Actor,
+    pub at: SocketAddr,
 }
 
 impl Member {
     fn start(rig: &Rig, name: &str, user: &str, network: &str) -> Result<Self> {
         let label = format!("enforcer.user={user}");
         let labels = [label.as_str(), "enforcer.hub=local"];
-        let spec = Spec { name, network, labels: &labels, ..Spec::default() };
+        // One that the engine publishes a port for.
+        let ports: &[_] =
+            if name.starts_with("shown") { &[(SQL, own_wire::PUBLISHED)] } else { &[] };
+        let spec = Spec { name, network, labels: &labels, published_udp: ports, ..Spec::default() };
         let actor = Container::start(&rig.run, &rig.docker, &spec)?.actor()?;
         let address = actor.interface("eth0")?.ipv4.context("no address")?;
         actor.listen((Ipv4Addr::UNSPECIFIED, SQL), Serve::Echo)?;
@@ -273,7 +298,7 @@ fn connect(rig: &Rig, network: &str, container: &str) -> Result<()> {
 }
 
 /// The first address of a /26.
-fn gateway(of: IpAddr) -> Result<Ipv4Addr> {
+pub fn gateway(of: IpAddr) -> Result<Ipv4Addr> {
     let IpAddr::V4(address) = of else { anyhow::bail!("{of} is no IPv4 address") };
     Ok(Ipv4Addr::from_bits(address.to_bits() & !63 | 1))
 }
