@@ -1,5 +1,5 @@
 //! Attacks on the gate, judged by what is seen on the host of a real engine: each works with the engine's own socket, and
-//! none with a filtered one.
+//! none with a filtered one, nor with a hub's that was taken over.
 
 use std::{
     collections::BTreeSet,
@@ -31,9 +31,26 @@ const GROUP: &str = "docker-privileged";
 const SOCKET: &str = "/var/run/docker.sock";
 
 /// Rows of the threat list that are attacks on a socket.
-const THREATS: [&str; 18] = [
+const THREATS: [&str; 19] = [
     "S01", "S02", "S03", "S04", "S05", "S06", "S07", "S08", "S09", "S10", "S11", "S12", "S13",
-    "S22", "S23", "S28", "S29", "S30",
+    "S22", "S23", "S28", "S29", "S30", "N2",
+];
+/// A hub with a network of its own.
+const HUB: &str = "[networks.second]\nbridge = \"second0\"\ncreate = true\nsubnet = \"10.98.0.0/24\"\n\
+                   gateway = \"10.98.0.1\"\n[hubs.lab]\nnetworks = [\"second\"]\n\
+                   [guests]\nimages = [\"enforcer-test-guest\"]\n";
+/// What a hub may do for its guests, and a user may not.
+const A_HUB_S: [&str; 6] = [
+    // It names its guests, and these names are kept for hubs.
+    "S22 a container is made with the name enforcer-hub",
+    "S22 a container is made with the name jupyter-victim",
+    "S22 a container is made with the name jupyterhub",
+    // It says for whom a guest is: a user of its own name space, which no other hub's is.
+    r#"S22 Env: [\"JUPYTERHUB_USER=victim\"]"#,
+    // What it makes is a hub's, and the gate says so itself.
+    r#"S22 Labels: {\"enforcer.gate\":\"hub\"}"#,
+    // Its proxy reaches guests by loopback, at a port that no service has.
+    "S28 PortBindings: an address of the host",
 ];
 /// Longest wait for an effect of the engine's own socket.
 const EFFECT: Duration = Duration::from_secs(10);
@@ -59,6 +76,9 @@ fn s13_every_route_and_field_has_an_attack_or_a_reason() {
     }
     let titles: BTreeSet<String> = rows.iter().map(Row::title).collect();
     assert_eq!(titles.len(), rows.len(), "two rows have one title");
+    for title in A_HUB_S {
+        assert!(titles.contains(title), "{title}: no row has this title");
+    }
 }
 
 /// What a row says that it exercises is in what it sends.
@@ -98,8 +118,8 @@ fn fits(path: &str, target: &str) -> bool {
     asked.starts_with(&path[..at]) && asked.ends_with(after) && asked.len() >= path.len()
 }
 
-/// S01 to S13, S22, S23, S27 to S30: whatever a stranger asks for, nothing of it is seen on the host; asked of the engine
-/// itself, all of it is.
+/// S01 to S13, S22, S23, S27 to S30, N2: whatever a stranger asks for, nothing of it is seen on the host, and as little of
+/// what a hub asks for that somebody has taken over; asked of the engine itself, all of it is.
 #[test]
 fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
     if !super::can_enforce() {
@@ -110,7 +130,7 @@ fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
     let tap = Tap::start(&base.run.dir().join("tap.sock"), &base.docker.socket())?;
     let settings = Settings {
         engine: Some(tap.socket.clone()),
-        more: "\n[gate]\nimages = [\"enforcer-test-guest\"]\n".to_owned(),
+        more: format!("\n[gate]\nimages = [\"enforcer-test-guest\"]\n{HUB}"),
         ..Settings::default()
     };
     let daemon = Enforcer::start(&base, &settings)?;
@@ -124,6 +144,11 @@ fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
     let ben = notebook(&base, "ben", &sockets.1)?;
     make(&ben, "bens", "echo MARK-OF-BEN; mkdir -p /tmp; sleep 60606", &tap)?;
     make(&line, "annown", "mkdir -p /tmp; sleep 60606", &tap)?;
+    let hub = Line::Here(daemon.config().with_file_name("run").join("gate/lab.sock"));
+    make(&hub, "hubown", "mkdir -p /tmp; sleep 60606", &tap)?;
+    for (line, name) in [(&ben, "bens-net"), (&line, "own-net")] {
+        line.get("POST", "/v1.41/networks/create", Some(&json!({"Name": name})))?;
+    }
 
     let mut yard = Yard::open(&base.run, &base.docker, &base.host)?;
     let attacker = |line, own: &str, notebook: &str, letter| Attacker {
@@ -132,18 +157,21 @@ fn s03_no_attack_has_an_effect_through_a_filtered_socket() -> Result<()> {
         notebook: notebook.to_owned(),
         letter,
     };
-    let stranger = attacker(line, "annown", "of-ann", 'g');
-    let master = attacker(yard.engine.clone(), "rawown", "rawown", 'r');
+    let attackers = [
+        attacker(line, "annown", "of-ann", 'g'),
+        attacker(hub, "hubown", "of-ann", 'h'),
+        attacker(yard.engine.clone(), "rawown", "rawown", 'r'),
+    ];
     let mut failures = Vec::new();
     for (index, row) in chosen().iter().enumerate() {
-        let tried = attack(&mut yard, (row, index), &stranger, &master, &tap);
+        let tried = attack(&mut yard, (row, index), &attackers, &tap);
         failures.extend(tried.unwrap_or_else(|error| vec![format!("{}: {error:#}", row.title())]));
     }
     let ids = ["victim_id", "bens_id"].map(|word| yard.word(word));
     let ids = ids.into_iter().collect::<Result<Vec<_>>>()?;
-    let names = ["victim", "bens", "foreign-net", "foreign-volume", "bens-volume"];
+    let names = ["victim", "bens", "foreign-net", "foreign-volume", "bens-volume", "bens-net"];
     let ids = [ids, names.map(str::to_owned).to_vec()].concat();
-    ensure_all_are_missing(&stranger.line, &ids)?;
+    ensure_all_are_missing(&attackers[0].line, &ids)?;
     yard.close()?;
     ensure!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     daemon.stop()?;
@@ -243,16 +271,20 @@ fn ensure_all_are_missing(line: &Line, ids: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Tries one both ways; what is wrong.
+/// Tries one each way; what is wrong.
 fn attack(
     yard: &mut Yard<'_>,
     (row, index): (&Row, usize),
-    stranger: &Attacker,
-    master: &Attacker,
+    attackers: &[Attacker],
     tap: &Tap,
 ) -> Result<Vec<String>> {
     let mut failures = Vec::new();
-    for (who, expected) in [(stranger, false), (master, !row.is_refused_by_engine)] {
+    for who in attackers {
+        let expected = match who.letter {
+            'r' => !row.is_refused_by_engine,
+            'h' => A_HUB_S.contains(&row.title().as_str()),
+            _ => false,
+        };
         let mut words = yard.words(row, index, who)?;
         let before = yard.before(&row.effect, &words)?;
         tap.forget();
@@ -267,14 +299,16 @@ fn attack(
         let said: Vec<String> = replies.iter().map(Reply::shown).collect();
         if seen != expected {
             let what = match (expected, seen) {
+                (true, _) if who.letter == 'h' => "is not for hubs any more",
                 (true, _) => "proves nothing: the engine's own socket",
                 (false, _) if who.letter == 'r' => "is not refused by the engine",
+                (false, _) if who.letter == 'h' => "GOT THROUGH for a hub",
                 (false, _) => "GOT THROUGH",
             };
             failures.push(format!("{}: {what}: {}", row.title(), said.join("; ")));
         }
         let is_bytes = row.steps.iter().any(|step| matches!(step.message, Message::Bytes(_)));
-        if who.letter == 'g' && is_bytes && tap.has(&words.fill("@name@")) {
+        if who.letter != 'r' && is_bytes && tap.has(&words.fill("@name@")) {
             failures.push(format!("{}: reached the engine: {}", row.title(), said.join("; ")));
         }
         // What was refused left nothing that was not looked for.

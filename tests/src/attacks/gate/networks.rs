@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Book, Effect, ask, has, is, send};
+use super::{Book, Effect, ask, container, create, has, is, send};
 
 pub(super) fn add(book: &mut Book) {
     made(book);
     of_others(book);
+    of_another_user(book);
     let body = json!({"Container": "@own@"});
     for (name, network) in
         [("another's", "foreign-net"), ("the engine's own", "bridge"), ("the host's", "host")]
@@ -206,4 +207,126 @@ fn of_others(book: &mut Book) {
         Effect::Gone("/networks/idle-net".to_owned()),
     )
     .harms();
+}
+
+/// An own network that another user made through the gate, with a container of theirs on it (N2).
+fn of_another_user(book: &mut Book) {
+    let networks = |called: &str, part: &str| {
+        let target = format!("/containers/{called}/json");
+        Effect::Says(target, "/NetworkSettings/Networks", has(part))
+    };
+    book.add(
+        "N2",
+        "another user's own network is listed",
+        &["GET /networks"],
+        [ask("GET", "/v1.41/networks")],
+        Effect::Answer("bens-net"),
+    );
+    for called in ["@bens_net@", "@bens_net_id@", "@bens_net_id12@"] {
+        book.add(
+            "N2",
+            format!("another user's own network {called} is inspected"),
+            &["GET /networks/{name}"],
+            [ask("GET", &format!("/v1.41/networks/{called}"))],
+            Effect::Answer("\"IPAM\""),
+        );
+        let joins = |who: &str| {
+            let target = format!("/v1.41/networks/{called}/connect");
+            [send("POST", &target, &json!({"Container": who}))]
+        };
+        for who in ["@own@", "@notebook@"] {
+            let name = format!("{who} joins another user's own network {called}");
+            let covers = ["POST /networks/{name}/connect"];
+            book.add("N2", name, &covers, joins(who), networks(who, "bens-net")).harms();
+        }
+        let body = container(&json!({"HostConfig": {"NetworkMode": called}}));
+        book.add(
+            "N2",
+            format!("a container is made on another user's own network {called}"),
+            &["HostConfig.NetworkMode"],
+            [create(&body)],
+            Effect::Container("/NetworkSettings/Networks", has("bens-net")),
+        );
+    }
+    joined_by_the_way(book);
+    let cut = json!({"Container": "bens", "Force": true});
+    book.add(
+        "N2",
+        "another user's container is cut off its own network",
+        &["POST /networks/{name}/disconnect"],
+        [send("POST", "/v1.41/networks/@bens_net@/disconnect", &cut)],
+        Effect::Changes("/containers/@bens_id@/json".to_owned(), "/NetworkSettings/Networks"),
+    )
+    .harms();
+    for called in ["bens", "@bens_id@", "victim"] {
+        let body = json!({"Container": called});
+        book.add(
+            "N2",
+            format!("another's container {called} is pulled onto a network of one's own"),
+            &["NetworkConnectRequest.Container"],
+            [send("POST", "/v1.41/networks/own-net/connect", &body)],
+            networks(called, "own-net"),
+        )
+        .harms();
+    }
+    // Where own networks of others are going to be.
+    for subnet in ["10.201.0.192/26", "10.201.128.0/17", "10.200.0.0/15"] {
+        let row = book.add(
+            "N2",
+            format!("a network takes {subnet}, where others' are"),
+            &["IPAM.Config"],
+            [send(
+                "POST",
+                "/v1.41/networks/create",
+                &json!({"Name": "@name@", "IPAM": {"Config": [{"Subnet": subnet}]}}),
+            )],
+            Effect::Network("/IPAM/Config", has(subnet)),
+        );
+        // It has one that overlaps.
+        if subnet.starts_with("10.200.") {
+            row.refused_by_engine();
+        }
+    }
+}
+
+/// Another user's own network among other things that are asked for, with the names of who is there.
+fn joined_by_the_way(book: &mut Book) {
+    let endpoint = |settings: Value| json!({"EndpointsConfig": {"@bens_net@": settings}});
+    let on = json!({"NetworkMode": "@bens_net@"});
+    book.add(
+        "N2",
+        "a container is made on another user's own network, with a name of who is there",
+        &["NetworkingConfig.EndpointsConfig", "EndpointSettings.Aliases"],
+        [create(&container(
+            &json!({"HostConfig": on, "NetworkingConfig": endpoint(json!({"Aliases": ["bens"]}))}),
+        ))],
+        Effect::Container("/NetworkSettings/Networks", has("\"bens\"")),
+    );
+    let settings = |settings: Value| json!({"Container": "@own@", "EndpointConfig": settings});
+    for (field, body) in [
+        ("Aliases", settings(json!({"Aliases": ["bens"]}))),
+        ("Links", settings(json!({"Links": ["bens:db"]}))),
+    ] {
+        book.add(
+            "N2",
+            format!("one's own container joins another user's own network, with {field}"),
+            &[&format!("EndpointSettings.{field}")],
+            [send("POST", "/v1.41/networks/@bens_net@/connect", &body)],
+            Effect::Says(
+                "/containers/@own@/json".to_owned(),
+                "/NetworkSettings/Networks",
+                has("bens"),
+            ),
+        )
+        .harms();
+    }
+    let linked = endpoint(json!({"Links": ["bens:db"]}));
+    let body = container(&json!({"HostConfig": on, "NetworkingConfig": linked}));
+    book.add(
+        "N2",
+        "a container is linked to another user's, on that user's own network",
+        &["NetworkingConfig.EndpointsConfig", "EndpointSettings.Links"],
+        [create(&body)],
+        Effect::Container("/NetworkSettings/Networks", has("bens:db")),
+    );
 }

@@ -89,9 +89,7 @@ impl Others {
         self.networks_and_volumes()?;
         self.victim()?;
         self.lesser()?;
-        if self.is_there("/v1.41/containers/bens/json")? {
-            self.engine.get("POST", "/v1.41/containers/bens/start", None)?;
-        }
+        self.apart()?;
         self.plugin()?;
         self.swarm()
     }
@@ -238,6 +236,30 @@ impl Others {
         Ok(())
     }
 
+    /// Each on its own network, and on no other's.
+    fn apart(&self) -> Result<()> {
+        for name in ["bens", "victim"] {
+            let target = format!("/v1.41/containers/{name}/json");
+            if !self.is_there(&target)? {
+                continue;
+            }
+            self.engine.get("POST", &format!("/v1.41/containers/{name}/start"), None)?;
+            let networks = self.engine.get("GET", &target, None)?;
+            let networks = networks["NetworkSettings"]["Networks"].clone();
+            let body = json!({"Container": name});
+            if networks["own-net"].is_object() {
+                let target = "/v1.41/networks/own-net/disconnect";
+                self.engine.get("POST", target, Some(&body))?;
+            }
+            let called = self.word("bens_net")?.unwrap_or_default();
+            if name == "bens" && !networks[&called].is_object() {
+                let target = format!("/v1.41/networks/{called}/connect");
+                self.engine.get("POST", &target, Some(&body))?;
+            }
+        }
+        Ok(())
+    }
+
     fn plugin(&self) -> Result<()> {
         let pushed = format!("127.0.0.1:{}/plug:1", self.port);
         for (name, file) in [("idle-plugin", "idle.tar"), (&pushed, "pushed.tar")] {
@@ -303,6 +325,9 @@ impl Others {
         let victim = || text("/v1.41/containers/victim/json", "/Id");
         let network = || text("/v1.41/networks/foreign-net", "/Id");
         let version = |target: &str| text(target, "/Version/Index");
+        let bens = |place: &str| {
+            text("/v1.41/networks?filters=%7B%22name%22%3A%5B%22bens-net%22%5D%7D", place)
+        };
         Ok(Some(match word {
             "victim_id" => victim()?,
             "victim_id12" => first(&victim()?, 12),
@@ -310,6 +335,9 @@ impl Others {
             "bens_id" => text("/v1.41/containers/bens/json", "/Id")?,
             "bens_pid" => self.pid("bens")?,
             "victim_pid" => self.pid("victim")?,
+            "bens_net" => bens("/0/Name")?,
+            "bens_net_id" => bens("/0/Id")?,
+            "bens_net_id12" => first(&bens("/0/Id")?, 12),
             "foreign_net_id" => network()?,
             "foreign_net_id12" => first(&network()?, 12),
             "hostname" => text("/v1.41/info", "/Name")?,
