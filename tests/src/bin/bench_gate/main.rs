@@ -101,7 +101,11 @@ fn bench() -> Result<()> {
     let before = Snapshot::take();
     let measured = measure(effort)?;
     before.ensure_nothing_new()?;
-    if json { report::json(&measured, effort) } else { report::tables(&measured, effort) }
+    if json {
+        return report::json(&measured, effort);
+    }
+    report::tables(&measured, effort);
+    Ok(())
 }
 
 fn measure(effort: Effort) -> Result<Vec<Measured>> {
