@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "\
 Examples:
   enforcer allow jupyter-ann 192.0.2.7:443 --for 1h --reason \"the lecture needs it today\"
@@ -35,7 +36,7 @@ pub(super) struct AllowArgs {
     #[command(subcommand)]
     verb: Option<AllowVerb>,
     #[command(flatten)]
-    order: Option<OrderArgs>,
+    order: OrderArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,16 +51,18 @@ enum AllowVerb {
 #[derive(Debug, Args)]
 struct OrderArgs {
     /// The guest: its container's name, the beginning of its id, or its address.
-    guest: String,
+    // A verb below has none of the three: clap sees to it that there are all, or a verb.
+    #[arg(required = true)]
+    guest: Option<String>,
     /// Where to: ADDRESS:PORT, with /udp for UDP; ADDRESS/icmp for an echo request.
-    #[arg(value_parser = parse_destination)]
-    destination: Destination,
+    #[arg(required = true, value_parser = parse_destination)]
+    destination: Option<Destination>,
     /// For how long: 10s to 7d.
     #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = parse_span)]
     span: u64,
     /// Why: one line, which the record has.
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", required = true)]
+    reason: Option<String>,
     /// Write JSON, for programs.
     #[arg(long)]
     json: bool,
@@ -95,11 +98,11 @@ struct RevokeArgs {
 
 /// Asks the daemon.
 pub(super) async fn allow(args: AllowArgs) -> anyhow::Result<Exit> {
-    match (args.verb, args.order) {
-        (Some(AllowVerb::List(ListArgs { json, at })), _) => {
+    match args.verb {
+        Some(AllowVerb::List(ListArgs { json, at })) => {
             told(&at, json, listing, async |run_dir| client::allowances(&run_dir).await).await
         }
-        (Some(AllowVerb::Revoke(RevokeArgs { id, json, dry: Dry { dry_run }, at })), _) => {
+        Some(AllowVerb::Revoke(RevokeArgs { id, json, dry: Dry { dry_run }, at })) => {
             let order = RevokeOrder { id, dry_run };
             let text = |gone: &AllowanceStatus| {
                 let what = format!("{} to {}", shown(&gone.container), gone.to_text());
@@ -111,15 +114,15 @@ pub(super) async fn allow(args: AllowArgs) -> anyhow::Result<Exit> {
             };
             told(&at, json, text, async |run_dir| client::revoke(&run_dir, &order).await).await
         }
-        (None, Some(args)) => open(args).await,
-        (None, None) => {
-            bail!("say which guest, and where to; `enforcer allow --help` has examples")
-        }
+        None => open(args.order).await,
     }
 }
 
 async fn open(args: OrderArgs) -> anyhow::Result<Exit> {
     let OrderArgs { guest, destination, span, reason, json, dry: Dry { dry_run }, at } = args;
+    let (Some(guest), Some(destination), Some(reason)) = (guest, destination, reason) else {
+        bail!("say which guest, where to, and why; `enforcer allow --help` has examples")
+    };
     let Destination { at: place, port, protocol } = destination;
     let At::Address(to) = place else {
         eprintln!(
@@ -149,4 +152,35 @@ fn listing(list: &AllowanceList) -> String {
     });
     let head = ["number", "guest", "network", "to", "until", "by", "reason"];
     table("Open for a while", head, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn an_order_has_all_that_it_needs_and_a_verb_below_needs_nothing_of_it() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for good in [
+            "enforcer allow ann 192.0.2.7:443 --reason why",
+            "enforcer allow ann 192.0.2.7:443 --for 2h --reason why --dry-run --config f",
+            "enforcer allow list",
+            "enforcer allow revoke 3 --dry-run",
+        ] {
+            let parsed = parse(good).map(|cli| format!("{cli:?}"));
+            let parsed = parsed.unwrap_or_else(|error| panic!("{good}: {error}"));
+            assert_eq!(parsed.contains("Some(\"ann\")"), good.contains("ann"), "{parsed}");
+        }
+        for bad in [
+            "enforcer allow",
+            "enforcer allow ann",
+            "enforcer allow ann 192.0.2.7:443",
+            "enforcer allow ann nowhere --reason why",
+            "enforcer allow revoke",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

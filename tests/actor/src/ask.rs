@@ -52,7 +52,7 @@ fn timed(what: impl FnOnce() -> Result<()>) -> Result<u128> {
 
 /// So many zeros out of a command in a container, from the request for them to the end.
 fn stream(socket: &str, container: &str, bytes: &str) -> Result<u128> {
-    let body = json!({"AttachStdout": true, "Cmd": ["head", "-c", bytes, "/dev/zero"]});
+    let body = json!({"AttachStdout": true, "Cmd": ["busybox", "head", "-c", bytes, "/dev/zero"]});
     let made = value(socket, &format!("/containers/{container}/exec"), &body)?;
     let id = made["Id"].as_str().context("no id")?;
     let body = json!({"Detach": false, "Tty": false}).to_string();
