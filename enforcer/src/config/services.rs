@@ -50,15 +50,20 @@ impl fmt::Display for Service {
 }
 
 impl GuestNetwork {
-    /// Whether a container on it is one of its services.
+    /// Whether a container on it is one of its services. What a user's socket made is none, whatever it is called.
     #[must_use]
     pub fn serves(&self, name: &str, provenance: &Provenance) -> bool {
-        self.services.iter().any(|service| service.includes(name, provenance))
+        !provenance.is_of_a_user_s_socket()
+            && self.services.iter().any(|service| service.includes(name, provenance))
     }
 
-    /// Whether a container on it has this name as one of its hubs.
+    /// Whether a container on it is one of its hubs, by its name. What a user's socket made is none.
     #[must_use]
-    pub fn is_hub(&self, name: &str) -> bool {
+    pub fn is_hub(&self, name: &str, provenance: &Provenance) -> bool {
+        !provenance.is_of_a_user_s_socket() && self.names_hub(name)
+    }
+
+    fn names_hub(&self, name: &str) -> bool {
         self.hubs.iter().any(|hub| match &hub.at {
             HubPlace::Container(container) => container == name,
             HubPlace::Gateway | HubPlace::Address(_) => false,
@@ -72,7 +77,7 @@ impl GuestNetwork {
         let has_label = || self.services.iter().any(|one| matches!(one, Service::Label(_)));
         match named {
             Service::Container(name) => {
-                self.services.contains(named) || has_label() || self.is_hub(name)
+                self.services.contains(named) || has_label() || self.names_hub(name)
             }
             Service::Label(_) => !self.services.is_empty() || has_hub(),
         }
@@ -90,7 +95,7 @@ impl Config {
         is_on: impl Fn(&str) -> bool,
     ) -> bool {
         self.networks.iter().any(|(called, network)| {
-            network.is_hub(name) || (is_on(called) && network.serves(name, provenance))
+            network.is_hub(name, provenance) || (is_on(called) && network.serves(name, provenance))
         })
     }
 }
@@ -191,7 +196,7 @@ pub(super) fn known(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
+    use crate::{config::parse, model::provenance::ImageSettings};
 
     #[test]
     fn n2_a_label_counts_as_its_creator_said_and_denies_in_doubt() {
@@ -216,6 +221,43 @@ mod tests {
         ] {
             let found = (service.includes("db", provenance), service.may_include("db", provenance));
             assert_eq!(found, (includes, may_include), "{service} {provenance:?}");
+        }
+    }
+
+    #[test]
+    fn s22_what_a_user_s_socket_made_is_neither_hub_nor_service() {
+        let text = "[networks.a]\nbridge = \"br-a\"\n\
+            [[networks.a.hub]]\ncontainer = \"hub\"\nport = 1\n\
+            [[networks.a.service]]\ncontainer = \"files\"\n\
+            [[networks.a.service]]\nlabel = \"tier\"\n";
+        let config = parse(text, "f").expect("valid");
+        let network = &config.networks["a"];
+        let made = |through: &str, is_image_s: bool| {
+            let labels: std::collections::BTreeMap<String, String> =
+                [("tier", "db"), ("enforcer.gate", through)]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into();
+            let mut image = ImageSettings::default();
+            if is_image_s {
+                image.labels = [("enforcer.gate".to_owned(), through.to_owned())].into();
+            }
+            Provenance::new(None, labels, &[], &image)
+        };
+        for (provenance, may) in [
+            (made("hub", false), true),
+            (made("user", false), false),
+            // An image that says the same as the gate hides what the gate said.
+            (made("user", true), false),
+        ] {
+            let found = [
+                network.is_hub("hub", &provenance),
+                network.serves("files", &provenance),
+                network.serves("x", &provenance),
+                config.is_operators("hub", &provenance, |_| true),
+                config.is_operators("x", &provenance, |_| true),
+            ];
+            assert_eq!(found, [may; 5], "{provenance:?}");
+            assert!(!network.is_hub("files", &provenance));
         }
     }
 

@@ -213,7 +213,11 @@ impl Scope<'_> {
                     self.numbers.of_guest(self.config, provenance)
                 }
                 Role::Hub if self.config.owned.is_some() => *hub,
-                Role::Hub if self.config.is_hub(&endpoint.name) => *hub,
+                Role::Hub
+                    if endpoint.container.as_ref().is_some_and(|id| self.is_hub(id, None)) =>
+                {
+                    *hub
+                }
                 Role::Hub => *service,
                 Role::Unknown | Role::Other => 0,
             };
@@ -289,7 +293,7 @@ impl Scope<'_> {
                 HubPlace::Address(address) => vec![*address],
                 HubPlace::Container(name) => self
                     .attachments()
-                    .filter(|(id, _)| self.container_name(id) == Some(name))
+                    .filter(|(id, _)| self.is_hub(id, Some(name)))
                     .flat_map(|(_, attachment)| self.addresses(attachment))
                     .collect(),
             };
@@ -403,8 +407,12 @@ impl Scope<'_> {
         attachment.ipv4.map(IpAddr::V4).into_iter().chain(ipv6).collect()
     }
 
-    fn container_name(&self, id: &str) -> Option<&String> {
-        self.inventory.containers.get(id).map(|container| &container.name)
+    /// Whether a container is one of the network's hubs; with a name: that one.
+    fn is_hub(&self, id: &str, named: Option<&String>) -> bool {
+        self.inventory.containers.get(id).is_some_and(|container| {
+            named.is_none_or(|name| *name == container.name)
+                && self.config.is_hub(&container.name, &container.provenance)
+        })
     }
 
     /// Whether a container is one of the network's hubs or services. On an own network each of the owner's is:
@@ -415,7 +423,7 @@ impl Scope<'_> {
             if let Some(owned) = &self.config.owned {
                 return owned.admits(&container.provenance);
             }
-            self.config.is_hub(&container.name)
+            self.config.is_hub(&container.name, &container.provenance)
                 || self.config.serves(&container.name, &container.provenance)
         })
     }

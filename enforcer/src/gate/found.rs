@@ -12,15 +12,12 @@ use super::{
 };
 use crate::{
     access::name::User,
-    config::{Config, Guests},
+    config::{Config, Guests, HubPlace, Service},
     model::{
         inventory::{Container, Inventory},
-        provenance::GROUPS_LABEL,
+        provenance::{GATE_LABEL, GROUPS_LABEL},
     },
 };
-
-/// Label by which the gate says through which socket something was made.
-pub(super) const GATE_LABEL: &str = "enforcer.gate";
 
 /// Label of a user's group.
 const GROUP_LABEL: &str = "enforcer.group";
@@ -64,11 +61,14 @@ pub(super) fn facts(
 /// list, each as large as `[guests]` lets a guest be.
 pub(super) fn rules(principal: &Principal, config: &Config) -> Rules {
     let of_users = config.gate.of(principal.hub());
+    let reserved_names = reserved_names(config);
     match principal {
         Principal::User(_) => {
-            Rules { reserved_labels: labels_of_policies(config), ..of_users.clone() }
+            Rules { reserved_labels: told_by(config), reserved_names, ..of_users.clone() }
         }
         Principal::Hub(_) => Rules {
+            reserved_labels: labels_of_privilege(config),
+            reserved_names,
             images: images(config),
             max_containers: u32::MAX,
             max_volumes: u32::MAX,
@@ -150,6 +150,38 @@ fn labels_of_policies(config: &Config) -> Vec<String> {
         Guests::User(_) | Guests::Group(_) => None,
     });
     keys.collect()
+}
+
+/// Labels that give a container what other guests do not have: of a service, and of who is not judged. Who makes
+/// containers for strangers gives none of them either.
+fn labels_of_privilege(config: &Config) -> Vec<String> {
+    let services = config.networks.values().flat_map(|network| &network.services);
+    let of_services = services.filter_map(|service| match service {
+        Service::Label(label) => Some(label),
+        Service::Container(_) => None,
+    });
+    of_services.chain(&config.abuse.except_labels).map(|label| label.key.clone()).collect()
+}
+
+/// All labels by which the config tells containers apart.
+fn told_by(config: &Config) -> Vec<String> {
+    let guests = config.outside.guest_labels.iter().map(|label| label.key.clone());
+    guests.chain(labels_of_policies(config)).chain(labels_of_privilege(config)).collect()
+}
+
+/// Names of hubs and services. Whoever took one while it is free would be the hub.
+fn reserved_names(config: &Config) -> Vec<String> {
+    let networks = config.networks.values();
+    let hubs = networks.clone().flat_map(|network| &network.hubs).filter_map(|hub| match &hub.at {
+        HubPlace::Container(name) => Some(name),
+        HubPlace::Gateway | HubPlace::Address(_) => None,
+    });
+    let services =
+        networks.flat_map(|network| &network.services).filter_map(|service| match service {
+            Service::Container(name) => Some(name),
+            Service::Label(_) => None,
+        });
+    hubs.chain(services).cloned().collect()
 }
 
 #[cfg(test)]
@@ -249,6 +281,25 @@ mod tests {
         let mut early = inventory(&own, true);
         early.containers.values_mut().for_each(|container| container.labels.clear());
         assert!(found_in(&early).containers.is_empty());
+    }
+
+    #[test]
+    fn s22_what_gives_a_container_more_is_reserved_for_hubs_and_users() {
+        let text = "[abuse]\nexcept_labels = [\"staff\"]\n\
+            [networks.lab]\nbridge = \"br-lab\"\n[policies.closed]\npresets = []\n\
+            [[networks.lab.hub]]\ncontainer = \"hub\"\nport = 1\n\
+            [[networks.lab.service]]\ncontainer = \"files\"\n\
+            [[networks.lab.service]]\nlabel = \"course.service=db\"\n\
+            [[networks.lab.override]]\nlabel = \"course=7\"\npolicy = \"closed\"\n";
+        let config = parse(text, "f").expect("valid");
+        let hub = Principal::Hub("local".parse().expect("a hub"));
+        let ada = User { hub: "local".parse().expect("a hub"), name: "ada".parse().expect("ada") };
+        let (of_hub, of_user) = (rules(&hub, &config), rules(&Principal::User(ada), &config));
+        assert_eq!(of_hub.reserved_labels, ["course.service", "staff"]);
+        let of_users = ["enforcer.guest", "course", "course.service", "staff"];
+        assert_eq!(of_user.reserved_labels, of_users);
+        assert_eq!(of_hub.reserved_names, ["hub", "files"]);
+        assert_eq!(of_user.reserved_names, of_hub.reserved_names);
     }
 
     #[test]

@@ -96,7 +96,11 @@ impl Known<'_> {
                     }) && container.networks.values().any(|name| name == network)
                 };
                 let is_own = networks.unwrap_or_default().iter().any(is_hub_s);
-                if is_own { Ok(()) } else { Err(Stranger::Others) }
+                if is_own && !container.provenance.is_of_a_user_s_socket() {
+                    Ok(())
+                } else {
+                    Err(Stranger::Others)
+                }
             }
         }
     }
@@ -171,7 +175,10 @@ impl Doorman {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::parse, model::provenance::Provenance};
+    use crate::{
+        config::parse,
+        model::provenance::{GATE_LABEL, Provenance},
+    };
 
     const CONFIG: &str = "[hubs.lab]\nnetworks = [\"lab\"]\n[hubs.two]\nnetworks = [\"two\"]\n\
         [networks.lab]\nbridge = \"br-lab\"\n[[networks.lab.hub]]\ncontainer = \"hub\"\nport = 8081\n\
@@ -230,6 +237,13 @@ mod tests {
             (hub("two"), peer(2000, true), None, gone),
             (hub("lab"), peer(0, false), Some(container("hub", "lab", &[])), Ok(())),
             (hub("lab"), peer(0, false), Some(container("hub", "bridge", &[])), others),
+            // S22: whatever a user's socket made is called.
+            (
+                hub("lab"),
+                peer(0, false),
+                Some(container("hub", "lab", &[(GATE_LABEL, "user")])),
+                others,
+            ),
             (hub("two"), peer(0, false), Some(container("hub", "lab", &[])), others),
             (hub("lab"), peer(0, false), Some(ann.clone()), others),
             (hub("none"), peer(0, false), Some(container("hub", "lab", &[])), others),

@@ -30,8 +30,10 @@ pub struct Rules {
     pub bind_roots: Vec<PathBuf>,
     /// Longest context of a build, bytes, unpacked; 0: nothing is built.
     pub build_context: u64,
-    /// Keys of labels by which the config's policies tell containers apart: a user sets none of them.
+    /// Keys of labels by which the config tells containers apart: who makes one here sets none of them.
     pub reserved_labels: Vec<String>,
+    /// Names of the config's hubs and services: whatever else had one would be taken for it.
+    pub reserved_names: Vec<String>,
     /// Containers keep the engine's default capabilities, and programs may gain privileges as `sudo` does. Else both
     /// are cut.
     pub keeps_privileges: bool,
@@ -52,6 +54,7 @@ impl Default for Rules {
             bind_roots: Vec::new(),
             build_context: 64 << 20,
             reserved_labels: Vec::new(),
+            reserved_names: Vec::new(),
             keeps_privileges: false,
         }
     }

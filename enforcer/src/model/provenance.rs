@@ -51,6 +51,9 @@ pub const GROUPS_LABEL: &str = "enforcer.groups";
 /// Label that says where a user came from, as the hub said. The gate sets it; no policy looks at it.
 pub const CLIENT_LABEL: &str = "enforcer.client";
 
+/// Label by which the gate says through which socket something was made: `hub` or `user`.
+pub const GATE_LABEL: &str = "enforcer.gate";
+
 /// Most groups that a container's label, and so each record of it, names.
 pub const MOST_GROUPS: usize = 16;
 /// Longest such label, bytes.
@@ -84,6 +87,15 @@ impl Provenance {
         let own = Self::without(image, labels, env, from_image);
         let in_doubt = (all != own).then(|| Box::new(all));
         Self { in_doubt, ..own }
+    }
+
+    /// Whether a user made it through a socket of the gate, as far as anybody can tell: its image may have said the
+    /// same label, and then what was made is nobody's to trust.
+    #[must_use]
+    pub fn is_of_a_user_s_socket(&self) -> bool {
+        let doubt = self.in_doubt.as_deref().map(|all| &all.labels);
+        let mut all = [&self.labels].into_iter().chain(doubt);
+        all.any(|labels| labels.get(GATE_LABEL).is_some_and(|through| through == "user"))
     }
 
     fn without(

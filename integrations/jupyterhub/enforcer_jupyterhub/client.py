@@ -13,6 +13,9 @@ from urllib.parse import urlencode
 STAGES = ("unknown", "announced", "asked", "identified", "policed")
 """How far a spawn is, in this order."""
 
+MOST_DENIALS = 100
+"""So many are in an answer at most, the newest."""
+
 MAX_HEAD = 16 << 10
 MAX_BODY = 4 << 20
 KINDS = {
@@ -76,7 +79,7 @@ class Denial:
 
         def text(name: str) -> str:
             value = record.get(name)
-            return value if isinstance(value, str) else ""
+            return seen(value) if isinstance(value, str) else ""
 
         number = record.get("event.sequence")
         protocol = record.get("network.iana_number")
@@ -98,6 +101,11 @@ class Denial:
         why = f" ({self.reason})" if self.reason else ""
         to = f" to {self.destination}" if self.destination else ""
         return f"{KINDS.get(self.kind, self.kind)}{to}{by}{why}"
+
+
+def seen(text: str) -> str:
+    """A text of a guest's for a log or a page: what is not printable, an escape or the end of a line, is replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def summary(denials: Iterable[Denial], most: int = 20) -> list[str]:

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
 
 from .client import Gate, GateError, socket_of_environment
 
+MOST_GROUPS = 16
+MAX_NAME = 255
 Spawner = Any
 """A spawner of JupyterHub's, which has no types."""
 
@@ -32,7 +35,7 @@ async def announce(spawner: Spawner, gate: Gate) -> bool:
             spawner.user.name,
             spawner.name,
             groups=groups_of(spawner),
-            client=client_of(spawner),
+            client=client_of(spawner, getattr(spawner, "enforcer_real_ip", False)),
             image=image if isinstance(image, str) and image else None,
         )
     except GateError as error:
@@ -44,20 +47,48 @@ async def announce(spawner: Spawner, gate: Gate) -> bool:
 
 
 def groups_of(spawner: Spawner) -> list[str]:
-    """Groups that the hub has the user in."""
-    return sorted(group.name for group in spawner.user.groups)
+    """Groups that the hub has the user in, as many as a record has room for. The gate refuses what is no name to it,
+    and with it all that is said: such a group is left out here."""
+    return sorted(filter(is_name, (group.name for group in spawner.user.groups)))[:MOST_GROUPS]
 
 
-def client_of(spawner: Spawner) -> str | None:
+def is_name(name: str) -> bool:
+    """Whether the gate takes it as the name of a group."""
+    is_seen = name.isprintable() and name == name.strip() and "/" not in name
+    return is_seen and 0 < len(name) <= MAX_NAME and name not in (".", "..")
+
+
+def client_of(spawner: Spawner, believes_real_ip: bool = False) -> str | None:
     """Where the user's own request came from; ``None``: it is not known, or somebody else's request started this.
 
-    Behind a proxy other than the hub's own that address is only right with ``JupyterHub.trusted_downstream_ips``.
+    The hub believes ``X-Real-Ip`` before all else, and its own proxy passes on what a visitor writes there. So where a
+    request has one, the last hop of ``X-Forwarded-For`` counts instead, which that proxy adds itself; unless
+    ``believes_real_ip`` says that a server in front sets ``X-Real-Ip``. Behind such a server the address is only right
+    with that, or with ``JupyterHub.trusted_downstream_ips``.
     """
     handler = spawner.handler
     asker = getattr(handler, "current_user", None)
     if handler is None or asker is None or getattr(asker, "name", None) != spawner.user.name:
         return None
+    request = handler.request
+    headers = getattr(request, "headers", None) or {}
+    said = request.remote_ip
+    if "X-Real-Ip" in headers and not believes_real_ip:
+        said = last_hop(headers.get("X-Forwarded-For") or "", trusted_by(request))
     try:
-        return str(ip_address(str(handler.request.remote_ip)))
+        # A link's name behind an address says nothing elsewhere.
+        return str(ip_address(str(said).split("%")[0]))
     except ValueError:
         return None
+
+
+def last_hop(forwarded_for: str, trusted: Collection[str]) -> str:
+    """The last address that is none of the hub's own servers'."""
+    hops = [hop.strip() for hop in forwarded_for.split(",")]
+    return next((hop for hop in reversed(hops) if hop not in trusted), "")
+
+
+def trusted_by(request: Any) -> Collection[str]:
+    """``JupyterHub.trusted_downstream_ips``, which Tornado keeps with the connection."""
+    context = getattr(getattr(request, "connection", None), "context", None)
+    return getattr(context, "trusted_downstream", None) or ()

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from dockerspawner import DockerSpawner
-from traitlets import Dict, Float, Unicode
+from traitlets import Bool, Dict, Float, Unicode
 
-from .client import Gate, GateError, socket_of_environment, summary
+from .client import MOST_DENIALS, Gate, GateError, socket_of_environment, summary
 from .hook import announce
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ class EnforcerMixin(Base):
     ).tag(config=True)
 
     enforcer_look_every = Float(2.0, help="Seconds between two looks for denials while a user waits.").tag(config=True)
+
+    enforcer_real_ip = Bool(
+        False,
+        help="""Whether a server in front of the hub sets X-Real-Ip at every request. Else whoever visits can write it:
+        where it is there, the last hop of X-Forwarded-For counts as where the visitor came from.""",
+    ).tag(config=True)
 
     _enforcer_after = 0
 
@@ -98,6 +104,9 @@ class EnforcerMixin(Base):
                 if seen != before:
                     done, message = MESSAGES.get(seen, (50, seen))
                     yield {"progress": done, "message": message}
+                else:
+                    # A gate at which many wait answers at once.
+                    await asyncio.sleep(self.enforcer_look_every)
             else:
                 await asyncio.sleep(self.enforcer_look_every)
             for line in await self._log_denials():
@@ -114,6 +123,8 @@ class EnforcerMixin(Base):
             self.log.debug("enforcer: denials to %s are not seen: %s", self._log_name, error)
             return []
         lines = summary(denials)
+        if len(denials) >= MOST_DENIALS:
+            lines.append(f"and more: these are of the newest {MOST_DENIALS}")
         for line in lines:
             self.log.warning("enforcer denied %s: %s", self._log_name, line)
         return lines

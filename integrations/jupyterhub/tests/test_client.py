@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from enforcer_jupyterhub.client import Denial, Gate, GateError, socket_of_environment, summary
-from enforcer_jupyterhub.hook import announce, client_of
+from enforcer_jupyterhub.hook import MOST_GROUPS, announce, client_of, groups_of
 
 from .fake import FakeGate
 
@@ -41,6 +41,39 @@ class Client(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(client_of(spawner(address="2001:DB8:0::1")), "2001:db8::1")
         for asker, address in [("admin", "192.0.2.7"), (None, ""), ("ann", ""), ("ann", "unix"), ("ann", "1.2.3.4, 5.6.7.8")]:
             self.assertIsNone(client_of(spawner(asker, address)), (asker, address))
+
+    async def test_an_address_that_the_visitor_wrote_is_not_believed(self) -> None:
+        def found(headers: dict[str, str], believes: bool = False, trusted: tuple[str, ...] = ()) -> str | None:
+            asked = spawner(address=headers.get("X-Real-Ip", "192.0.2.7"))
+            asked.handler.request.headers = headers
+            asked.handler.request.connection = SimpleNamespace(context=SimpleNamespace(trusted_downstream=trusted))
+            return client_of(asked, believes)
+
+        # The hub's own proxy appends what it sees itself.
+        forged = {"X-Real-Ip": "198.51.100.1", "X-Forwarded-For": "198.51.100.2, 192.0.2.7"}
+        self.assertEqual(found(forged), "192.0.2.7")
+        self.assertEqual(found(forged, believes=True), "198.51.100.1")
+        behind = {"X-Real-Ip": "198.51.100.1", "X-Forwarded-For": "192.0.2.7,10.0.0.1"}
+        self.assertEqual(found(behind, trusted=("10.0.0.1",)), "192.0.2.7")
+        self.assertIsNone(found({"X-Real-Ip": "198.51.100.1"}))
+        self.assertEqual(found({"X-Forwarded-For": "192.0.2.7"}), "192.0.2.7")
+
+    def test_an_address_of_a_link_is_told_without_the_link(self) -> None:
+        self.assertEqual(client_of(spawner(address="fe80::1%eth0")), "fe80::1")
+
+    def test_groups_are_those_that_the_gate_takes(self) -> None:
+        asked = spawner()
+        odd = ["", ".", "..", "a/b", " a", "a\n", "\x1b[2J", "\u202eb", "x" * 256]
+        asked.user.groups = [SimpleNamespace(name=name) for name in [*odd, "course 7, monday", "a"]]
+        self.assertEqual(groups_of(asked), ["a", "course 7, monday"])
+        asked.user.groups = [SimpleNamespace(name=f"g{number:02}") for number in range(40)]
+        self.assertEqual(len(groups_of(asked)), MOST_GROUPS)
+
+    def test_a_denial_has_no_control_characters(self) -> None:
+        record = {"event.action": "denied", "dns.question.name": "a\x1b[2J\r\nb\u202ec", "process.name": "x\ny"}
+        told = str(Denial.of(record))
+        self.assertTrue(told.isprintable(), repr(told))
+        self.assertIn("a\ufffd[2J\ufffd\ufffdb\ufffdc", told)
 
     async def test_a_gate_that_is_not_there_or_refuses_ends_no_spawn(self) -> None:
         with self.assertLogs("test", "WARNING"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +49,25 @@ class Mixin(unittest.IsolatedAsyncioTestCase):
         bars = [event["progress"] for event in events if "progress" in event]
         self.assertEqual(bars, [10, 35, 60, 80])
         self.assertIn({"message": "enforcer denied a packet to 10.0.0.1 (policy)"}, events)
+
+    async def test_a_gate_that_answers_at_once_is_asked_now_and_then(self) -> None:
+        async with FakeGate(lambda *_: (200, {"stage": "asked", "records": [], "next": 0})) as fake:
+            spawner = make(fake.path)
+            spawner.enforcer_look_every = 0.2
+
+            async def look() -> None:
+                async for _ in spawner.progress():
+                    pass
+
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(look(), 0.5)
+        self.assertLess(len(fake.asked), 12)
+
+    async def test_what_is_not_shown_of_many_denials_is_said(self) -> None:
+        records = [{"event.sequence": n, "event.action": "denied"} for n in range(100)]
+        async with FakeGate(lambda *_: (200, {"records": records, "next": 100})) as fake:
+            lines = await make(fake.path)._log_denials()
+        self.assertEqual(lines[-1], "and more: these are of the newest 100")
 
     async def test_without_a_gate_the_page_says_less_and_the_spawn_goes_on(self) -> None:
         events = [event async for event in make("/nonexistent/gate.sock").progress()]

@@ -65,10 +65,8 @@ pub(in crate::gate) fn not_own(key: &str, context: &Context<'_>) -> Option<&'sta
     if (is_reserved && !key.starts_with(COMPOSE)) || key.is_empty() {
         return Some("this label is enforcer's or Docker's; leave it out");
     }
-    let is_user = matches!(context.principal, Principal::User(_));
-    let is_of_policies =
-        is_user && context.rules.reserved_labels.iter().any(|reserved| reserved == key);
-    is_of_policies.then_some("a policy looks for this label; leave it out")
+    let is_reserved = context.rules.reserved_labels.iter().any(|reserved| reserved == key);
+    is_reserved.then_some("the config tells containers by this label; leave it out")
 }
 
 /// Adds the labels that say whose it is.

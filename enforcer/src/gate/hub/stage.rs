@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use super::{ask::Seat, spawns::Known};
 use crate::{
     access::name::{HubName, User},
-    gate::{found::GATE_LABEL, identity::user_of},
-    model::inventory::{Container, Inventory},
+    gate::identity::user_of,
+    model::{
+        inventory::{Container, Inventory},
+        provenance::GATE_LABEL,
+    },
 };
 
 /// Stages, in their order.

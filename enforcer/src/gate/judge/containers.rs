@@ -82,7 +82,7 @@ fn work(context: &Context<'_>, call: &Call, body: &Json) -> Result<Forward, Refu
             post(at(container, "kill")?.maybe("signal", signal.as_ref()))
         }
         Call::ContainerRename { container, name } => {
-            free_name(context.principal, name)?;
+            free_name(context, name)?;
             let id = own::workable(context, container)?.id.clone();
             post(at(container, "rename")?.pair("name", name))
                 .noting(Effect::Renamed(id, name.clone()))
@@ -132,7 +132,7 @@ fn create(
     body: &Json,
 ) -> Result<Forward, Refusal> {
     if let Some(name) = name {
-        free_name(context.principal, name)?;
+        free_name(context, name)?;
     }
     let judged = body::create::judge(body, &Context { name, ..*context })?;
     let volumes = judged.volumes.clone();
@@ -143,10 +143,16 @@ fn create(
     Ok(forward)
 }
 
-/// Whether a user may give a container this name.
-fn free_name(principal: &Principal, name: &str) -> Result<(), Refusal> {
+/// Whether a container may be given this name: nobody's becomes a hub or a service, and a user's is not called as a
+/// hub's guests are.
+fn free_name(context: &Context<'_>, name: &str) -> Result<(), Refusal> {
+    if context.rules.reserved_names.iter().any(|reserved| reserved == name) {
+        let message =
+            format!("{name:?} is a hub's or a service's in the config; take another name");
+        return Err(Refusal::forbidden("container.name-reserved", message));
+    }
     let is_reserved = RESERVED.iter().any(|start| name.starts_with(start));
-    if is_reserved && matches!(principal, Principal::User(_)) {
+    if is_reserved && matches!(context.principal, Principal::User(_)) {
         let message = format!("names that begin like {name:?} are for hubs; take another one");
         return Err(Refusal::forbidden("container.name-reserved", message));
     }

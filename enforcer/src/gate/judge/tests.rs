@@ -77,6 +77,7 @@ fn facts(principal: &Principal) -> Facts {
 fn verdict_of(principal: &Principal, request: &str, body: Option<&str>) -> Verdict {
     let rules = Rules {
         images: vec!["python:*".to_owned(), "quay.io/lab/*".to_owned()],
+        reserved_names: vec!["hub".to_owned(), "files".to_owned()],
         ..Rules::default()
     };
     let facts = facts(principal);
@@ -343,6 +344,19 @@ fn s22_names_of_hubs_guests_are_not_for_users() {
         assert_eq!(rule, "container.name-reserved");
         assert_eq!(denied(&format!("POST /containers/db/rename?name={name}"), None).rule, rule);
     }
+    // Of a hub or a service nobody has the name, while the real one is down.
+    for name in ["hub", "files"] {
+        let create = format!("POST /containers/create?name={name}");
+        for principal in [user(), hub()] {
+            match verdict_of(&principal, &create, body) {
+                Verdict::Deny(refusal) => assert_eq!(refusal.rule, "container.name-reserved"),
+                Verdict::Allow(forward) => panic!("{principal}: {}", forward.target),
+            }
+        }
+        let rename = format!("POST /containers/db/rename?name={name}");
+        assert_eq!(denied(&rename, None).rule, "container.name-reserved");
+    }
+    allowed("POST /containers/create?name=hub2", body);
     let forward = allowed("POST /containers/create?name=db2&platform=linux/amd64", body);
     assert_eq!(forward.target, "/containers/create?name=db2&platform=linux%2Famd64");
     assert_eq!(forward.effects, [Effect::Created(Kind::Container)]);

@@ -53,10 +53,13 @@ fn s22_nobody_else_is_named_by_labels_or_variables() {
         create(json!({"Env": ["JUPYTERHUB_USER=ada", "SECRET=x=y", "GONE"]})).expect("own name");
     assert_eq!(judged.body["Env"], json!(["JUPYTERHUB_USER=ada", "SECRET=x=y", "GONE"]));
     assert_eq!(judged.shown["Env"], json!(["JUPYTERHUB_USER=***", "SECRET=***", "GONE"]));
-    let mut setting = Setting::of_user();
-    setting.rules.reserved_labels = vec!["course".to_owned()];
-    let body = json!({"Image": "alpine:3", "Labels": {"course": "7"}});
-    assert_eq!(setting.create(&body).expect_err("a policy's").rule, "container.labels");
+    for mut setting in [Setting::of_user(), Setting::of_hub()] {
+        setting.rules.reserved_labels = vec!["course".to_owned()];
+        let body = json!({"Image": "alpine:3", "Labels": {"course": "7"}});
+        assert_eq!(setting.create(&body).expect_err("the config's").rule, "container.labels");
+        let body = json!({"Image": "alpine:3", "Labels": {"course.x": "7"}});
+        assert!(setting.create(&body).is_ok(), "{}", setting.principal);
+    }
 }
 
 #[test]
