@@ -20,6 +20,7 @@ mod lives;
 pub mod loading;
 mod metrics;
 mod networks;
+mod orders;
 mod outputs;
 mod outside;
 mod owned;
@@ -43,11 +44,7 @@ use tokio::{
 };
 
 use crate::{
-    api::{
-        self, Asked, ControlSocket, Refusals, SocketError,
-        asked::{AllowanceAsked, GuestAsked, NetworkAsked},
-        routes::Api,
-    },
+    api::{self, Asked, ControlSocket, Refusals, SocketError, routes::Api},
     audit::record::Clock,
     config::Config,
     control::{
@@ -78,6 +75,7 @@ use erase::Eraser;
 use flows::Viewer;
 use guests::Keeper;
 use leases::KernelLeases;
+use orders::Orders;
 use outside::Outsiders;
 use records::Records;
 use reload::Reloader;
@@ -192,8 +190,12 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         owned::Keeper::new(opened, config.clone(), sights, watching.engine.clone());
     let (abuse, abuse_out) =
         AbuseWatch::beside(&outsiders, told, owners_out.clone(), records.handle());
-    let (allowing, allowed) =
-        Allower::new(&config.borrow().state_dir, state_out.clone(), journal.clone());
+    let (allowing, allowed) = Allower::new(
+        &config.borrow().state_dir,
+        state_out.clone(),
+        allow::subjects(owners_out.clone(), records.handle()),
+        journal.clone(),
+    );
     let (reports, asked_for) = mpsc::channel(16);
     let serving = metrics::start(config_out.borrow().metrics.clone(), reports.clone());
     let tending = access::start(config_out.clone(), journal.clone());
@@ -284,6 +286,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         links: links.links,
         restraints: abuse_out.restraints,
         allowances: allowed.allowances,
+        left: allowed.left,
         resolvers: resolving.held,
         inventory: watching.inventory,
         refresh_links: links.refresh,
@@ -389,15 +392,6 @@ impl Signals {
     }
 }
 
-/// Where orders go.
-#[derive(Clone, Copy)]
-struct Orders<'a> {
-    guests: &'a mpsc::Sender<Box<GuestAsked>>,
-    networks: &'a mpsc::Sender<Box<NetworkAsked>>,
-    wanted: &'a mpsc::Sender<Wanted>,
-    allowances: &'a mpsc::Sender<AllowanceAsked>,
-}
-
 /// Does what the control socket and signals ask, until one of them asks for the end: who that was.
 async fn obey(
     (reports, orders): (&Reports, Orders<'_>),
@@ -429,13 +423,9 @@ async fn obey(
             }
             Asked::Flows(question, reply) => viewer.answer(question, reply),
             Asked::Access(reply) => ways.answer(reply),
-            Asked::Pardon { guest, by, reply } => {
-                drop(orders.wanted.send(Wanted::Pardon(guest, by, reply)).await);
-            }
-            Asked::Cut(order, by, reply) => {
-                drop(orders.wanted.send(Wanted::Cut(order, by, reply)).await);
-            }
-            Asked::Allowance(asked) => drop(orders.allowances.send(asked).await),
+            Asked::Pardon { guest, by, reply } => orders.want(Wanted::Pardon(guest, by, reply)),
+            Asked::Cut(order, by, reply) => orders.want(Wanted::Cut(order, by, reply)),
+            Asked::Allowance(asked) => orders.allow(asked),
             Asked::Guest(asked) => drop(orders.guests.send(asked).await),
             Asked::Network(asked) => drop(orders.networks.send(asked).await),
             Asked::Stop(by, reply) => {

@@ -65,18 +65,24 @@ impl Restraints {
         serde_json::to_string(self)
     }
 
-    /// Holds a guest; one that is held in this way already is held for longer.
-    pub fn put(&mut self, new: Restraint) {
+    /// Holds a guest, and says how it is held now: one that is held in this way already until the later end, for what
+    /// that end is for. So no guest makes an admin's cut one of its own, which would last for no longer than signals'.
+    pub fn put(&mut self, new: Restraint) -> Restraint {
         let is_same =
             |one: &&mut Restraint| (&one.container, one.answer) == (&new.container, new.answer);
-        match self.0.iter_mut().find(is_same) {
-            // Whoever is held twice is held until the later end.
-            Some(known) => {
-                let ends = known.until_ns.zip(new.until_ns).map(|(known, new)| known.max(new));
-                *known = Restraint { until_ns: ends, ..new };
-            }
-            None => self.0.push(new),
-        }
+        let Some(known) = self.0.iter_mut().find(is_same) else {
+            self.0.push(new.clone());
+            return new;
+        };
+        // An admin's is the later one of two that end together, and so is one without end.
+        let end = |one: &Restraint| (one.until_ns.unwrap_or(u64::MAX), one.signal.is_none());
+        let (signal, until_ns) = if end(known) > end(&new) {
+            (known.signal, known.until_ns)
+        } else {
+            (new.signal, new.until_ns)
+        };
+        *known = Restraint { signal, until_ns, ..new };
+        known.clone()
     }
 
     /// Takes out those whose time is over.

@@ -17,7 +17,8 @@ Examples:
   enforcer cut 4f9d3b --for 2h --reason \"to be looked at\" --dry-run
 
 The guest opens nothing any more but to its hubs; connections that it has opened end, and visitors still come in. It ends by
-itself, or with `enforcer pardon GUEST`; a restart of the daemon does not end it.")]
+itself, or with `enforcer pardon GUEST`; a restart of the daemon does not end it. Networks of its owner's own stay as they are:
+containers there reach one another, and nothing else.")]
 pub(super) struct CutArgs {
     /// The guest: its container's name, or the beginning of its id.
     guest: String,

@@ -18,19 +18,25 @@ impl Compiled {
     /// Gives every policy its tables. One that is too large opens nothing, which the answer says for people;
     /// the config refuses one that is so without its hubs.
     pub fn fill(&mut self, desired: &mut Desired) -> Vec<String> {
-        let mut last = std::mem::take(&mut self.0);
+        let mut last = std::mem::take(self);
         let mut problems = Vec::new();
         for policy in desired.policies.values_mut() {
-            let known = self.0.get(&policy.rules).cloned();
-            let known = known.or_else(|| last.remove(&policy.rules));
-            let tables = known.unwrap_or_else(|| compile(&policy.rules).map(Arc::new));
-            self.0.insert(policy.rules.clone(), tables.clone());
+            let tables = self.tables(&policy.rules, &mut last);
             policy.tables = tables.unwrap_or_else(|error| {
                 problems.push(format!("policy {} allows nothing: {error}", policy.name));
                 Arc::default()
             });
         }
         problems
+    }
+
+    /// The tables of rules, which are taken over from `last` where they are known there.
+    pub fn tables(&mut self, rules: &[Rule], last: &mut Self) -> Result<Arc<Tables>, CompileError> {
+        let known = self.0.get(rules).cloned();
+        let known = known.or_else(|| last.0.remove(rules));
+        let tables = known.unwrap_or_else(|| compile(rules).map(Arc::new));
+        self.0.insert(rules.to_vec(), tables.clone());
+        tables
     }
 }
 

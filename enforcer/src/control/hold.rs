@@ -27,6 +27,7 @@ use crate::{
         observed::Observed,
     },
     policy::{
+        allowance::Allowances,
         compile::Tables,
         rule::{Action, Net, Rule},
     },
@@ -52,12 +53,14 @@ pub fn networks(
 }
 
 /// And in the place of endpoints. Which rules a guest had is told by its policy's tables, so that those of
-/// `desired` must be there.
+/// `desired` must be there, and what was allowed to single guests beyond them (`allowed`: now, and when the kernel got
+/// its tables).
 pub fn endpoints(
     desired: &mut Desired,
     config: &Config,
     inventory: &Inventory,
     observed: &Observed,
+    allowed: [&Allowances; 2],
 ) {
     let numbers = numbers(config);
     for (name, network) in &config.networks {
@@ -72,10 +75,17 @@ pub fn endpoints(
             });
             let Some(held) = held else { continue };
             let of_held = || {
-                let provenance = inventory.containers.get(&container_id(&held.container));
+                let container = container_id(&held.container);
+                let provenance = inventory.containers.get(&container);
                 let provenance = provenance.map(|container| &*container.provenance);
                 match numbers.of_guest(network, provenance) {
-                    0 => numbers.of_held(held.policy, desired, observed),
+                    0 => {
+                        let rules = |all: &Allowances| -> Vec<Rule> {
+                            all.of(&container).map(|one| one.rule(&desired.own)).collect()
+                        };
+                        let allowed = allowed.map(rules);
+                        numbers.of_held(held.policy, desired, observed, &allowed)
+                    }
                     number => number,
                 }
             };

@@ -7,7 +7,12 @@ use enforcer_common::abi::{endpoint::Role, policy::POLICY_SLOTS};
 
 use crate::{
     config::{Config, GuestNetwork, OWNED_SLOTS, PolicyOverride},
-    model::{desired::Desired, observed::Observed, provenance::Provenance},
+    model::{
+        desired::{Desired, DesiredPolicy},
+        observed::Observed,
+        provenance::Provenance,
+    },
+    policy::{compile::compile, rule::Rule},
 };
 
 /// Numbers of one network's policies. 0 is none, under which everything is denied.
@@ -148,21 +153,44 @@ impl Numbers {
     }
 
     /// That of a guest that the kernel holds under a number: the same one if it stands for the same rules, else
-    /// the only one that does, for an earlier config may have given out others; else 0.
+    /// the only one that does, for an earlier config may have given out others; else 0. `allowed`: rules that it may
+    /// have had beyond its own.
     #[must_use]
-    pub fn of_held(&self, number: u32, desired: &Desired, observed: &Observed) -> u32 {
+    pub fn of_held(
+        &self,
+        number: u32,
+        desired: &Desired,
+        observed: &Observed,
+        allowed: &[Vec<Rule>],
+    ) -> u32 {
         // Whether it is to be slowed is told elsewhere.
         let Some(epoch) = observed.policies.get(&number).map(|policy| policy.epoch) else {
             return 0;
         };
         let held = observed.tables.get(&epoch).cloned().unwrap_or_default();
-        let is_same =
-            |number: &u32| desired.policies.get(number).is_some_and(|policy| policy.tables == held);
+        let with = |base: &DesiredPolicy, more: &Vec<Rule>| {
+            compile(&[&base.rules[..], more].concat()).is_ok_and(|tables| tables == *held)
+        };
+        let is_same = |number: &u32| {
+            desired.policies.get(number).is_some_and(|policy| {
+                policy.tables == held || allowed.iter().any(|more| with(policy, more))
+            })
+        };
+        // The same rules, quotas and limits under another name.
+        let unnamed = |number: &u32| {
+            let policy = desired.policies.get(number).cloned();
+            policy.map(|policy| DesiredPolicy { name: String::new(), ..policy })
+        };
         let same: Vec<u32> = self.of_guests().filter(is_same).collect();
         let number = self.at_full_speed(number);
         match same[..] {
             [only] => only,
             _ if same.contains(&number) => number,
+            [first, ref others @ ..]
+                if others.iter().all(|other| unnamed(other) == unnamed(&first)) =>
+            {
+                first
+            }
             _ => 0,
         }
     }
@@ -328,12 +356,16 @@ mod tests {
             tables: [(70, tables("open")), (80, tables("exam"))].into(),
             ..Observed::default()
         };
-        assert_eq!(numbers.of_held(7, &desired, &observed), 1);
-        assert_eq!(numbers.of_held(8, &desired, &observed), 5);
-        assert_eq!(numbers.of_held(9, &desired, &observed), 5, "nothing is open by either");
-        assert_eq!(numbers.of_held(6, &desired, &observed), 0, "no such policy");
+        assert_eq!(numbers.of_held(7, &desired, &observed, &[]), 1);
+        assert_eq!(numbers.of_held(8, &desired, &observed, &[]), 5);
+        assert_eq!(numbers.of_held(9, &desired, &observed, &[]), 5, "nothing is open by either");
+        assert_eq!(numbers.of_held(6, &desired, &observed, &[]), 0, "no such policy");
         let mut other = desired;
         other.policies.remove(&1);
-        assert_eq!(numbers.of_held(7, &other, &observed), 0, "no guest may have these any more");
+        assert_eq!(
+            numbers.of_held(7, &other, &observed, &[]),
+            0,
+            "no guest may have these any more"
+        );
     }
 }

@@ -39,8 +39,6 @@ use crate::{
     policy::allowance::Allowances,
 };
 
-/// Longest wait for Docker's first word, where something is open to single guests.
-const DOCKER_PATIENCE: Duration = Duration::from_secs(10);
 /// Everything is compared anew this often, whether or not anything was heard.
 const PERIOD: Duration = Duration::from_secs(5);
 /// Programs and pins are looked at this often: the kernel tells nobody when a TCX link goes.
@@ -70,6 +68,8 @@ pub struct Reconciler {
     pub restraints: watch::Receiver<Arc<Restraints>>,
     /// What is open to single guests for a while.
     pub allowances: watch::Receiver<Arc<Allowances>>,
+    /// What was when the last daemon ended: what the kernel holds is made of that.
+    pub left: Arc<Allowances>,
     /// Docker's inventory.
     pub inventory: watch::Receiver<Arc<Inventory>>,
     /// Asks the link follower to look again.
@@ -115,6 +115,10 @@ struct Memory {
     bridges: BTreeMap<String, u32>,
     cgroups: kernel::cgroups::Cgroups,
     compiled: Compiled,
+    /// Of guests to which something is open for a while.
+    allowed: Compiled,
+    /// What was open for a while when the kernel got its tables.
+    allowances: Arc<Allowances>,
     /// Policies of which records tell; `None`: never looked.
     policies: Option<Told>,
     /// Guests without a cgroup of their own, by container id.
@@ -149,12 +153,7 @@ impl Settled {
 impl Reconciler {
     /// Runs until the link follower ends.
     pub async fn run(mut self) {
-        if !self.allowances.borrow().is_empty() {
-            // Who has them only Docker tells. What the kernel holds stays meanwhile.
-            let told = self.inventory.wait_for(|inventory| inventory.version > 0);
-            let _late = tokio::time::timeout(DOCKER_PATIENCE, told).await;
-        }
-        let mut memory = Memory::default();
+        let mut memory = Memory { allowances: Arc::clone(&self.left), ..Memory::default() };
         let mut retry = RETRY.0;
         loop {
             let unidentified = self.wake(&mut memory).await;
@@ -207,10 +206,13 @@ impl Reconciler {
         let outcome = match self.path.observe(&links).await {
             Ok(observed) => {
                 hold::networks(&mut desired, &config, &inventory, &observed);
-                let mut closed = allow::allow(&mut desired, &allowances, &restraints);
                 problems = memory.compiled.fill(&mut desired);
+                let allowed = [&*allowances, &*memory.allowances];
+                hold::endpoints(&mut desired, &config, &inventory, &observed, allowed);
+                let compiled = &mut memory.allowed;
+                let mut closed =
+                    allow::allow(&mut desired, &allowances, &restraints, &observed, compiled);
                 problems.append(&mut closed);
-                hold::endpoints(&mut desired, &config, &inventory, &observed);
                 cut::restrain(&mut desired, &config, &restraints);
                 cgroups::cgroups(&mut desired, &config, &inventory, &found, &observed);
                 let refused = self.path.lock().processes.refuse_calls();
@@ -218,7 +220,11 @@ impl Reconciler {
                 if memory.runs > 1 {
                     self.publish(memory, &desired, &observed, Vec::new(), None);
                 }
-                self.converge(memory, &desired, &links, observed).await
+                let outcome = self.converge(memory, &desired, &links, observed).await;
+                if outcome.as_ref().is_ok_and(|(_, failures)| failures.is_empty()) {
+                    memory.allowances = allowances;
+                }
+                outcome
             }
             Err(error) => Err(error),
         };

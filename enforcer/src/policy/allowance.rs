@@ -115,13 +115,9 @@ pub struct Allowances {
 }
 
 impl Allowances {
-    /// From what a daemon wrote down. A clock that was set back makes none last longer than it may.
-    pub fn read(text: &str, now_s: u64) -> Result<Self, serde_json::Error> {
-        let mut read: Self = serde_json::from_str(text)?;
-        for one in &mut read.all {
-            one.until_s = one.until_s.min(now_s.saturating_add(*LASTS.end()));
-        }
-        Ok(read)
+    /// From what a daemon wrote down, also those whose time is over.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
     }
 
     /// To be written down.
@@ -129,8 +125,9 @@ impl Allowances {
         serde_json::to_string(self)
     }
 
-    /// Takes one in, with a number of its own; the same destination of the same container is replaced.
-    pub fn put(&mut self, new: Allowance) -> Result<Allowance, Declined> {
+    /// Takes one in, with a number of its own, and says what it is and what it replaced: the same destination of the
+    /// same container.
+    pub fn put(&mut self, new: Allowance) -> Result<(Allowance, Option<Allowance>), Declined> {
         let key = |one: &Allowance| (one.container.clone(), one.to, one.protocol, one.port);
         let others = self.all.iter().filter(|one| key(one) != key(&new)).count();
         if others >= MOST {
@@ -138,15 +135,19 @@ impl Allowances {
                 "{MOST} allowances are as many as there may be: revoke one, or add a rule to the policy"
             )));
         }
-        self.all.retain(|one| key(one) != key(&new));
+        let replaced = self.take(|one| key(one) == key(&new)).pop();
         self.next += 1;
         let new = Allowance { id: self.next, ..new };
         self.all.push(new.clone());
-        Ok(new)
+        Ok((new, replaced))
     }
 
-    /// Takes out those whose time is over.
+    /// Takes out those whose time is over. A clock that was set back makes none last longer than it was to.
     pub fn expire(&mut self, now_s: u64) -> Vec<Allowance> {
+        for one in self.all.iter_mut().filter(|one| one.since_s > now_s) {
+            let lasts = one.until_s.saturating_sub(one.since_s).min(*LASTS.end());
+            (one.since_s, one.until_s) = (now_s, now_s.saturating_add(lasts));
+        }
         self.take(|one| one.until_s <= now_s)
     }
 
@@ -272,29 +273,30 @@ mod tests {
     #[test]
     fn n7_allowances_outlive_a_restart_with_their_numbers_and_end_in_time() {
         let mut all = Allowances::default();
-        assert_eq!(all.put(allowance("ann", 443, 2000)).expect("room").id, 1);
-        assert_eq!(
-            all.put(allowance("ann", 443, 3000)).expect("room").id,
-            2,
-            "it replaces the first"
-        );
-        assert_eq!(all.put(allowance("ben", 443, 1500)).expect("room").id, 3);
+        assert_eq!(all.put(allowance("ann", 443, 2000)).expect("room").0.id, 1);
+        let (second, replaced) = all.put(allowance("ann", 443, 3000)).expect("room");
+        assert_eq!((second.id, replaced.map(|one| one.id)), (2, Some(1)), "it replaces the first");
+        assert_eq!(all.put(allowance("ben", 443, 1500)).expect("room").0.id, 3);
         let text = all.write().expect("written");
-        let mut read = Allowances::read(&text, 1000).expect("read");
+        let mut read = Allowances::read(&text).expect("read");
         assert_eq!(read, all);
         assert_eq!(read.expire(1500).len(), 1, "that of ben");
         assert_eq!(read.of("ann").count(), 1);
         assert!(read.revoke(3).is_err());
         assert_eq!(read.revoke(2).expect("there").until_s, 3000);
         assert_eq!(
-            read.put(allowance("ann", 1, 2000)).expect("room").id,
+            read.put(allowance("ann", 1, 2000)).expect("room").0.id,
             4,
             "no number comes again"
         );
-        // The clock was set back by a year.
-        let set_back = Allowances::read(&text, 0).expect("read");
-        assert!(set_back.iter().all(|one| one.until_s <= *LASTS.end()));
-        assert!(Allowances::read("{\"next\":1,\"all\":[{}]}", 0).is_err());
+        // The clock was set back, twice: neither it nor the looks in between change how long they last.
+        let mut set_back = Allowances::read(&text).expect("read");
+        for now_s in [400, 300, 301, 302] {
+            assert_eq!(set_back.expire(now_s), []);
+        }
+        let ends: Vec<u64> = set_back.iter().map(|one| one.until_s).collect();
+        assert_eq!(ends, [2300, 800]);
+        assert!(Allowances::read("{\"next\":1,\"all\":[{}]}").is_err());
     }
 
     #[test]

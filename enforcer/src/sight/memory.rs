@@ -1,6 +1,6 @@
 //! What is remembered from one look to the next, so that there are rates and latest denials.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use enforcer_common::packet::{ICMP, ICMPV6, TCP, UDP};
 
@@ -59,6 +59,16 @@ impl Memory {
 
     /// What is to be seen now; `now_ns` is of any clock that never goes back.
     pub fn look(&mut self, report: &StatusReport, flows: &FlowsReport, now_ns: u64) -> Sight {
+        if self.last.len() >= GUESTS {
+            // Guests come and go: those that are gone make room.
+            let there: BTreeSet<(&str, &str)> = report
+                .endpoints
+                .iter()
+                .map(|port| (port.network.as_str(), port.container.as_str()))
+                .collect();
+            self.last
+                .retain(|(network, guest), _| there.contains(&(network.as_str(), guest.as_str())));
+        }
         let counted = count(report, flows);
         let (then_ns, before) = self.before.take().unwrap_or_else(|| (now_ns, counted.clone()));
         let elapsed_ns = now_ns.saturating_sub(then_ns);

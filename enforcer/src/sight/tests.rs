@@ -147,6 +147,32 @@ fn the_last_denial_of_a_guest_is_remembered_and_whoever_is_held_is_shown() {
 }
 
 #[test]
+fn guests_that_are_gone_make_room_for_the_denials_of_new_ones() {
+    let mut memory = Memory::default();
+    let hear = |memory: &mut Memory, guest: &str| {
+        let mut record = refused(1, "policy");
+        if let Body::ConnectRefused(refused) = &mut record.body {
+            refused.subject.container = guest.to_owned();
+        }
+        memory.hear(&record);
+    };
+    hear(&mut memory, "ann");
+    for gone in 0..5000 {
+        hear(&mut memory, &gone.to_string());
+    }
+    let report =
+        StatusReport { endpoints: vec![port("ann"), port("new")], ..StatusReport::default() };
+    let look = |memory: &mut Memory| {
+        let sight = memory.look(&report, &FlowsReport::default(), SECOND);
+        let told = sight.guests.iter().filter(|guest| guest.last.is_some());
+        told.map(|guest| guest.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut memory), ["ann"], "she is there");
+    hear(&mut memory, "new");
+    assert_eq!(look(&mut memory), ["ann", "new"]);
+}
+
+#[test]
 fn no_flood_of_records_fills_the_memory() {
     let mut memory = Memory::default();
     for seq in 0..1000 {

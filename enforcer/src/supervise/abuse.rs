@@ -176,11 +176,13 @@ impl AbuseWatch {
                 _ = ticks.tick() => self.look(&mut memory).await,
                 // Whoever asked may have gone.
                 Some(wanted) = self.wanted.recv() => match wanted {
+                    Wanted::Pardon(_, _, reply) if reply.is_closed() => {}
+                    Wanted::Cut(_, _, reply) if reply.is_closed() => {}
                     Wanted::Pardon(who, by, reply) => {
                         let _ = reply.send(self.pardon(&mut memory, &who, &by).await);
                     }
                     Wanted::Cut(order, by, reply) => {
-                        let _ = reply.send(self.cut(&mut memory, &order, &by).await);
+                        self.cut(&mut memory, &order, &by, reply).await;
                     }
                 },
                 Some(done) = memory.acts.join_next() => match done {
@@ -267,9 +269,9 @@ impl AbuseWatch {
             self.tell(record);
             return;
         };
-        memory.wanted.insert(deed, record);
+        let mut until = record.until.clone();
         if matches!(answer, Answer::Slow | Answer::Cut | Answer::Pause) {
-            held.put(Restraint {
+            let kept = held.put(Restraint {
                 container: container.clone(),
                 name: owner.name.clone(),
                 network: owner.network.clone(),
@@ -278,6 +280,17 @@ impl AbuseWatch {
                 signal: Some(finding.signal),
                 until_ns,
             });
+            // It may be held for longer already.
+            until = kept.until_ns.map(|until| clock.rfc3339(until));
+        }
+        self.want(memory, deed, Abuse { until, ..record });
+    }
+
+    /// Has something be done, and tells of what was to be done for an earlier cause: nobody would else.
+    fn want(&self, memory: &mut Memory, deed: Deed, record: Abuse) {
+        if let Some(earlier) = memory.wanted.insert(deed, record) {
+            let error = "a later one took its place before it was seen to be done".to_owned();
+            self.tell(Abuse { outcome: "failed".to_owned(), error, ..earlier });
         }
     }
 

@@ -1,22 +1,26 @@
-//! Keeps what is open to single guests for a while: takes orders, writes them down before the control loop hears of
-//! them, and ends them in time.
+//! Keeps what is open to single guests for a while: takes orders, writes them down before the control loop opens
+//! anything, and ends them in time, written down or not.
 
 mod file;
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::file::remove;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{blocking, explain};
+use super::{blocking, explain, records::RecordsHandle};
 use crate::{
-    api::asked::AllowanceAsked,
+    api::asked::{AllowanceAsked, Reply},
     audit::{
         record::{AllowanceChange, Body, Subject},
         store::rfc3339,
@@ -27,6 +31,7 @@ use crate::{
         allowance::{AllowOrder, AllowanceStatus, RevokeOrder},
         caller::Caller,
         declined::Declined,
+        owner::{Owner, Owners},
         status::ExplainQuestion,
     },
     policy::{
@@ -42,20 +47,30 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Orders that wait.
 const ORDERS: usize = 8;
 
+/// What is known of the guest of a container, by Docker's id.
+pub(super) type Subjects = Box<dyn Fn(&str) -> Option<Subject> + Send + Sync>;
+
 /// What keeps them.
 pub(super) struct Allower {
     path: PathBuf,
     state: watch::Receiver<Arc<State>>,
+    subjects: Subjects,
     journal: mpsc::UnboundedSender<Body>,
     allowances: watch::Sender<Arc<Allowances>>,
     orders: mpsc::Receiver<AllowanceAsked>,
     problems: watch::Sender<Vec<String>>,
+    /// Ended while no daemon ran, and not told yet.
+    over: Vec<Allowance>,
+    /// The file has other ones than there are.
+    is_stale: bool,
 }
 
 /// What others need of it.
 pub(super) struct AllowerHandle {
     /// What is open, for the control loop.
     pub(super) allowances: watch::Receiver<Arc<Allowances>>,
+    /// What was when the last daemon ended.
+    pub(super) left: Arc<Allowances>,
     /// What is wrong, for people.
     pub(super) problems: watch::Receiver<Vec<String>>,
     /// Takes orders.
@@ -63,25 +78,45 @@ pub(super) struct AllowerHandle {
 }
 
 impl Allower {
-    /// Reads what the last daemon left. What cannot be read opens nothing, and is told.
+    /// Reads what the last daemon left. What cannot be read opens nothing, and is told; what is over is not opened again.
     pub(super) fn new(
-        state_dir: &std::path::Path,
+        state_dir: &Path,
         state: watch::Receiver<Arc<State>>,
+        subjects: Subjects,
         journal: mpsc::UnboundedSender<Body>,
     ) -> (Self, AllowerHandle) {
         let path = state_dir.join(file::NAME);
-        let (known, problem) = match file::load(&path, now_s()) {
-            Ok(known) => (known, None),
+        let (left, problem) = match file::load(&path) {
+            Ok(left) => (left, None),
             Err(problem) => {
                 tracing::error!("{problem}");
                 (Allowances::default(), Some(problem))
             }
         };
+        let mut known = left.clone();
+        let over = known.expire(now_s());
         let (allowances, allowances_out) = watch::channel(Arc::new(known));
         let (problems, problems_out) = watch::channel(problem.into_iter().collect());
         let (orders, asked) = mpsc::channel(ORDERS);
-        let handle = AllowerHandle { allowances: allowances_out, problems: problems_out, orders };
-        (Self { path, state, journal, allowances, orders: asked, problems }, handle)
+        let handle = AllowerHandle {
+            allowances: allowances_out,
+            left: Arc::new(left),
+            problems: problems_out,
+            orders,
+        };
+        let is_stale = !over.is_empty();
+        let allower = Self {
+            path,
+            state,
+            subjects,
+            journal,
+            allowances,
+            orders: asked,
+            problems,
+            over,
+            is_stale,
+        };
+        (allower, handle)
     }
 
     /// Runs until it is dropped.
@@ -91,23 +126,41 @@ impl Allower {
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.expire().await,
-                Some(asked) = self.orders.recv() => match asked {
-                    // Whoever asked may have gone.
-                    AllowanceAsked::Allow(order, by, reply) => {
-                        drop(reply.send(self.allow(order, &by).await));
-                    }
-                    AllowanceAsked::Revoke(order, by, reply) => {
-                        drop(reply.send(self.revoke(&order, &by).await));
-                    }
-                    AllowanceAsked::List(reply) => {
-                        drop(reply.send(Ok(self.allowances.borrow().iter().map(status).collect())));
-                    }
-                },
+                Some(asked) = self.orders.recv() => self.obey(asked).await,
             }
         }
     }
 
-    async fn allow(&self, order: AllowOrder, by: &Caller) -> Result<AllowanceStatus, Declined> {
+    /// Does what is ordered. Who waited for too long, and has gone, gets nothing of it.
+    async fn obey(&mut self, asked: AllowanceAsked) {
+        match asked {
+            AllowanceAsked::Allow(_, _, reply) | AllowanceAsked::Revoke(_, _, reply)
+                if reply.is_closed() => {}
+            AllowanceAsked::Allow(order, by, reply) => {
+                let is_done = !order.dry_run;
+                match self.allow(order, &by).await {
+                    Ok((status, question)) if is_done => {
+                        // The next order does not wait for the kernel.
+                        tokio::spawn(answer(self.state.clone(), status, question, reply));
+                    }
+                    outcome => drop(reply.send(outcome.map(|(status, _)| status))),
+                }
+            }
+            AllowanceAsked::Revoke(order, by, reply) => {
+                drop(reply.send(self.revoke(&order, &by).await));
+            }
+            AllowanceAsked::List(reply) => {
+                drop(reply.send(Ok(self.allowances.borrow().iter().map(status).collect())));
+            }
+        }
+    }
+
+    /// Opens something; the kernel holds it when the answer to the question says so.
+    async fn allow(
+        &mut self,
+        order: AllowOrder,
+        by: &Caller,
+    ) -> Result<(AllowanceStatus, ExplainQuestion), Declined> {
         let to = plain(order.to);
         refuse(to, order.protocol, order.port, order.for_s, &order.reason)?;
         let state = Arc::clone(&self.state.borrow());
@@ -153,48 +206,59 @@ impl Allower {
             by: who(by),
         };
         let mut all = Allowances::clone(&self.allowances.borrow());
-        let new = all.put(new)?;
+        let (new, replaced) = all.put(new)?;
         if order.dry_run {
-            return Ok(AllowanceStatus { id: 0, ..status(&new) });
+            return Ok((AllowanceStatus { id: 0, ..status(&new) }, question));
         }
-        self.keep(all).await?;
+        // What nobody has written down is not opened.
+        self.write(&all).await?;
+        self.allowances.send_replace(Arc::new(all));
+        if let Some(replaced) = replaced {
+            self.tell("revoked", &replaced, by.clone());
+        }
         self.tell("allowed", &new, by.clone());
-        self.until(|| {
-            let said = explain::answer(&self.state.borrow(), &question);
-            said.is_ok_and(|said| said.is_held && said.explanation.verdict == "allow")
-        })
-        .await?;
-        Ok(status(&new))
+        Ok((status(&new), question))
     }
 
-    async fn revoke(&self, order: &RevokeOrder, by: &Caller) -> Result<AllowanceStatus, Declined> {
+    /// Closes it, whether or not that can be written down.
+    async fn revoke(
+        &mut self,
+        order: &RevokeOrder,
+        by: &Caller,
+    ) -> Result<AllowanceStatus, Declined> {
         let mut all = Allowances::clone(&self.allowances.borrow());
         let gone = all.revoke(order.id)?;
-        if !order.dry_run {
-            self.keep(all).await?;
-            self.tell("revoked", &gone, by.clone());
+        if order.dry_run {
+            return Ok(status(&gone));
         }
+        self.allowances.send_replace(Arc::new(all.clone()));
+        self.tell("revoked", &gone, by.clone());
+        self.write(&all).await.map_err(|why| {
+            Declined::failed(format!("it is closed, and a restart would open it again: {why}"))
+        })?;
         Ok(status(&gone))
     }
 
-    async fn expire(&self) {
+    /// Closes what is over, and tries to write down what could not be written.
+    async fn expire(&mut self) {
         let mut all = Allowances::clone(&self.allowances.borrow());
         let over = all.expire(now_s());
-        if over.is_empty() {
-            return;
+        if all != **self.allowances.borrow() {
+            self.is_stale = true;
+            self.allowances.send_replace(Arc::new(all.clone()));
         }
-        // Told even where it cannot be written down: what is over is over.
-        let kept = self.keep(all.clone()).await;
-        if kept.is_err() {
-            self.allowances.send_replace(Arc::new(all));
-        }
-        for one in over {
+        for one in std::mem::take(&mut self.over).into_iter().chain(over) {
             self.tell("expired", &one, Caller::default());
+        }
+        if self.is_stale {
+            // It is told, and tried again at the next look.
+            let _failed = self.write(&all).await;
         }
     }
 
-    /// Writes it down, and then has it be so.
-    async fn keep(&self, all: Allowances) -> Result<(), Declined> {
+    /// Writes it down.
+    async fn write(&mut self, all: &Allowances) -> Result<(), Declined> {
+        let was_stale = std::mem::replace(&mut self.is_stale, true);
         let (path, text) = (self.path.clone(), all.write());
         let text = text.map_err(|error| Declined::failed(error.to_string()))?;
         let written = blocking("the list of allowances", move || file::put(&path, &text)).await;
@@ -203,38 +267,31 @@ impl Allower {
             Ok(Err(error)) => Some(format!("{}: {error}", self.path.display())),
             Err(error) => Some(causes(&error)),
         };
-        self.problems.send_replace(problem.iter().cloned().collect());
-        if let Some(problem) = problem {
-            tracing::error!("{problem}");
-            return Err(Declined::failed(problem));
-        }
-        self.allowances.send_replace(Arc::new(all));
-        Ok(())
-    }
-
-    /// Waits until the kernel holds it.
-    async fn until(&self, is_so: impl Fn() -> bool) -> Result<(), Declined> {
-        let mut state = self.state.clone();
-        let held = async {
-            while !is_so() {
-                if state.changed().await.is_err() {
-                    return;
-                }
-            }
+        let is_news = self.problems.send_if_modified(|known| {
+            let problem: Vec<String> = problem.iter().cloned().collect();
+            let is_news = *known != problem;
+            *known = problem;
+            is_news
+        });
+        let Some(problem) = problem else {
+            self.is_stale = false;
+            return Ok(());
         };
-        let late =
-            |_late| Declined::not_yet("it is written down, and the kernel does not hold it yet");
-        tokio::time::timeout(PATIENCE, held).await.map_err(late)
+        if is_news || !was_stale {
+            tracing::error!("{problem}");
+        }
+        Err(Declined::failed(problem))
     }
 
     fn tell(&self, event: &str, one: &Allowance, by: Caller) {
-        let subject = Subject {
+        // It may be gone for long.
+        let subject = (self.subjects)(&one.container).unwrap_or_else(|| Subject {
             network: one.network.clone(),
             container_id: Some(one.container.clone()),
             container: one.name.clone(),
             role: "guest".to_owned(),
             ..Subject::default()
-        };
+        });
         let change = AllowanceChange {
             event: event.to_owned(),
             subject,
@@ -249,6 +306,40 @@ impl Allower {
         // Nobody listens any more: the daemon is stopping.
         let _ = self.journal.send(Body::Allowance(Box::new(change)));
     }
+}
+
+/// Those that records tell of.
+pub(super) fn subjects(owners: watch::Receiver<Arc<Owners>>, records: RecordsHandle) -> Subjects {
+    Box::new(move |container| {
+        let owners = Arc::clone(&owners.borrow());
+        let is_its = |owner: &Owner| owner.container.as_deref() == Some(container);
+        // Ids only grow: the last one is of the port that it has.
+        let endpoint = owners.iter().filter(|(_, owner)| is_its(owner)).map(|(id, _)| *id).max()?;
+        let subject = records.subject(endpoint);
+        subject.container_id.is_some().then_some(subject)
+    })
+}
+
+/// Answers when the kernel holds what was ordered, or that it does not in time.
+async fn answer(
+    mut state: watch::Receiver<Arc<State>>,
+    status: AllowanceStatus,
+    question: ExplainQuestion,
+    reply: Reply<AllowanceStatus>,
+) {
+    let is_held = |state: &Arc<State>| {
+        let said = explain::answer(state, &question);
+        said.is_ok_and(|said| said.is_held && said.explanation.verdict == "allow")
+    };
+    let outcome = match timeout(PATIENCE, state.wait_for(is_held)).await {
+        Ok(Ok(_held)) => Ok(status),
+        // The second: the daemon ends.
+        Err(_) | Ok(Err(_)) => {
+            Err(Declined::not_yet("it is written down, and the kernel does not hold it yet"))
+        }
+    };
+    // Whoever asked may have gone.
+    let _ = reply.send(outcome);
 }
 
 /// For people.

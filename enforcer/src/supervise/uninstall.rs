@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{abuse, now};
+use super::{abuse, allow, now};
 use crate::{
     api::{self, ControlError},
     audit::record::{Body, Daemon, ECS_VERSION, Record, VERSION},
@@ -51,6 +51,14 @@ pub enum UninstallError {
     /// A bridge port.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// What is left in the state directory.
+    #[error("cannot remove the list of allowances in {}", dir.display())]
+    StateDir {
+        /// The directory.
+        dir: std::path::PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The run directory.
     #[error("cannot remove {dir}")]
     RunDir {
@@ -137,6 +145,10 @@ pub async fn uninstall(config: &Config) -> Result<Removed, UninstallError> {
     let dir = config.run_dir.clone();
     let failed = |source| UninstallError::RunDir { dir, source };
     abuse::remove(&config.run_dir).map_err(failed.clone())?;
+    // What was open to single guests for a while is not opened by the next installation.
+    let state_dir = config.state_dir.clone();
+    allow::remove(&config.state_dir)
+        .map_err(|source| UninstallError::StateDir { dir: state_dir, source })?;
     gate::remove_all(&config.run_dir).map_err(failed.clone())?;
     // A daemon that was killed leaves its socket.
     for file in ["control.sock.new", "control.sock", "lock"] {

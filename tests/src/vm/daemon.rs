@@ -113,6 +113,7 @@ impl Daemon {
             resolvers: watch::channel(BTreeSet::new()).1,
             restraints: watch::channel(Arc::default()).1,
             allowances: watch::channel(Arc::default()).1,
+            left: Arc::default(),
             inventory: inventory_out,
             refresh_links: links.refresh,
             refresh_docker: Arc::new(Notify::new()),

@@ -1,6 +1,6 @@
 //! Guests that misbehave all the while, and a conversation that must not notice.
 
-use std::{path::PathBuf, thread};
+use std::{net::SocketAddr, path::PathBuf, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
@@ -74,7 +74,12 @@ pub(super) struct Talk<'a> {
 
 impl<'a> Talk<'a> {
     pub(super) fn open(actor: &'a Actor, rig: &Rig) -> Result<Self> {
-        let connected = actor.hold(rig.a.at(NOTEBOOK_PORT), 2000)?;
+        Self::to(actor, rig.a.at(NOTEBOOK_PORT))
+    }
+
+    /// To whoever says everything again.
+    pub(super) fn to(actor: &'a Actor, at: impl Into<SocketAddr>) -> Result<Self> {
+        let connected = actor.hold(at, 2000)?;
         Ok(Self { actor, id: connected.id.with_context(|| format!("{connected:?}"))? })
     }
 

@@ -6,22 +6,26 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_tests::harness::{
-    client::Actor,
-    enforcer::{Enforcer, Settings},
-    netns::{Namespace, die_with_parent},
-    residue::Snapshot,
-    run::{Run, wait_for},
-    topology::{GATEWAY, Rig, WORLD},
+use enforcer_tests::{
+    harness::{
+        client::Actor,
+        enforcer::{Enforcer, Settings},
+        netns::{Namespace, die_with_parent},
+        residue::Snapshot,
+        run::{Run, wait_for},
+        topology::{GATEWAY, Rig, WORLD},
+    },
+    protocol::Serve,
 };
 use serde_json::{Value, json};
 
-use crate::flood::{binary, finish, start};
+use crate::flood::{Talk, binary, finish, start};
 
 fn reaches(actor: &Actor) -> Result<bool> {
     Ok(actor.connect((WORLD, 80), 500)?.errno.is_none())
@@ -121,6 +125,68 @@ fn n1_a_guest_is_allowed_something_for_a_while_and_cut_off_for_a_while() -> Resu
     first_config(&rig, &daemon)?;
     seen(&rig, &daemon)?;
     finish(rig, daemon, &residue)
+}
+
+/// A conversation that was allowed for a while, and goes on all the while, outlives restarts: with overrides, where only
+/// the engine says which policy a guest has, and without.
+#[test]
+fn n7_a_restart_ends_no_conversation_that_was_allowed_for_a_while() -> Result<()> {
+    const PORT: u16 = 7100;
+    if !super::can_enforce() {
+        return Ok(());
+    }
+    let residue = Snapshot::take();
+    let (rig, mut daemon) = start(&Settings::default())?;
+    rig.world.actor.listen((WORLD, PORT), Serve::Echo)?;
+    let to = format!("{WORLD}:{PORT}");
+    let order = [rig.a.name.as_str(), &to, "--reason", "a lecture"];
+    says((&daemon, &rig), ("allow", &order), (0, "may reach"))?;
+    let talk = Talk::to(&rig.a.actor, (WORLD, PORT))?;
+    talk.go_on("before")?;
+    let plain = fs::read_to_string(daemon.config())?;
+    let overridden = format!(
+        "{plain}\n[policies.staff]\n[[policies.staff.allow]]\nhost = true\nport = 22\n\
+         [[networks.guests.override]]\ngroup = \"staff\"\npolicy = \"staff\"\n"
+    );
+    for text in [&plain, &overridden] {
+        crate::policies::reload(&daemon, &rig, text)?;
+        talk.go_on("after a reload")?;
+        let is_over = AtomicBool::new(false);
+        daemon = thread::scope(|scope| -> Result<Enforcer> {
+            let talking = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    talk.go_on("all the while")?;
+                    thread::sleep(Duration::from_millis(2));
+                }
+                Ok(())
+            });
+            // The engine says nothing of its guests before the new daemon is there.
+            rig.docker.signal(libc::SIGSTOP)?;
+            let daemon = daemon.restart(&rig.host, binary()?);
+            thread::sleep(Duration::from_millis(500));
+            rig.docker.signal(libc::SIGCONT)?;
+            let is_known = daemon.as_ref().map_or(Ok(()), |daemon| {
+                [&rig.a, &rig.b]
+                    .into_iter()
+                    .try_for_each(|guest| daemon.wait_identified(&rig.host, &guest.name, "guest"))
+            });
+            is_over.store(true, Ordering::Relaxed);
+            talking.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
+            is_known?;
+            daemon
+        })?;
+        talk.go_on("after a restart")?;
+    }
+    says((&daemon, &rig), ("allow", &["list"]), (0, "a lecture"))?;
+    drop(talk);
+    // The next installation opens nothing of it.
+    let kept = daemon.config().with_file_name("state").join("allowances.json");
+    ensure!(kept.exists(), "{} is not there", kept.display());
+    says((&daemon, &rig), ("uninstall", &["--yes"]), (0, ""))?;
+    ensure!(!kept.exists(), "{} is left", kept.display());
+    drop(daemon);
+    rig.stop()?;
+    residue.ensure_nothing_new()
 }
 
 /// A first config file of what the engine has: `check` takes it, and none is overwritten.

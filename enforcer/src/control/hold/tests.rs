@@ -9,8 +9,10 @@ use enforcer_common::abi::{
 
 use super::*;
 use crate::{
+    abuse::Restraints,
     config::{GuestNetwork, Guests, HubRule, PolicyOverride},
     control::{
+        allow,
         compiled::Compiled,
         rules::{Here, hub_rule},
     },
@@ -19,7 +21,7 @@ use crate::{
         inventory::{Attachment, Container, DockerNetwork, Mac},
         provenance::Provenance,
     },
-    policy::compile::compile,
+    policy::{allowance::Allowance, compile::compile},
 };
 
 const BRIDGE: u32 = 10;
@@ -151,9 +153,79 @@ fn held(inventory: &Inventory, observed: &Observed) -> Desired {
 }
 
 fn hold(desired: &mut Desired, config: &Config, inventory: &Inventory, observed: &Observed) {
+    hold_allowed((desired, config, inventory, observed), [&Allowances::default(); 2]);
+}
+
+fn hold_allowed(
+    (desired, config, inventory, observed): (&mut Desired, &Config, &Inventory, &Observed),
+    allowed: [&Allowances; 2],
+) {
     networks(desired, config, inventory, observed);
     assert!(Compiled::default().fill(desired).is_empty());
-    endpoints(desired, config, inventory, observed);
+    endpoints(desired, config, inventory, observed, allowed);
+}
+
+/// Something that is open to the guest for a while.
+fn allowances() -> Allowances {
+    let mut all = Allowances::default();
+    let one = Allowance {
+        id: 0,
+        container: id(),
+        name: "ann".to_owned(),
+        network: "guests".to_owned(),
+        to: [192, 0, 2, 9].into(),
+        protocol: 6,
+        port: 443,
+        since_s: 0,
+        until_s: 100,
+        reason: "why".to_owned(),
+        by: "root".to_owned(),
+    };
+    all.put(one).expect("room");
+    all
+}
+
+/// What the daemon wants before Docker has spoken is what the kernel holds, in its slot: no flow meets another epoch.
+#[test]
+fn n7_a_restart_leaves_a_guest_what_is_allowed_to_it_with_overrides_and_without() {
+    const SLOT: u32 = 300;
+    let mut overridden = config();
+    overridden.policies.insert("exam".to_owned(), crate::config::Policy::default());
+    overridden.networks.get_mut("guests").expect("there").overrides = vec![PolicyOverride {
+        guests: Guests::Group("exam".to_owned()),
+        policy: "exam".to_owned(),
+    }];
+    let wanted = || {
+        let mut desired = blank();
+        desired.policies.insert(3, DesiredPolicy::default());
+        desired
+    };
+    let all = allowances();
+    let mut observed = left();
+    let mut base = wanted();
+    networks(&mut base, &config(), &Inventory::default(), &observed);
+    let mut rules = base.policies[&1].rules.clone();
+    rules.extend(all.iter().map(|one| one.rule(&[])));
+    let tables = std::sync::Arc::new(compile(&rules).expect("is small"));
+    observed.endpoints.get_mut(&PORT).expect("there").policy = SLOT;
+    observed.policies = [(SLOT, Policy { epoch: 3, ..Policy::default() })].into();
+    observed.tables = [(3, std::sync::Arc::clone(&tables))].into();
+    let silent = Inventory::default();
+    let held = |config: &Config, now: &Allowances, before: &Allowances| {
+        let mut desired = wanted();
+        hold_allowed((&mut desired, config, &silent, &observed), [now, before]);
+        let none = Restraints::default();
+        let told = allow::allow(&mut desired, now, &none, &observed, &mut Compiled::default());
+        assert_eq!(told, [""; 0]);
+        desired
+    };
+    for config in [config(), overridden] {
+        let desired = held(&config, &all, &all);
+        assert_eq!(desired.endpoints[&PORT].policy, SLOT);
+        assert_eq!(desired.policies[&SLOT].tables, tables);
+        // It ended while no daemon ran: what the guest has otherwise stays.
+        assert_eq!(held(&config, &Allowances::default(), &all).endpoints[&PORT].policy, 1);
+    }
 }
 
 #[test]

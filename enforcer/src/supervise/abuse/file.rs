@@ -109,4 +109,39 @@ mod tests {
         remove(&dir).expect("removed");
         assert!(fs::remove_dir(&dir).is_ok(), "nothing is left behind");
     }
+
+    #[tokio::test]
+    async fn n7_no_guest_shortens_an_admins_cut() {
+        let dir = std::env::temp_dir().join(format!("enforcer-cut-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("made");
+        let config = Abuse::default();
+        let day = Duration::from_hours(24);
+        assert!(config.lasts(Answer::Cut).is_some_and(|lasts| lasts < day));
+        let now_ns = monotonic_ns();
+        let admins = Restraint {
+            container: "ab12".to_owned(),
+            name: "ann".to_owned(),
+            network: "guests".to_owned(),
+            endpoint: 7,
+            answer: Answer::Cut,
+            signal: None,
+            until_ns: Some(now_ns + 86_400_000_000_000),
+        };
+        let soon = Some(now_ns + 1_000_000_000);
+        let own = Restraint { signal: Some(Signal::PortSweep), until_ns: soon, ..admins.clone() };
+        // Whichever of them is first.
+        for (first, second) in [(&admins, &own), (&own, &admins)] {
+            let mut held = Restraints::default();
+            held.put(first.clone());
+            assert_eq!(held.put(second.clone()), admins);
+            write(dir.join(PATH), &held).await.expect("written");
+            assert_eq!(load(&dir, &config).as_ref(), Ok(&held), "the next daemon has her end");
+        }
+        // A signal's that lasts longer is a signal's.
+        let mut held = Restraints::default();
+        held.put(own.clone());
+        assert_eq!(held.put(Restraint { until_ns: Some(now_ns), ..admins.clone() }), own);
+        remove(&dir).expect("removed");
+        assert!(fs::remove_dir(&dir).is_ok(), "nothing is left behind");
+    }
 }
