@@ -8,6 +8,7 @@
 //! `principal`, `head`, `cgroup`, `words`, `call`, `body`, `judge` and `verdict` are pure: they know no socket, file or
 //! clock.
 
+mod about;
 mod answer;
 pub mod body;
 mod build;

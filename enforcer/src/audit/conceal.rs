@@ -4,12 +4,15 @@
 
 use std::{
     borrow::Cow,
+    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
+use serde_json::Value;
+
 use super::{
-    record::{AccessChange, Body, GateCall, Subject},
+    record::{About, AccessChange, Body, GateCall, Subject},
     store::{Book, Kind},
 };
 
@@ -108,17 +111,20 @@ fn conceal(book: &mut Book, body: &mut Body, now: SystemTime) {
             scrub(&mut outside.error, &replaced);
         }
         Body::Life(life) => {
-            let (id, of) = (life.container_id.clone(), life.user.clone());
-            let mut replaced =
-                container(book, &mut life.container, id.as_deref(), of.as_deref(), now);
-            let mut put = |kind, name: &mut Option<String>, scope: &str, of: Option<&str>| {
+            let mut named = Replaced::new();
+            let mut put = |book: &mut Book, kind, name: &mut Option<String>, of: Option<&str>| {
                 let Some(name) = name else { return };
+                let scope = of.unwrap_or_default();
                 let pseudonym = book.pseudonym((kind, name), scope, of, now).to_owned();
-                replaced.push((std::mem::replace(name, pseudonym.clone()), pseudonym));
+                named.push((std::mem::replace(name, pseudonym.clone()), pseudonym));
             };
-            put(Kind::User, &mut life.user, "", None);
-            let scope = of.as_deref().unwrap_or_default();
-            put(Kind::Server, &mut life.server, scope, of.as_deref());
+            put(book, Kind::User, &mut life.user, None);
+            // What goes with the user goes with the pseudonym, and with it when it is erased.
+            let of = life.user.as_deref();
+            put(book, Kind::Server, &mut life.server, of);
+            let id = life.container_id.as_deref();
+            let mut replaced = container(book, &mut life.container, id, of, now);
+            replaced.extend(named);
             scrub(&mut life.why, &replaced);
             scrub(&mut life.error, &replaced);
         }
@@ -180,15 +186,75 @@ fn access(book: &mut Book, about: &mut AccessChange, now: SystemTime) {
     scrub(&mut about.error, &replaced);
 }
 
-/// The user whose socket it is, also in what was asked: containers and volumes are called as their owner.
+/// The user whose socket it is, or whom a hub's request is about, also in what was asked: containers and volumes are
+/// called as their owner.
 fn gate(book: &mut Book, call: &mut GateCall, now: SystemTime) {
-    let Some(user) = &mut call.user else { return };
-    let pseudonym = book.pseudonym((Kind::User, user), "", None, now).to_owned();
-    let replaced = vec![(std::mem::replace(user, pseudonym.clone()), pseudonym)];
+    let About { user, client, names } = std::mem::take(&mut call.about);
+    let is_hub_s = call.user.is_none();
+    let user = call.user.take().or(user).filter(|user| !user.is_empty());
+    let own =
+        user.as_deref().map(|name| book.pseudonym((Kind::User, name), "", None, now).to_owned());
+    let of = own.as_deref();
+    call.user = own.clone().filter(|_| !is_hub_s);
+    // What is called whole, however a spawner writes its user's name in it, before the name itself.
+    let scope = format!("hub {}", call.hub);
+    let mut replaced = Replaced::new();
+    for name in names {
+        let pseudonym = book.pseudonym((Kind::Container, &name), &scope, of, now).to_owned();
+        replaced.push((name, pseudonym));
+    }
+    if let Some(client) = client.filter(|client| !client.is_empty()) {
+        let scope = format!("{} client", of.unwrap_or(&scope));
+        let pseudonym = book.pseudonym((Kind::Label, &client), &scope, of, now).to_owned();
+        replaced.push((client, pseudonym));
+    }
+    if let (Some(user), Some(own)) = (&user, &own) {
+        let written = escaped(user).into_iter().filter(|_| is_hub_s);
+        replaced.extend(written.chain([user.clone()]).map(|name| (name, own.clone())));
+    }
+    if is_hub_s {
+        call.query = call.query.take().map(|query| without_filters(&query));
+        call.request = call.request.take().and_then(|request| without_labels(&request));
+    }
     let said = [&mut call.path, &mut call.query, &mut call.request, &mut call.why];
     for text in said.into_iter().flatten() {
         scrub(text, &replaced);
     }
+}
+
+/// A user's name as `DockerSpawner` writes it in names of containers and volumes: what Docker does not take is a dash
+/// and the byte, hexadecimal, in capitals or not.
+fn escaped(user: &str) -> [String; 2] {
+    let mut written = String::new();
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            written.push(char::from(byte));
+        } else {
+            // A String takes all that it is given.
+            let _ = write!(written, "-{byte:02X}");
+        }
+    }
+    [written.to_lowercase(), written]
+}
+
+/// A query without what a hub's filters look for, which may be anybody's name.
+fn without_filters(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some(("filters", _)) => "filters=***",
+        _ => pair,
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+/// What a hub asked for without the values of labels: spawners write there whom a thing is for. `None`: it is not
+/// understood.
+fn without_labels(request: &str) -> Option<String> {
+    let mut request: Value = serde_json::from_str(request).ok()?;
+    let labels = request.get_mut("Labels").and_then(Value::as_object_mut);
+    for (_, value) in labels.into_iter().flatten() {
+        *value = Value::from("***");
+    }
+    Some(request.to_string())
 }
 
 /// The name of a container, where no more is known of it.
@@ -236,147 +302,4 @@ fn with<'a>(text: &'a str, name: &str, pseudonym: &str) -> Cow<'a, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::audit::{
-        record::{Exec, GroupChange, Life, Outside, Process, Traffic},
-        store::PREFIX,
-    };
-
-    fn body(role: &str) -> Body {
-        Body::Denied(Box::new(Traffic {
-            subject: Subject {
-                user: Some("alice".to_owned()),
-                group: Some("course".to_owned()),
-                server: Some("alices-own".to_owned()),
-                hub: Some("lab".to_owned()),
-                groups: vec!["staff".to_owned()],
-                client: Some("alice.example.org".to_owned()),
-                container: "jupyter-alice".to_owned(),
-                container_id: Some("beef01".to_owned()),
-                labels: [("mail".to_owned(), "alice@example.org".to_owned())].into(),
-                role: role.to_owned(),
-                ..Subject::default()
-            },
-            hook: String::new(),
-            verdict: String::new(),
-            reason: None,
-            rule: None,
-            would_deny: None,
-            ingress_ifindex: 0,
-            frame_len: 0,
-            ethertype: String::new(),
-            source_mac: String::new(),
-            destination_mac: String::new(),
-            source: Some("10.0.0.2".to_owned()),
-            destination: None,
-            protocol: None,
-            source_port: None,
-            destination_port: None,
-            tcp_flags: None,
-        }))
-    }
-
-    #[test]
-    fn whatever_names_a_person_becomes_a_pseudonym_and_the_rest_stays() {
-        let mut book = Book::unkept().expect("random");
-        let (now, mut guest) = (SystemTime::now(), body("guest"));
-        conceal(&mut book, &mut guest, now);
-        let line = serde_json::to_string(&guest).expect("serialises");
-        assert!(!line.contains("alice"), "{line}");
-        for kept in ["course", "beef01", "10.0.0.2", "\"mail\"", "\"lab\"", "\"staff\""] {
-            assert!(line.contains(kept), "{kept}: {line}");
-        }
-        let mut again = body("guest");
-        conceal(&mut book, &mut again, now);
-        assert_eq!(again, guest, "one name, one pseudonym");
-        let names: Vec<_> = book.rows().iter().map(|row| row.name.as_str()).collect();
-        let all =
-            ["alice", "jupyter-alice", "alices-own", "alice.example.org", "alice@example.org"];
-        assert_eq!(names, all);
-        let user = book.rows()[0].pseudonym.clone();
-        assert!(book.rows().iter().all(|row| row.goes_with(&user)), "{:?}", book.rows());
-        let mut hub = body("hub");
-        conceal(&mut book, &mut hub, now);
-        assert_eq!(hub, body("hub"), "a hub is nobody");
-    }
-
-    #[test]
-    fn a_path_that_has_the_user_s_name_has_the_pseudonym() {
-        let mut book = Book::unkept().expect("random");
-        let subject = Subject { user: Some("alice".to_owned()), ..Subject::default() };
-        let mut body = Body::Exec(Box::new(Exec {
-            subject: Subject { role: "guest".to_owned(), ..subject },
-            executable: "/home/alice/bin/malice".to_owned(),
-            process: Process { name: "run-alice".to_owned(), ..Process::default() },
-            cut: false,
-        }));
-        conceal(&mut book, &mut body, SystemTime::now());
-        let Body::Exec(exec) = &body else { panic!("{body:?}") };
-        let user = exec.subject.user.as_deref().expect("a user");
-        assert_eq!(exec.executable, format!("/home/{user}/bin/malice"));
-        assert_eq!(exec.process.name, format!("run-{user}"));
-    }
-
-    #[test]
-    fn s1_a_change_of_a_group_names_who_made_it_and_not_whom_it_is_about() {
-        let mut book = Book::unkept().expect("random");
-        let about = AccessChange {
-            hub: "lab".to_owned(),
-            group: Some("staff".to_owned()),
-            user: Some("alice".to_owned()),
-            by_name: "root".to_owned(),
-            why: Some("alice asked; malice did not".to_owned()),
-            error: "no user alice".to_owned(),
-            ..AccessChange::default()
-        };
-        let life = Life {
-            user: Some("alice".to_owned()),
-            server: Some("thesis".to_owned()),
-            container: "guest-lab-alice-0".to_owned(),
-            error: "volume of alice is in use".to_owned(),
-            ..Life::default()
-        };
-        let mut body = Body::Life(Box::new(life));
-        conceal(&mut book, &mut body, SystemTime::UNIX_EPOCH);
-        let told = serde_json::to_string(&body).expect("JSON");
-        assert!(!told.contains("alice") && !told.contains("thesis"), "{told}");
-
-        let mut body = Body::Group(Box::new(GroupChange { event: "added".to_owned(), about }));
-        conceal(&mut book, &mut body, SystemTime::now());
-        let Body::Group(change) = &body else { panic!("{body:?}") };
-        let user = change.about.user.clone().expect("a user");
-        assert!(user.starts_with(PREFIX));
-        assert_eq!(change.about.why, Some(format!("{user} asked; malice did not")));
-        assert_eq!(change.about.error, format!("no user {user}"));
-        assert_eq!((change.about.by_name.as_str(), change.about.hub.as_str()), ("root", "lab"));
-        // The same person as in a record about packets.
-        let mut guest = self::body("guest");
-        conceal(&mut book, &mut guest, SystemTime::now());
-        assert_eq!(guest.subject().and_then(|subject| subject.user.clone()), Some(user));
-    }
-
-    #[test]
-    fn a_way_out_names_neither_container() {
-        let mut book = Book::unkept().expect("random");
-        for to in ["guest jupyter-ben", "jupyter-ben", "hub hub"] {
-            let mut body = Body::Outside(Outside {
-                container_id: Some("beef01".to_owned()),
-                container: "jupyter-alice".to_owned(),
-                why: "container_namespace".to_owned(),
-                to: to.to_owned(),
-                error: "cannot kill jupyter-alice: it has jupyter-alice2".to_owned(),
-                ..Outside::default()
-            });
-            conceal(&mut book, &mut body, SystemTime::now());
-            let Body::Outside(outside) = &body else { panic!("{body:?}") };
-            assert!(
-                outside.container.starts_with(PREFIX) && !outside.to.contains("ben"),
-                "{body:?}"
-            );
-            assert_eq!(outside.to == "hub hub", to == "hub hub");
-            let error = format!("cannot kill {}: it has jupyter-alice2", outside.container);
-            assert_eq!(outside.error, error, "whole words");
-        }
-    }
-}
+mod tests;

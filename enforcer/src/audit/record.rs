@@ -30,7 +30,7 @@ pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
 pub use cut::{CUT, sentence, shown, text};
 pub use dns::DnsQuery;
-pub use gate::GateCall;
+pub use gate::{About, GateCall};
 pub use life::{Life, LifeEvent};
 pub use process::{ConnectRefused, Exec, Process, SocketRefused, Unseen};
 pub use stream::{Cause, Erased, Gap, Loss, Stored, Takeover};

@@ -11,17 +11,22 @@ use hyper::{
     Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::access::name::HubName;
 
 use super::{
-    answer,
+    about, answer,
     build::{self, Ready},
     call::{BodyKind, Call, build::Build},
     errand::Errand,
     head::Head,
-    hub, judged,
+    hub::{self, ask},
+    json::Json,
+    judged,
     principal::Principal,
     raw, rest,
     serve::Server,
@@ -190,6 +195,7 @@ impl Exchange {
                 self.take_turn().await;
             }
             let body = judged::body(&self.head, &call, request.body_mut()).await?;
+            self.is_about(body.as_ref());
             Ok((self.server.judge(&self.principal, &call, body.as_ref()).await?, None))
         };
         let judged = judging.await.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
@@ -228,16 +234,27 @@ impl Exchange {
         hub: &HubName,
         request: &mut Request<Incoming>,
     ) -> Result<raw::Done, Refusal> {
-        // Its query names a user, and records of guests do so where a name may be erased.
-        let (path, _) = self.head.target.split_once('?').unwrap_or((&self.head.target, ""));
-        lock(&self.telling).asks(&self.head.method, path);
         self.take_turn().await;
         let body = judged::json(&self.head, hub::MAX_BODY, request.body_mut()).await?;
-        let ask = hub::ask::read(request.method(), &self.head.target, body.as_ref())?;
+        self.is_about(body.as_ref());
+        let ask = ask::read(request.method(), &self.head.target, body.as_ref())?;
         // It may wait for a spawn, and keeps nothing meanwhile.
         drop(lock(&self.turn).take());
         lock(&self.telling).allowed("hub.own");
         Ok((answer::json(&self.server.answer_hub(hub, ask).await), None))
+    }
+
+    /// Notes whom a hub's body names.
+    fn is_about(&self, body: Option<&Json>) {
+        let (Principal::Hub(hub), Some(body)) = (&self.principal, body) else { return };
+        let inventory = Arc::clone(&self.server.doorman.inventory.borrow());
+        let mut said = about::body(hub, body, &inventory);
+        if let Some(seat) = ask::seat_of_create(body) {
+            let known = self.server.spawns.of(hub, &seat, Instant::now());
+            let announced = known.and_then(|known| known.said?.client);
+            said.client = announced.map(|address| address.to_string()).or(said.client);
+        }
+        lock(&self.telling).is_about(said);
     }
 
     /// Waits until less is in memory whole for this principal.

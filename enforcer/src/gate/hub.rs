@@ -8,6 +8,7 @@ pub mod ask;
 pub mod sight;
 pub mod spawns;
 pub mod stage;
+pub mod waits;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,6 +38,14 @@ const MOST_DENIALS: usize = 100;
 /// Whether a target is one of ours, whatever it asks.
 pub(super) fn is_one(target: &str) -> bool {
     target.starts_with(OURS)
+}
+
+/// What a record may have of a hub's target: the query of our own calls names a user, and records of guests do so where
+/// a name may be erased.
+pub(super) fn told<'a>(principal: &Principal, target: &'a str) -> &'a str {
+    let is_ours = matches!(principal, Principal::Hub(_)) && is_one(target);
+    let path = target.split_once('?').map(|(path, _)| path).filter(|_| is_ours);
+    path.unwrap_or(target)
 }
 
 impl Server {
@@ -81,12 +90,14 @@ impl Server {
         json!({ "stage": Stage::Announced.name(), "image_may_be_used": may_use })
     }
 
-    /// How far a spawn is: at once if it is further than what was seen, else when it is, or after a while.
+    /// How far a spawn is: at once if it is further than what was seen, or if too many wait already; else when it is,
+    /// or after a while.
     async fn spawn(&self, hub: &HubName, seat: &Seat, seen: Option<Stage>) -> Value {
         let until = Instant::now() + WAIT;
+        let waits = self.waits.try_take(hub, seat);
         loop {
             let look = self.look(hub, seat);
-            if Some(look.stage) != seen || Instant::now() >= until {
+            if Some(look.stage) != seen || waits.is_none() || Instant::now() >= until {
                 return look.to_json();
             }
             sleep(LOOK).await;
@@ -117,9 +128,12 @@ impl Server {
     pub(super) fn add_said(&self, hub: &HubName, seat: &Seat, facts: &mut Facts) {
         let known = self.spawns.of(hub, seat, Instant::now());
         let Some(said) = known.and_then(|known| known.said) else { return };
-        facts.groups.extend(said.groups.iter().map(ToString::to_string));
-        facts.groups.sort_unstable();
-        facts.groups.dedup();
+        // Behind those of this host: a record has room for a few, and what a hub says pushes none of them out.
+        for group in said.groups.iter().map(ToString::to_string) {
+            if !facts.groups.contains(&group) {
+                facts.groups.push(group);
+            }
+        }
         facts.client = said.client.map(|address| address.to_string());
     }
 }

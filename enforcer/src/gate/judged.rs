@@ -33,7 +33,7 @@ use crate::{
 
 /// Longest body of a call that has none: what old clients send for nothing.
 const NOTHING: usize = 16;
-/// Most containers that are gone of which a stream of events still tells.
+/// Most things of a kind that are gone of which a stream of events still tells.
 const MOST_GONE: usize = 256;
 /// Longest wait for the rest of a body.
 const BODY: Duration = Duration::from_secs(30);
@@ -252,24 +252,10 @@ impl Server {
 
     /// Adds what has become the principal's since.
     pub(super) fn learn(&self, principal: &Principal, facts: &mut Facts) {
-        let now = self.facts(principal);
-        let gone =
-            |all: &[super::facts::OwnContainer], id: &str| all.iter().all(|own| own.id != id);
-        let before = std::mem::replace(facts, now);
-        let old = before.containers.into_iter();
-        let old: Vec<_> = old.filter(|own| gone(&facts.containers, &own.id)).collect();
-        // Of what is gone there are a few last events; a stream that lasts forgets the rest.
-        facts.containers.extend(old.into_iter().take(MOST_GONE));
-        for network in before.networks {
-            if facts.networks.iter().all(|own| own.id != network.id) {
-                facts.networks.push(network);
-            }
-        }
-        for volume in before.volumes {
-            if facts.volumes.iter().all(|own| own.engine_name != volume.engine_name) {
-                facts.volumes.push(volume);
-            }
-        }
+        let before = std::mem::replace(facts, self.facts(principal));
+        keep(&mut facts.containers, before.containers, |own| &own.id);
+        keep(&mut facts.networks, before.networks, |own| &own.id);
+        keep(&mut facts.volumes, before.volumes, |own| &own.engine_name);
     }
 
     /// The socket of the user for whom a hub starts a guest, if that user has a grant now, and the user's groups.
@@ -287,8 +273,20 @@ impl Server {
             (Grant::Granted(_), Some(doors)) => doors.open_for(&user).await,
             _ => None,
         };
+        let mut groups = groups;
+        let config = Arc::clone(&self.doorman.config.borrow());
+        // A record has room for a few: those that give the socket are among them whatever a hub calls its own.
+        groups.sort_by_key(|group| !config.access.builtin_groups.contains(group));
         (socket, groups.iter().map(ToString::to_string).collect())
     }
+}
+
+/// Adds what is gone since. Of that there are a few last events; a stream that lasts forgets the rest, what went first
+/// before all.
+fn keep<T>(all: &mut Vec<T>, before: Vec<T>, id: impl Fn(&T) -> &String) {
+    let is_gone = |own: &T| all.iter().all(|other| id(other) != id(own));
+    let gone: Vec<T> = before.into_iter().filter(is_gone).take(MOST_GONE).collect();
+    all.extend(gone);
 }
 
 /// The user whom the variables of a create name.
@@ -354,6 +352,21 @@ mod tests {
             let read = call(&principal, &head::read(head.as_bytes()).expect("a head"));
             assert_eq!(read.is_ok(), is_call, "{head}: {read:?}");
         }
+    }
+
+    #[test]
+    fn s30_a_stream_of_events_remembers_so_many_things_that_are_gone_and_no_more() {
+        let mut all = Vec::new();
+        for number in 0..3 * MOST_GONE {
+            let now = vec!["stays".to_owned(), format!("n{number}")];
+            let before = std::mem::replace(&mut all, now);
+            keep(&mut all, before, |name| name);
+        }
+        assert_eq!(all.len(), 2 + MOST_GONE);
+        let newest = 3 * MOST_GONE - 1;
+        assert!(all.contains(&"stays".to_owned()) && all.contains(&format!("n{newest}")));
+        assert!(all.contains(&format!("n{}", newest - MOST_GONE)), "gone lately");
+        assert!(!all.contains(&format!("n{}", newest - MOST_GONE - 1)), "gone long ago");
     }
 
     #[test]

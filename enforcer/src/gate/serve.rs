@@ -19,10 +19,10 @@ use tokio::{
 };
 
 use super::{
-    answer,
+    about, answer,
     build::Builds,
     exchange::{Exchange, Way},
-    hub::{sight::Sight, spawns::Spawns},
+    hub::{self, sight::Sight, spawns::Spawns, waits::Waits},
     identity::{Doorman, Stranger, Visitor},
     networks::OwnNetworks,
     principal::Principal,
@@ -79,6 +79,8 @@ pub(super) struct Server {
     pub(super) doors: OnceLock<WeakGate>,
     /// What hubs said of spawns.
     pub(super) spawns: Spawns,
+    /// Hubs' requests that wait for a spawn to get further.
+    pub(super) waits: Waits,
     /// Who sees what hubs are told of spawns; `None`: nobody.
     pub(super) sight: Option<Arc<dyn Sight>>,
     pub(super) users: Seats,
@@ -124,6 +126,7 @@ impl Server {
             networks: None,
             doors: OnceLock::new(),
             spawns: Spawns::default(),
+            waits: Waits::default(),
             sight: None,
             users: Seats::new(USERS),
             hubs: Seats::new(HUBS),
@@ -230,7 +233,11 @@ async fn serve(
     seat.asked();
     let opening = opening.ok().and_then(Result::ok).flatten();
     if let Some(Ok((head, _))) = &opening {
-        telling.asks(&head.method, &head.target);
+        telling.asks(&head.method, hub::told(principal, &head.target));
+        if let Principal::Hub(hub) = principal {
+            let inventory = Arc::clone(&server.doorman.inventory.borrow());
+            telling.is_about(about::target(hub, &head.target, &inventory));
+        }
     }
     let stranger = admitted.map_err(|why| Refusal {
         status: StatusCode::FORBIDDEN,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::{identity::Visitor, principal::Principal, verdict::Refusal, wire::Traffic};
 use crate::{
     access::grant::Kind,
-    audit::record::{Body, GateCall},
+    audit::record::{About, Body, GateCall},
 };
 
 /// Refusals of one principal with a record of their own, in each [`EVERY`].
@@ -30,7 +30,7 @@ pub enum Event {
     Request,
     /// It lasts.
     Begun,
-    /// Its grant is over.
+    /// Its grant is over, or its client took too long for the answer.
     Cut,
     /// So many refusals were not told.
     LeftOut,
@@ -182,6 +182,14 @@ impl Telling {
         self.call.query = query.map(masked);
     }
 
+    /// Whom a hub's request is about, as far as it is known by now.
+    pub(super) fn is_about(&mut self, more: About) {
+        let about = &mut self.call.about;
+        about.user = more.user.or_else(|| about.user.take());
+        about.client = more.client.or_else(|| about.client.take());
+        about.names.extend(more.names);
+    }
+
     /// What the user may have.
     pub(super) fn granted(&mut self, kind: Kind) {
         self.call.grant = Some(kind.name().to_owned());
@@ -220,7 +228,7 @@ impl Telling {
         self.desk.send(Event::Begun, self.with_numbers());
     }
 
-    /// Its grant is over.
+    /// It ended before its time, and why.
     pub(super) fn cut(&mut self, why: String) {
         Event::Cut.name().clone_into(&mut self.call.event);
         self.call.why = Some(why);

@@ -56,7 +56,7 @@ fn a2_records_of_a_hub_s_guest_name_hub_user_server_groups_and_image() -> Result
     let id = spawn(&gate)?;
     let seen: Value = serde_json::from_str(&python(&gate, &["follow"])?)?;
     ensure!(seen["container"] == id, "{seen}");
-    ensure!(seen["groups"] == json!(["course-7", "staff"]), "{seen}");
+    ensure!(seen["groups"] == json!(["staff", "course-7"]), "{seen}");
     let attempt = format!("to tcp {WORLD}:{PORT}");
     ensure!(seen["denials"].to_string().contains(&attempt), "{seen}");
 
@@ -69,7 +69,7 @@ fn a2_records_of_a_hub_s_guest_name_hub_user_server_groups_and_image() -> Result
         ("enforcer.hub", json!("lab")),
         ("user.name", json!("ann")),
         ("enforcer.server", json!("two")),
-        ("enforcer.groups", json!(["course-7", "staff"])),
+        ("enforcer.groups", json!(["staff", "course-7"])),
         ("enforcer.client", json!("192.0.2.7")),
         ("container.image.name", json!(format!("{}:latest", image::NAME))),
     ] {

@@ -11,7 +11,7 @@ use crate::model::caller::Caller;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GateCall {
     /// `request`: it is over; `begun`: it lasts, and a `request` follows with what came of it; `cut`: it ended
-    /// because the grant did; `left_out`: so many refusals more, for which there are no records.
+    /// because the grant did, or because its client took longer than 60 s for the answer; `left_out`: so many refusals more, for which there are no records.
     #[serde(rename = "enforcer.event")]
     #[cfg_attr(test, schemars(extend("enum" = words::gate_events())))]
     pub event: String,
@@ -72,4 +72,18 @@ pub struct GateCall {
     /// The process that connected.
     #[serde(flatten)]
     pub by: Caller,
+    /// Whom a hub's request is about. No record has it: it says what else in one is somebody's name.
+    #[serde(skip)]
+    pub about: About,
+}
+
+/// Names of somebody that are within the words of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The user.
+    pub user: Option<String>,
+    /// Where the user comes from.
+    pub client: Option<String>,
+    /// What the user's containers and volumes are called.
+    pub names: Vec<String>,
 }

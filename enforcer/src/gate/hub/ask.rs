@@ -104,7 +104,7 @@ pub fn seat_of_create(body: &Json) -> Option<Seat> {
 
 fn stage(text: &str) -> Result<Stage, Refusal> {
     let known = Stage::ALL.into_iter().find(|stage| stage.name() == text);
-    known.ok_or_else(|| Refusal::unclear("hub.stage", format!("{text:?} is no stage of a spawn")))
+    known.ok_or_else(|| Refusal::unclear("hub.stage", "seen: this is no stage of a spawn"))
 }
 
 fn seat_in(query: &mut Query) -> Result<Seat, Refusal> {
@@ -134,7 +134,7 @@ fn announcement(body: &Json) -> Result<Ask, Refusal> {
             ("server", Json::Text(text)) => server = text,
             ("groups", Json::List(groups)) => said.groups = groups_of(groups)?,
             ("client", Json::Text(text)) => {
-                let none = |_error| wrong(format!("client: {text:?} is no address"));
+                let none = |_error| wrong("client: this is no address".to_owned());
                 said.client = Some(text.parse().map_err(none)?);
             }
             ("image", Json::Text(text)) if text.len() <= MAX_IMAGE => {
