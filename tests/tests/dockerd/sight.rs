@@ -181,7 +181,6 @@ fn n7_a_restart_ends_no_conversation_that_was_allowed_for_a_while() -> Result<()
         talk.go_on("after a restart")?;
     }
     says((&daemon, &rig), ("allow", &["list"]), (0, "a lecture"))?;
-    drop(talk);
     // The next installation opens nothing of it.
     let kept = daemon.config().with_file_name("state").join("allowances.json");
     ensure!(kept.exists(), "{} is not there", kept.display());
