@@ -72,7 +72,7 @@ const BESIDE: [(&str, &[(&str, &str)]); 4] = [
     ("policies.*", &[("mode", "\"enforce\"")]),
 ];
 /// What is in force with a file of this text, which must be a valid one; sorted by key. What [hubs.NAME.gate] leaves
-/// out is as in [gate].
+/// out is as in `[gate]`.
 #[must_use]
 pub fn effective(text: &str) -> Vec<Setting> {
     let written = leaves(text);
