@@ -127,6 +127,19 @@ fn n1_a_guest_is_allowed_something_for_a_while_and_cut_off_for_a_while() -> Resu
     finish(rig, daemon, &residue)
 }
 
+/// The engine says nothing of its guests before the new daemon is there.
+fn restarted_before_the_engine(rig: &Rig, daemon: Enforcer) -> Result<Enforcer> {
+    rig.docker.signal(libc::SIGSTOP)?;
+    let daemon = binary().and_then(|binary| daemon.restart(&rig.host, binary));
+    thread::sleep(Duration::from_millis(500));
+    rig.docker.signal(libc::SIGCONT)?;
+    let daemon = daemon?;
+    for guest in [&rig.a, &rig.b] {
+        daemon.wait_identified(&rig.host, &guest.name, "guest")?;
+    }
+    Ok(daemon)
+}
+
 /// A conversation that was allowed for a while, and goes on all the while, outlives restarts: with overrides, where only
 /// the engine says which policy a guest has, and without.
 #[test]
@@ -153,32 +166,21 @@ fn n7_a_restart_ends_no_conversation_that_was_allowed_for_a_while() -> Result<()
         talk.go_on("after a reload")?;
         let is_over = AtomicBool::new(false);
         daemon = thread::scope(|scope| -> Result<Enforcer> {
-            let talking = scope.spawn(|| {
+            let talking = scope.spawn(|| -> Result<()> {
                 while !is_over.load(Ordering::Relaxed) {
                     talk.go_on("all the while")?;
                     thread::sleep(Duration::from_millis(2));
                 }
                 Ok(())
             });
-            // The engine says nothing of its guests before the new daemon is there.
-            rig.docker.signal(libc::SIGSTOP)?;
-            let daemon = daemon.restart(&rig.host, binary()?);
-            thread::sleep(Duration::from_millis(500));
-            rig.docker.signal(libc::SIGCONT)?;
-            let is_known = daemon.as_ref().map_or(Ok(()), |daemon| {
-                [&rig.a, &rig.b]
-                    .into_iter()
-                    .try_for_each(|guest| daemon.wait_identified(&rig.host, &guest.name, "guest"))
-            });
+            let daemon = restarted_before_the_engine(&rig, daemon);
             is_over.store(true, Ordering::Relaxed);
             talking.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
-            is_known?;
             daemon
         })?;
         talk.go_on("after a restart")?;
     }
     says((&daemon, &rig), ("allow", &["list"]), (0, "a lecture"))?;
-    drop(talk);
     // The next installation opens nothing of it.
     let kept = daemon.config().with_file_name("state").join("allowances.json");
     ensure!(kept.exists(), "{} is not there", kept.display());
