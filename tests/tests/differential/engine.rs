@@ -5,6 +5,7 @@ use std::{
     io::{BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -68,6 +69,9 @@ impl Drop for Engine {
 
 /// The program, built where it is not newer than its source.
 fn build() -> Result<PathBuf> {
+    // The tests of this file are threads of one process, and would build to one name.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("engine-json/main.go");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let binary = dir.join(format!("engine-json-{}", std::process::id()));
@@ -88,7 +92,7 @@ fn build() -> Result<PathBuf> {
     let status = go.env("GOFLAGS", "").env("CGO_ENABLED", "0").status();
     let status = status.context("go build: apt-get install golang-go")?;
     ensure!(status.success(), "go build {}: {status}", source.display());
-    // In one step: another test may be about to start it.
+    // In one step: another test run may be about to start it.
     fs::rename(&binary, &last)?;
     Ok(last)
 }

@@ -67,6 +67,7 @@ const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
     (2, "PidsLimit", Sets, "bounded"),
     (2, "RestartPolicy", Sets, "nothing is restarted for ever"),
     (4, "ConsoleSize", Leaves, "without a terminal the engine takes none"),
+    (5, "Attachable", Leaves, "on a bridge it does nothing"),
     (5, "IPAM", Sets, "the network's subnet was prepared"),
     (5, "Labels", Adds, "whose it is"),
     (5, "Name", Sets, "own networks have names of their own at the engine"),
