@@ -14,7 +14,6 @@
 mod measure;
 mod plot;
 mod report;
-mod socket;
 mod world;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};

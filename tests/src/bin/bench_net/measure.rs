@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -11,14 +11,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_tests::{
-    bench::{Series, median, pin_to, thread_cpu},
+    bench::{
+        Series, pin_to, thread_cpu,
+        traffic::{connects, round_trips},
+    },
     harness::netns::within,
 };
 
-use crate::{
-    socket::end_by_reset,
-    world::{Config, Guard, World},
-};
+use crate::world::{Config, Guard, World};
 
 /// Figures of all rounds, by metric and number of the configuration.
 pub type Taken = BTreeMap<(Metric, usize), Series>;
@@ -209,53 +209,6 @@ impl World {
         }
         Ok(thread_cpu()?.saturating_sub(since).as_nanos() as f64 / count as f64)
     }
-}
-
-const GO_ON: u8 = 1;
-const END: u8 = 0;
-
-/// The median of the round trips of one byte, in nanoseconds.
-fn round_trips(mut client: &TcpStream, mut server: &TcpStream, time: Duration) -> Result<f64> {
-    thread::scope(|scope| {
-        // It starts on this thread's CPU, and stays there.
-        let answering = scope.spawn(move || -> Result<()> {
-            let mut byte = [END];
-            loop {
-                server.read_exact(&mut byte)?;
-                server.write_all(&byte)?;
-                if byte == [END] {
-                    return Ok(());
-                }
-            }
-        });
-        let mut times = Series::new();
-        let started = Instant::now();
-        let mut byte = [GO_ON];
-        while started.elapsed() < time {
-            let since = Instant::now();
-            client.write_all(&byte)?;
-            client.read_exact(&mut byte)?;
-            times.push(since.elapsed().as_nanos() as f64);
-        }
-        client.write_all(&[END])?;
-        client.read_exact(&mut byte)?;
-        answering.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
-        Ok(median(times))
-    })
-}
-
-/// The median of the times that `connect` takes, in nanoseconds.
-fn connects(listener: &TcpListener, to: SocketAddr, count: usize) -> Result<f64> {
-    let mut times = Series::new();
-    for _ in 0..count {
-        let since = Instant::now();
-        let client = TcpStream::connect(to)?;
-        times.push(since.elapsed().as_nanos() as f64);
-        let (server, _) = listener.accept()?;
-        end_by_reset(&client)?;
-        drop((client, server));
-    }
-    Ok(median(times))
 }
 
 /// CPU time of both ends for so many bytes.

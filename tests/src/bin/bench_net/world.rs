@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_tests::{
+    bench::traffic::PacketSocket,
     frames::{Ip, Ipv4, Mac, ethernet, ethertype, udp_packet},
     harness::{
         classic,
@@ -19,8 +20,6 @@ use enforcer_tests::{
     },
     prog::raw::{self, Hook},
 };
-
-use crate::socket::PacketSocket;
 
 /// Where guest A is asked for round trips and connections, on the host's published port and in the guest.
 const ECHO: Publish = Publish { container: 7000, host: 17000 };
