@@ -29,6 +29,8 @@ enum What {
     Policy(Options),
     /// Packets, starts, reloads and memory with up to 1,000 guests, 10,000 rules, 1,000,000 flows (root)
     Scale(Options),
+    /// Whether a shorter way than the bridge beats no firewall: an experiment, without the daemon (root)
+    Shortcut(Options),
 }
 
 #[derive(clap::Args)]
@@ -81,6 +83,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         What::Packet(options) => run_programs(workspace, ("bench packet", "bench_packet"), options),
         What::Policy(options) => run_programs(workspace, ("bench policy", "bench_policy"), options),
         What::Scale(options) => run_scale(workspace, options),
+        What::Shortcut(options) => {
+            run_programs(workspace, ("bench shortcut", "bench_shortcut"), options)
+        }
     }
 }
 

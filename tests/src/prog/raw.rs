@@ -132,6 +132,23 @@ pub fn reading(bytes: u16) -> Result<OwnedFd> {
     load(&instructions.concat())
 }
 
+/// Sends IPv4 packets on by another interface, or in by it as if it had received them; all else goes on.
+pub fn redirecting(ifindex: u32, ingress: bool) -> Result<OwnedFd> {
+    const REDIRECT: u32 = 23;
+    const IPV4: u32 = 0x0800_u16.to_be() as u32;
+    load(&[
+        // The field `protocol` of the context, in network order.
+        instruction(0x61, 0x12, 16, 0),
+        instruction(0x55, 2, 4, IPV4),
+        set(1, ifindex),
+        set(2, ingress.into()),
+        instruction(0x85, 0, 0, REDIRECT),
+        exit(),
+        set(0, u32::MAX),
+        exit(),
+    ])
+}
+
 /// The least that asks what time it is, as the programs that ship do: `bpf_ktime_get_coarse_ns`.
 pub fn timing() -> Result<OwnedFd> {
     const COARSE: u32 = 160;

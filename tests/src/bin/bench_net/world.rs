@@ -101,6 +101,7 @@ pub struct World {
     /// Network namespaces.
     pub outside: File,
     pub host_net: File,
+    pub b_net: File,
     a_pid: u32,
     _links: Vec<OwnedFd>,
     daemon: Option<Enforcer>,
@@ -156,6 +157,7 @@ impl World {
             flooder: config.flooded.then(|| (flooder, egress(&b))),
             outside,
             host_net,
+            b_net,
             a_pid: a.pid,
             _links: links,
             daemon,
