@@ -25,6 +25,17 @@ use crate::{
 
 const EEXIST: i32 = -17;
 
+/// Notes the policy's epoch, before the flow is judged by it: [`open_flow`] files the flow under this one. Read afterwards,
+/// it could be the epoch of a change that came in between, and nobody would judge the flow by that change again.
+#[inline(always)]
+pub fn note_epoch(policy: &Policy) {
+    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
+        // SAFETY: the entry of the map is an aligned word, read at once; this CPU's own slot, of which this part is
+        // nobody else's until the flow is put into the table.
+        unsafe { (*scratch).flow.epoch = (&raw const policy.epoch).read_volatile() };
+    }
+}
+
 /// Puts the flow of the frame that is judged on this CPU into the table; 1 if it did so, 0 if another CPU did just
 /// now. A global function: see [`word`].
 ///
@@ -70,6 +81,7 @@ fn insert(
         key,
         state,
         limit: flow::opening_limit(&policy.quotas, opening.sender),
+        checks: flow::checks_limit(&policy.quotas, opening.sender),
         left_ns: flow::timeout_ns(state, key.protocol),
         now: opening.now,
     };
@@ -77,11 +89,12 @@ fn insert(
 
     let (packets, bytes) = (u64::from(skb.segments()), u64::from(skb.len()));
     let record = &mut scratch.flow;
+    let epoch = record.epoch;
     *record = FlowRecord {
         last_seen_ns: opening.now,
         opened_ns: opening.now,
         state: state.word(),
-        epoch: policy.epoch,
+        epoch,
         rule: opening.opens.rule,
         name: opening.opens.name,
         opener: opening.sender.value(),
@@ -104,6 +117,8 @@ pub struct LetIn<'a> {
     pub state: FlowState,
     /// How many flows of its class there may be.
     pub limit: u32,
+    /// How many checks of the endpoint's there may be.
+    pub checks: u32,
     /// How long it lives if nothing happens.
     pub left_ns: u64,
     pub now: u64,
@@ -113,7 +128,7 @@ impl LetIn<'_> {
     /// Takes a place of the endpoint's quota.
     #[inline(always)]
     pub fn reserve(&self) -> Result<(), DropReason> {
-        if !reap::has_room(self.key.endpoint) {
+        if !reap::has_room(self.key.endpoint, self.checks) {
             return Err(DropReason::QuotaHalfOpen);
         }
         reserve(self.key.endpoint, self.state.quota_class(), self.state.is_outbound(), self.limit)
