@@ -18,7 +18,7 @@ use super::{
     Frame, emit,
     flows::{self, Found},
     limits,
-    open::{note_epoch, open_flow},
+    open::open_flow,
     policy::{self, Opens, Request},
     word,
 };
@@ -118,7 +118,6 @@ fn go_on(
     let request = Request { endpoint, policy, key, opener: sender, now, again: false, name: 0 };
     let Some(found) = Found::live(key, now) else {
         flow::opens(payload, frame.packet)?;
-        note_epoch(policy);
         let opens = policy::may_open(&request)?;
         charge_opening(frame, policy, sender, now)?;
         return open(frame, policy, sender, opens, now);
@@ -147,8 +146,7 @@ fn go_on(
             Ok(())
         }
         Step::Open { replace: true } => {
-            note_epoch(policy);
-            let opens = policy::may_open(&request)?;
+                let opens = policy::may_open(&request)?;
             charge_opening(frame, policy, sender, now)?;
             found.end(EndCause::Reopened);
             open(frame, policy, sender, opens, now)

@@ -25,17 +25,6 @@ use crate::{
 
 const EEXIST: i32 = -17;
 
-/// Notes the policy's epoch, before the flow is judged by it: [`open_flow`] files the flow under this one. Read afterwards,
-/// it could be the epoch of a change that came in between, and nobody would judge the flow by that change again.
-#[inline(always)]
-pub fn note_epoch(policy: &Policy) {
-    if let Some(scratch) = SCRATCH.get_ptr_mut(0) {
-        // SAFETY: the entry of the map is an aligned word, read at once; this CPU's own slot, of which this part is
-        // nobody else's until the flow is put into the table.
-        unsafe { (*scratch).flow.epoch = (&raw const policy.epoch).read_volatile() };
-    }
-}
-
 /// Puts the flow of the frame that is judged on this CPU into the table; 1 if it did so, 0 if another CPU did just
 /// now. A global function: see [`word`].
 ///
@@ -89,12 +78,11 @@ fn insert(
 
     let (packets, bytes) = (u64::from(skb.segments()), u64::from(skb.len()));
     let record = &mut scratch.flow;
-    let epoch = record.epoch;
     *record = FlowRecord {
         last_seen_ns: opening.now,
         opened_ns: opening.now,
         state: state.word(),
-        epoch,
+        epoch: policy.epoch,
         rule: opening.opens.rule,
         name: opening.opens.name,
         opener: opening.sender.value(),
