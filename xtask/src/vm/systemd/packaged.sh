@@ -10,7 +10,7 @@ step() {
 finish() { say "$*"; sync; poweroff -f; sleep 60; }
 fail() {
     { grep -A 12 '"reasons"' "/tmp/$1" || cat "/tmp/$1"; systemctl --no-pager -n 0 status enforcer-closed enforcer; journalctl -b --no-pager -o cat -u enforcer-closed -u enforcer; } 2>&1 |
-        tail -n 60 > /dev/ttyS0
+        tail -n 90 > /dev/ttyS0
     finish "failed $1"
 }
 # Longer than beacons and visitors pause.
