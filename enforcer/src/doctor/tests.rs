@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::{
     Facts, Finding, Grade, examine,
     facts::{
-        BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Free, KernelFacts, ProcessFacts,
-        Seat, Stranger, Units, Wanted,
+        BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Free, KernelFacts, ProcessFacts, Seat,
+        Stranger, Units, Wanted,
     },
     worst,
 };

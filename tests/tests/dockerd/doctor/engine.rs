@@ -43,7 +43,8 @@ fn beside(run: &Run, host: &Namespace, options: Options) -> Result<Value> {
 }
 
 #[test]
-fn n4_doctor_tells_what_docker_was_told_otherwise_and_docker_told_as_it_prints_is_well() -> Result<()> {
+fn n4_doctor_tells_what_docker_was_told_otherwise_and_docker_told_as_it_prints_is_well()
+-> Result<()> {
     if !crate::can_enforce() {
         return Ok(());
     }
