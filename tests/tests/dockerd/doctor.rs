@@ -7,10 +7,7 @@ mod mends;
 
 use anyhow::{Context as _, Result, ensure};
 use enforcer::kernel::features;
-use enforcer_tests::{
-    harness::topology::BRIDGE,
-    vm::foreign::Foreign,
-};
+use enforcer_tests::{harness::topology::BRIDGE, vm::foreign::Foreign};
 use serde_json::Value;
 
 use crate::shared::{self, Shared};

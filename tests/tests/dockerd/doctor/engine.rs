@@ -2,13 +2,7 @@
 //! prints.
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_tests::harness::{
-    artifacts,
-    dockerd::{Dockerd, Options},
-    netns::Namespace,
-    residue::Snapshot,
-    run::Run,
-};
+use enforcer_tests::harness::{artifacts, dockerd::Options, residue::Snapshot, topology::Base};
 use serde_json::Value;
 
 use super::check;
@@ -21,21 +15,20 @@ const SETTINGS: [(&str, &str); 3] = [
 ];
 
 /// What doctor says beside an engine with these options; a guest network has IPv6, and a rule is about who comes in.
-fn beside(run: &Run, host: &Namespace, options: Options) -> Result<Value> {
-    let mut docker = Dockerd::start(run, host, options)?;
-    let dir = run.make_dir("doctor")?;
+fn beside(options: Options) -> Result<Value> {
+    let base = Base::start(options)?;
+    let dir = base.run.make_dir("doctor")?;
     let config = dir.join("enforcer.toml");
     let text = format!(
         "[docker]\nsocket = '{}'\n[daemon]\nrun_dir = '{}'\n[networks.lone]\nbridge = 'br-lone'\ncreate = false\n\
          subnet = '172.30.9.0/24'\nsubnet6 = 'fd00:9::/64'\npolicy = 'visited'\n\
          [[policies.visited.allow]]\nfrom = '192.0.2.0/24'\nport = 8888\n",
-        docker.socket().display(),
+        base.docker_socket().display(),
         dir.display()
     );
     std::fs::write(&config, text)?;
-    let mut command = host.command(artifacts::enforcer().context("no binary")?);
+    let mut command = base.host.command(artifacts::enforcer().context("no binary")?);
     let output = command.args(["doctor", "--json", "--config"]).arg(&config).output()?;
-    docker.stop()?;
     let answer: Value =
         serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))?;
     ensure!(check(&answer, "config")?["grade"] == "ok", "{answer:#}");
@@ -49,22 +42,18 @@ fn n4_doctor_tells_what_docker_was_told_otherwise_and_docker_told_as_it_prints_i
         return Ok(());
     }
     let residue = Snapshot::take();
-    let run = Run::start()?;
-    let host = Namespace::create(&run, "host")?;
     let spoilt = Options { iptables: false, ip6tables: Some(false), ..Options::default() };
     let mended = Options { ip6tables: Some(true), userland_proxy: false, ..Options::default() };
-    let answer = beside(&run, &host, spoilt)?;
+    let answer = beside(spoilt)?;
     for (name, mend) in SETTINGS {
         let found = check(&answer, name)?;
         let printed = found["mend"].as_str().unwrap_or_default();
         ensure!(found["grade"] == "warn" && printed.contains(mend), "{found}");
     }
-    let answer = beside(&run, &host, mended)?;
+    let answer = beside(mended)?;
     for (name, _) in SETTINGS {
         let found = check(&answer, name)?;
         ensure!(found["grade"] == "ok", "what was printed does not mend it: {found}");
     }
-    drop(host);
-    drop(run);
     residue.ensure_nothing_new()
 }
