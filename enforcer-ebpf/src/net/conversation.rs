@@ -148,7 +148,7 @@ fn go_on(
             Ok(())
         }
         Step::Open { replace: true } => {
-                let opens = policy::may_open(&request)?;
+            let opens = policy::may_open(&request)?;
             charge_opening(frame, policy, sender, now)?;
             found.end(EndCause::Reopened);
             open(frame, &request, opens)
