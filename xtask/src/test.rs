@@ -54,11 +54,13 @@ const STAGES: [Stage; 7] = [
 /// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
 /// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
 /// the other one has all that are not named here.
-const FIRST: [&str; 19] = [
+const FIRST: [&str; 21] = [
     "build::",
     "doctor::",
     "engine::",
     "gate_attacks::",
+    "gate_libraries::",
+    "interrupted::",
     "kept::",
     "lives::",
     "outside::",

@@ -72,6 +72,7 @@ fn insert(
         key,
         state,
         limit: flow::opening_limit(&policy.quotas, opening.sender),
+        checks: flow::checks_limit(&policy.quotas, opening.sender),
         left_ns: flow::timeout_ns(state, key.protocol),
         now: opening.now,
     };
@@ -106,6 +107,8 @@ pub struct LetIn<'a> {
     pub state: FlowState,
     /// How many flows of its class there may be.
     pub limit: u32,
+    /// How many checks of the endpoint's there may be.
+    pub checks: u32,
     /// How long it lives if nothing happens.
     pub left_ns: u64,
     pub now: u64,
@@ -115,7 +118,7 @@ impl LetIn<'_> {
     /// Takes a place of the endpoint's quota.
     #[inline(always)]
     pub fn reserve(&self) -> Result<(), DropReason> {
-        if !reap::has_room(self.key.endpoint) {
+        if !reap::has_room(self.key.endpoint, self.checks) {
             return Err(DropReason::QuotaHalfOpen);
         }
         reserve(self.key.endpoint, self.state.quota_class(), self.state.is_outbound(), self.limit)

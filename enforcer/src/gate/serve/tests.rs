@@ -1,6 +1,7 @@
 //! Sockets with an engine of the test's own behind them, byte by byte.
 
 mod engine;
+mod fuzz;
 mod rig;
 mod whole;
 

@@ -166,7 +166,8 @@ const SPENDING: u32 = 1000;
 impl Paths {
     /// Opens the flows, makes the programs, and proves that each frame takes its path.
     pub fn prepare(rig: &mut Rig, effort: &Effort) -> Result<Self> {
-        let plenty = Quotas { outbound_half_open: 1 << 20, ..policy(1).quotas };
+        let plenty =
+            Quotas { inbound_half_open: 1 << 20, outbound_half_open: 1 << 20, ..policy(1).quotas };
         rig.policy(POLICY, Policy { quotas: plenty, ..policy(1) })?;
         open_flows(rig)?;
         let mut paths = Self { all: every(rig, effort)?, empty: raw::empty()? };
