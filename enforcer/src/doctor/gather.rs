@@ -9,8 +9,8 @@ use std::{
 use enforcer_common::abi::event::Hook;
 
 use super::facts::{
-    BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Facts, Free, KernelFacts, ProcessFacts,
-    Seat, Stranger, Units, Wanted,
+    BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Facts, Free, KernelFacts, ProcessFacts, Seat,
+    Stranger, Units, Wanted,
 };
 use crate::{
     api::client,
@@ -153,8 +153,7 @@ pub async fn strangers_on(
     let mut found = Vec::new();
     for hook in hooks {
         let ingress = is_ingress(hook);
-        let at =
-            |program, seat| Stranger { interface: name.to_owned(), ingress, program, seat };
+        let at = |program, seat| Stranger { interface: name.to_owned(), ingress, program, seat };
         let others = sweep::others(ifindex, hook)?;
         found.extend(others.into_iter().map(|(program, link)| match link {
             0 => at(program, Seat::Tcx),
