@@ -160,7 +160,9 @@ impl Place {
         let npm = Path::new("/opt/proxy/node_modules/.bin")
             .join(self.proxy.file_name().context("a name")?);
         symlink(npm, bin.join("configurable-http-proxy"))?;
-        for dir in ["etc", "opt", "var/lib", "usr/local/bin"] {
+        // A Python that is root's own, below /root, is the hub's user's here.
+        fs::create_dir(self.before.join("root"))?;
+        for dir in ["etc", "opt", "root", "usr/local/bin", "var/lib"] {
             let aside = self.base.run.make_dir(&format!("aside/{dir}"))?;
             let before = self.before.join(dir);
             let (before, aside) = (before.display(), aside.display());
@@ -261,7 +263,8 @@ impl Place {
         secret(&dir.join(".env"), &format!("ENFORCER_TOKEN={TOKEN}\n"))?;
         let mut compose = self.base.host.command("docker-compose");
         let engine = format!("unix://{}", self.base.docker.socket().display());
-        compose.env("DOCKER_HOST", engine).current_dir(dir).args(["up", "--detach"]);
+        compose.env("DOCKER_HOST", engine).arg("--file").arg(dir.join("compose.yaml"));
+        compose.args(["up", "--detach"]);
         output(&mut compose, "docker-compose").map(drop)
     }
 }
