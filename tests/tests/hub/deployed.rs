@@ -30,8 +30,9 @@ use super::{
     visitors::Visitors,
 };
 
-/// Where the deployments have the proxy and the hub's API.
+/// Where the deployments have the proxy, the proxy's API and the hub's.
 const PUBLIC: u16 = 8000;
+const PROXY: u16 = 8001;
 const API: u16 = 8081;
 /// The host on their guest network, and the hub in its container.
 const HOST: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
@@ -75,7 +76,7 @@ fn a2_the_deployment_by_compose_serves_a_visitor_as_it_is_written() -> Result<()
         let daemon = place.police("compose/enforcer.toml")?;
         place.compose(&version)?;
         let visited = visit(&place, &daemon, HUB, "Your server's network is policed");
-        visited.with_context(|| place.docker(&["logs", "jupyterhub"]).unwrap_or_default())?;
+        visited.with_context(|| place.log_of_hub().unwrap_or_default())?;
         daemon.stop().map(drop)
     })
 }
@@ -126,7 +127,7 @@ impl Place {
     fn make(installed: &Path, proxy: &Path) -> Result<Self> {
         let base = Base::start(Options::default())?;
         base.docker.count_as(PROGRAMS)?;
-        for port in [PUBLIC, API] {
+        for port in [PUBLIC, PROXY, API] {
             base.free(port)?;
         }
         let before = base.run.make_dir("before")?;
@@ -188,7 +189,8 @@ impl Place {
     fn image_of_guests(&self) -> Result<()> {
         let programs = [fs::canonicalize(which("node")?)?, "/usr/bin/env".into()];
         let package = fs::canonicalize(PACKAGE)?.join("enforcer_jupyterhub");
-        let directories = [self.modules()?.into(), package];
+        let pages = self.installed.join("share/jupyterhub");
+        let directories = [self.modules()?.into(), package, pages];
         notebook::load_with(&self.base, &self.installed, &programs, &directories)?;
         let singleuser = self.installed.join("bin/jupyterhub-singleuser");
         let command = format!("CMD [\"{}\", \"--allow-root\"]", singleuser.display());
@@ -230,6 +232,13 @@ impl Place {
         let mut docker = self.base.host.command("docker");
         let engine = format!("unix://{}", self.base.docker.socket().display());
         output(docker.env("DOCKER_HOST", engine).args(line), "docker")
+    }
+
+    fn log_of_hub(&self) -> Result<String> {
+        let mut docker = self.base.host.command("sh");
+        docker.args(["-c", "docker logs jupyterhub 2>&1"]);
+        let engine = format!("unix://{}", self.base.docker.socket().display());
+        output(docker.env("DOCKER_HOST", engine), "docker logs")
     }
 
     /// Starts the daemon with a deployment's part of its config.
