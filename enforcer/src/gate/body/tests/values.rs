@@ -112,25 +112,6 @@ fn s05_privileges_are_only_given_up() {
 }
 
 #[test]
-fn s05_the_cgroup_parent_is_the_guests() {
-    let setting = Setting::of_user();
-    let context = super::Context { cgroup_parent: Some("/guests"), ..setting.context() };
-    let judge = |config: Value| {
-        super::create::judge(
-            &json_of(&json!({"Image": "alpine:3", "HostConfig": config})),
-            &context,
-        )
-    };
-    for config in [json!({}), json!({"CgroupParent": ""}), json!({"CgroupParent": "/guests"})] {
-        assert_eq!(judge(config).expect("ours").body["HostConfig"]["CgroupParent"], "/guests");
-    }
-    assert_eq!(
-        judge(json!({"CgroupParent": "/"})).expect_err("another").rule,
-        "host-config.cgroup-parent"
-    );
-}
-
-#[test]
 fn s30_limits_are_within_the_rules_and_never_absent() {
     let setting = Setting::of_user();
     let most = 2_i64 << 30;
