@@ -17,7 +17,13 @@ pub use state::{FlowState, Phase, QuotaClass};
 pub use tcp::track;
 
 use crate::{
-    abi::{event::EndCause, flow::FlowRecord, policy::Quotas, verdict::DropReason},
+    abi::{
+        counter::{CHECKS_PER_PLACE, LEAST_PLACES},
+        event::EndCause,
+        flow::FlowRecord,
+        policy::Quotas,
+        verdict::DropReason,
+    },
     decide::{Opener, Origin},
     packet::{Packet, Payload, TCP, UDP},
 };
@@ -193,6 +199,16 @@ pub fn opening_limit(quotas: &Quotas, opener: Opener) -> u32 {
             quotas.inbound_half_open
         }
     }
+}
+
+/// How many checks of an endpoint may be in the reaper's queues for `opener` to open one more flow. Checks of flows that
+/// ended stay for seconds, so this bounds how fast flows come and go: without it one endpoint could fill the queues for
+/// all. A hub has room for many guests, as its quotas do; sources beyond the bridge get half, as of its half-open flows.
+#[must_use]
+#[inline(always)]
+pub fn checks_limit(quotas: &Quotas, opener: Opener) -> u32 {
+    let all = quotas.inbound_half_open.max(LEAST_PLACES).saturating_mul(CHECKS_PER_PLACE);
+    if matches!(opener, Opener::Peer(Origin::Beyond)) { all.div_ceil(2) } else { all }
 }
 
 #[cfg(test)]

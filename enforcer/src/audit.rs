@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod attempt;
+pub mod awaited;
 pub mod claim;
 pub mod conceal;
 pub mod decode;

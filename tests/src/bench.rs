@@ -1,6 +1,8 @@
 //! What the benchmarks share: statistics that hold on a noisy machine, an order of its own for each
 //! round, and clocks of CPU time.
 
+pub mod traffic;
+
 use std::{
     io,
     time::{Duration, SystemTime},

@@ -7,7 +7,7 @@ mod checks;
 mod clock;
 mod closure;
 mod daemon;
-mod foreign;
+pub mod foreign;
 mod guest;
 mod live;
 mod probe;

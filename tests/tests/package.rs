@@ -9,8 +9,9 @@ mod units;
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use host::Host;
+use serde_json::Value;
 
 /// A config that this release takes.
 const CONFIG: &str =
@@ -184,6 +185,55 @@ fn f23_a_purge_does_not_stop_what_docker_still_requires_and_says_what_to_remove(
         ensure!(said.contains("remove docker.service.d/enforcer.conf"), "{said}");
         Ok(())
     })
+}
+
+/// By systemd's own tool: it makes and removes the links of units wherever it is told to, also where it does not run.
+#[test]
+fn n7_what_doctor_prints_has_the_units_start_at_boot_and_docker_wait_for_them() -> Result<()> {
+    const LINKS: &str = "etc/systemd/system";
+    let Some([deb, _]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.install(&deb)?;
+        if !host.path("usr/bin/systemctl").exists() {
+            eprintln!("skipped: no systemctl");
+            return Ok(());
+        }
+        std::fs::create_dir_all(host.path("run/systemd/system"))?;
+        let all = ["enforcer-closed.service", "enforcer.service"];
+        mends_boot(host, "not enabled", &all)?;
+        for unit in all {
+            host.run(&["systemctl", "disable", unit])?;
+            mends_boot(host, "not enabled", &[unit])?;
+        }
+        for waits in ["docker.service.requires", "docker.service.wants"] {
+            std::fs::remove_dir_all(host.path(LINKS).join(waits))?;
+        }
+        mends_boot(host, "does not wait", &all)
+    })
+}
+
+/// Doctor finds that, names these units, and finds it well after what it has printed was done.
+fn mends_boot(host: &Host, wrong: &str, units: &[&str]) -> Result<()> {
+    let found = boot(host)?;
+    let mend = found["mend"].as_str().unwrap_or_default();
+    let says = found["found"].as_str().unwrap_or_default();
+    ensure!(found["grade"] == "warn" && says.contains(wrong), "{found}");
+    let named: Vec<&str> = mend.split(' ').filter(|word| word.ends_with(".service")).collect();
+    ensure!(named == units, "{found}");
+    host.run(&["sh", "-c", mend])?;
+    let found = boot(host)?;
+    ensure!(found["grade"] == "ok", "{mend} does not mend it: {found}");
+    Ok(())
+}
+
+/// What doctor says of the units.
+fn boot(host: &Host) -> Result<Value> {
+    // It fails: there is neither a config nor an engine.
+    let said = host.run(&["sh", "-c", "enforcer doctor --json 2> /dev/null || [ $? = 3 ]"])?;
+    let answer: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+    let checks = answer["checks"].as_array().context("no checks")?;
+    let found = checks.iter().find(|check| check["check"] == "boot").cloned();
+    found.with_context(|| format!("no boot in {answer}"))
 }
 
 /// Whether the table that closes guest bridges is in the kernel.

@@ -27,6 +27,10 @@ enum What {
     Packet(Options),
     /// Whether a packet costs more with many rules, endpoints and flows; fails if so (root)
     Policy(Options),
+    /// Packets, starts, reloads and memory with up to 1,000 guests, 10,000 rules, 1,000,000 flows (root)
+    Scale(Options),
+    /// Whether a shorter way than the bridge beats no firewall: an experiment, without the daemon (root)
+    Shortcut(Options),
 }
 
 #[derive(clap::Args)]
@@ -78,6 +82,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         What::Gate(options) => run_gate(workspace, options),
         What::Packet(options) => run_programs(workspace, ("bench packet", "bench_packet"), options),
         What::Policy(options) => run_programs(workspace, ("bench policy", "bench_policy"), options),
+        What::Scale(options) => run_scale(workspace, options),
+        What::Shortcut(options) => {
+            run_programs(workspace, ("bench shortcut", "bench_shortcut"), options)
+        }
     }
 }
 
@@ -111,6 +119,15 @@ fn run_net(workspace: &Workspace, net: &Net) -> Result<()> {
         cargo.arg("--plots").arg(dir);
     }
     become_command(cargo.env("ENFORCER_BIN", daemon(workspace, None)?))
+}
+
+fn run_scale(workspace: &Workspace, options: &Options) -> Result<()> {
+    require_root("bench scale", "starts the daemon in namespaces of its own")?;
+    // What ships is measured, so with optimisation.
+    let daemon = daemon(workspace, None)?;
+    let mut cargo = workspace.cargo(["run", "--quiet", "--release", "--package", "enforcer-tests"]);
+    cargo.args(["--bin", "bench_scale", "--"]).args(options.flags());
+    become_command(cargo.env("ENFORCER_BIN", daemon))
 }
 
 fn run_gate(workspace: &Workspace, options: &Options) -> Result<()> {

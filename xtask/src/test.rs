@@ -54,11 +54,13 @@ const STAGES: [Stage; 7] = [
 /// The tests with a dockerd run in two processes side by side, each with hosts of its own, and either is done at about the
 /// same time: the first has those that use the rig that they share, which is made once for a process, and a few more;
 /// the other one has all that are not named here.
-const FIRST: [&str; 19] = [
+const FIRST: [&str; 21] = [
     "build::",
     "doctor::",
     "engine::",
     "gate_attacks::",
+    "gate_libraries::",
+    "interrupted::",
     "kept::",
     "lives::",
     "outside::",
@@ -220,7 +222,17 @@ fn checks(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
 fn namespaces(workspace: &Workspace, closing: &mut Closing) -> Result<()> {
     integration(workspace, closing, "live")?;
     everything(workspace)?;
-    closing.run(&mut workspace.command(vmtest(workspace)))
+    closing.run(&mut workspace.command(vmtest(workspace)))?;
+    benches(workspace)
+}
+
+/// The benches end well: each path takes its verdict, every host is measured, and nothing that is denied arrives. What they
+/// say of time is held against nothing; instructions are, by `verifier`.
+fn benches(workspace: &Workspace) -> Result<()> {
+    let program = |name: &str| workspace.command(workspace.target.join("debug").join(name));
+    succeed(program("bench_packet").arg("--quick"))?;
+    let daemon = workspace.target.join("debug/enforcer");
+    succeed(program("bench_net").arg("--smoke").env("ENFORCER_BIN", daemon))
 }
 
 /// Real hubs, which the first run installs under `target`.

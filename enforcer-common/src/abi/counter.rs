@@ -123,8 +123,11 @@ pub struct Buckets {
     pub answers: u64,
 }
 
-/// Most checks of one endpoint in the reaper's queues: a share of a queue that all endpoints use.
-pub const CHECKS_PER_ENDPOINT: u32 = 1 << 16;
+/// Checks of one endpoint in the reaper's queues, for each half-open flow that may be towards it; see
+/// [`crate::flow::checks_limit`]. By default a guest has a sixteenth of a queue that all endpoints use.
+pub const CHECKS_PER_PLACE: u32 = 32;
+/// An endpoint with fewer half-open flows than these has the checks of so many.
+pub const LEAST_PLACES: u32 = 64;
 
 /// Records of one kind that an owner may write at once, on each CPU.
 pub const RECORD_BURST: u64 = 64;

@@ -250,3 +250,20 @@ fn f06_sources_beyond_the_bridge_leave_half_of_the_places() {
         assert_eq!(opening_limit(&quotas, opener), limit, "{opener:?}");
     }
 }
+
+#[test]
+fn f06_checks_are_shared_as_half_open_flows_are() {
+    let guest = Quotas { inbound_half_open: 1024, outbound_half_open: 256, ..Quotas::default() };
+    let hub = Quotas { inbound_half_open: 16 * 1024, ..guest };
+    let small = Quotas { inbound_half_open: 1, ..guest };
+    for (quotas, opener, limit) in [
+        (guest, Opener::Endpoint, 32_768),
+        (guest, Opener::Peer(Origin::Host), 32_768),
+        (guest, Opener::Peer(Origin::Beyond), 16_384),
+        (hub, Opener::Peer(Origin::Guest), 524_288),
+        (hub, Opener::Peer(Origin::Beyond), 262_144),
+        (small, Opener::Endpoint, 2_048),
+    ] {
+        assert_eq!(checks_limit(&quotas, opener), limit, "{opener:?}");
+    }
+}

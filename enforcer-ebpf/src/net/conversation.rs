@@ -115,12 +115,14 @@ fn go_on(
 ) -> Result<(), Denied> {
     let from_endpoint = sender == Opener::Endpoint;
     let key = &*frame.key;
-    let request = Request { endpoint, policy, key, opener: sender, now, again: false, name: 0 };
+    let epoch = policy::epoch_of(policy);
+    let request =
+        Request { endpoint, policy, epoch, key, opener: sender, now, again: false, name: 0 };
     let Some(found) = Found::live(key, now) else {
         flow::opens(payload, frame.packet)?;
         let opens = policy::may_open(&request)?;
         charge_opening(frame, policy, sender, now)?;
-        return open(frame, policy, sender, opens, now);
+        return open(frame, &request, opens);
     };
     redecide(&found, &request)?;
     let (state, side) = (found.state.word(), u32::from(from_endpoint));
@@ -149,23 +151,19 @@ fn go_on(
             let opens = policy::may_open(&request)?;
             charge_opening(frame, policy, sender, now)?;
             found.end(EndCause::Reopened);
-            open(frame, policy, sender, opens, now)
+            open(frame, &request, opens)
         }
     }
 }
 
 /// Puts the flow into the table; who did so first tells it.
 #[inline(always)]
-fn open(
-    frame: &Frame,
-    policy: &Policy,
-    sender: Opener,
-    opens: Opens,
-    now: u64,
-) -> Result<(), Denied> {
-    let word = word::of_opens(Ok(opens));
+fn open(frame: &Frame, request: &Request<'_>, opens: Opens) -> Result<(), Denied> {
+    let Request { policy, epoch, opener, now, .. } = *request;
+    let (word, by) =
+        (word::of_opens(Ok(opens)), u64::from(epoch) << 32 | u64::from(opener.value()));
     // SAFETY: a policy.
-    let opened = unsafe { open_flow(frame.skb.context(), policy, sender.value(), word, now) };
+    let opened = unsafe { open_flow(frame.skb.context(), policy, by, word, now) };
     if word::to_number(opened)? != 0 {
         emit::opened(frame, opens.rule);
     }
@@ -213,13 +211,13 @@ fn charge_opening(
 #[inline(always)]
 fn redecide(found: &Found<'_>, request: &Request<'_>) -> Result<(), Denied> {
     let flow = found.record();
-    if flow.epoch == request.policy.epoch {
+    if flow.epoch == request.epoch {
         return Ok(());
     }
     let (opener, name) = (Opener::from_value(flow.opener), flow.name);
     match policy::may_open(&Request { opener, name, again: true, ..*request }) {
         Ok(opens) => {
-            found.adopt(request.policy.epoch, opens);
+            found.adopt(request.epoch, opens);
             Ok(())
         }
         Err(denied) => {

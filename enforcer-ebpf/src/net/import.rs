@@ -132,7 +132,8 @@ fn import(import: &mut Import, check: &mut Check, now: u64) -> Outcome {
         return Outcome::Over;
     }
     let limit = limit(policy, state, record.opener);
-    let let_in = LetIn { key, state, limit, left_ns, now };
+    let checks = flow::checks_limit(&policy.quotas, Opener::from_value(record.opener));
+    let let_in = LetIn { key, state, limit, checks, left_ns, now };
     match let_in.reserve().and_then(|()| let_in.put(record, check)) {
         Ok(true) => Outcome::Taken,
         // Opened by a packet at this moment.

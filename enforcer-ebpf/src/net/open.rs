@@ -26,7 +26,7 @@ use crate::{
 const EEXIST: i32 = -17;
 
 /// Puts the flow of the frame that is judged on this CPU into the table; 1 if it did so, 0 if another CPU did just
-/// now. A global function: see [`word`].
+/// now. `by` is the opener, and in the upper half the epoch of the policy that was asked. A global function: see [`word`].
 ///
 /// # Safety
 /// `policy` is null or a policy.
@@ -35,7 +35,7 @@ const EEXIST: i32 = -17;
 pub unsafe extern "C" fn open_flow(
     skb: *mut __sk_buff,
     policy: *const Policy,
-    sender: u32,
+    by: u64,
     opens: u64,
     now: u64,
 ) -> u32 {
@@ -44,13 +44,15 @@ pub unsafe extern "C" fn open_flow(
     let ((Some(policy), Some(scratch)), Ok(opens)) = (known, word::to_opens(opens)) else {
         return word::of_number(Err(DropReason::Internal));
     };
-    let opening = Opening { sender: Opener::from_value(sender), opens, now };
+    let (sender, epoch) = (Opener::from_value(word::low(by)), word::low(by >> 32));
+    let opening = Opening { sender, epoch, opens, now };
     word::of_number(insert(Skb::from_context(skb), policy, scratch, &opening).map(u32::from))
 }
 
 /// A flow that policy allows, on its way into the table.
 struct Opening {
     sender: Opener,
+    epoch: u32,
     opens: Opens,
     now: u64,
 }
@@ -70,6 +72,7 @@ fn insert(
         key,
         state,
         limit: flow::opening_limit(&policy.quotas, opening.sender),
+        checks: flow::checks_limit(&policy.quotas, opening.sender),
         left_ns: flow::timeout_ns(state, key.protocol),
         now: opening.now,
     };
@@ -81,7 +84,7 @@ fn insert(
         last_seen_ns: opening.now,
         opened_ns: opening.now,
         state: state.word(),
-        epoch: policy.epoch,
+        epoch: opening.epoch,
         rule: opening.opens.rule,
         name: opening.opens.name,
         opener: opening.sender.value(),
@@ -104,6 +107,8 @@ pub struct LetIn<'a> {
     pub state: FlowState,
     /// How many flows of its class there may be.
     pub limit: u32,
+    /// How many checks of the endpoint's there may be.
+    pub checks: u32,
     /// How long it lives if nothing happens.
     pub left_ns: u64,
     pub now: u64,
@@ -113,7 +118,7 @@ impl LetIn<'_> {
     /// Takes a place of the endpoint's quota.
     #[inline(always)]
     pub fn reserve(&self) -> Result<(), DropReason> {
-        if !reap::has_room(self.key.endpoint) {
+        if !reap::has_room(self.key.endpoint, self.checks) {
             return Err(DropReason::QuotaHalfOpen);
         }
         reserve(self.key.endpoint, self.state.quota_class(), self.state.is_outbound(), self.limit)

@@ -23,9 +23,16 @@ use crate::maps::{LEASES, NETWORKS, POLICIES, PORTS, PREFIXES, PUBLISHED};
 #[inline(always)]
 pub fn of(endpoint: &Endpoint) -> Result<&'static Policy, DropReason> {
     match POLICIES.get(endpoint.policy) {
-        Some(policy) if policy.epoch != 0 => Ok(policy),
+        Some(policy) if epoch_of(policy) != 0 => Ok(policy),
         _ => Err(DropReason::Policy),
     }
+}
+
+/// The policy's epoch at this moment: the daemon may change over at any other.
+#[inline(always)]
+pub fn epoch_of(policy: &Policy) -> u32 {
+    // SAFETY: an aligned word, read at once.
+    unsafe { (&raw const policy.epoch).read_volatile() }
 }
 
 /// Whether an endpoint opens nothing but what a rule opens; one without a policy opens nothing at all.
@@ -39,6 +46,8 @@ pub fn is_by_rule_only(endpoint: &Endpoint) -> bool {
 pub struct Request<'a> {
     pub endpoint: &'a Endpoint,
     pub policy: &'a Policy,
+    /// The policy's epoch, read once: one version answers all of it, and the flow is remembered as that one's.
+    pub epoch: u32,
     pub key: &'a FlowKey,
     pub opener: Opener,
     /// Monotonic time, ns.
@@ -58,15 +67,18 @@ pub struct Opens {
     pub name: u32,
 }
 
-/// Whether the opener may open the flow.
+/// Whether the opener may open the flow. Where the policy changes meanwhile the old version's rules may have been taken
+/// away under the search: then the new one is asked.
 #[inline(always)]
 pub fn may_open(request: &Request<'_>) -> Result<Opens, Denied> {
-    let Request { endpoint, policy, key, now, .. } = *request;
+    let Request { endpoint, policy, epoch, key, now, .. } = *request;
     let asked = u64::from(request.name) << 32
         | u64::from(request.again) << 8
         | u64::from(request.opener.value());
     // SAFETY: an endpoint, its policy and a key.
-    word::to_opens(unsafe { judge_opening(endpoint, policy, key, asked, now) })
+    let judge = || unsafe { judge_opening(endpoint, policy, key, asked, now) };
+    let first = judge();
+    word::to_opens(if epoch_of(policy) == epoch { first } else { judge() })
 }
 
 /// A global function: see [`word`]. `asked` is the opener, bit 8 whether it is open already, and in the upper
@@ -90,12 +102,16 @@ pub unsafe extern "C" fn judge_opening(
     };
     let opener = Opener::from_value(word::low(asked & 0xff));
     let (again, name) = (asked & 1 << 8 != 0, word::low(asked >> 32));
-    word::of_opens(opens(&Request { endpoint, policy, key, opener, now, again, name }))
+    let epoch = epoch_of(policy);
+    if epoch == 0 {
+        return word::of_opens(Err(DropReason::Policy.into()));
+    }
+    word::of_opens(opens(&Request { endpoint, policy, epoch, key, opener, now, again, name }))
 }
 
 #[inline(always)]
 fn opens(request: &Request<'_>) -> Result<Opens, Denied> {
-    let Request { endpoint, policy, key, .. } = *request;
+    let Request { endpoint, policy, epoch, key, .. } = *request;
     match request.opener {
         Opener::Endpoint => {
             // SAFETY: entries are replaced as a whole by the daemon, never written here.
@@ -111,7 +127,7 @@ fn opens(request: &Request<'_>) -> Result<Opens, Denied> {
         Opener::Peer(origin) => {
             let published = origin == Origin::Beyond && is_published(key);
             let limited = published && policy.traits & LIMITS_SOURCES != 0;
-            let sources = if limited { Some(by_address(policy, key, Direction::In)) } else { None };
+            let sources = if limited { Some(by_address(epoch, key, Direction::In)) } else { None };
             let allowed = decide::inbound(endpoint, origin, published, sources)?;
             Ok(Opens { rule: allowed.rule, name: 0 })
         }
@@ -122,15 +138,15 @@ fn opens(request: &Request<'_>) -> Result<Opens, Denied> {
 /// the address itself comes first: a name opens nothing that one denies.
 #[inline(always)]
 fn outbound(request: &Request<'_>) -> (Decision, u32) {
-    let Request { policy, key, now, name, .. } = *request;
-    let decision = by_address(policy, key, Direction::Out);
+    let Request { policy, epoch, key, now, name, .. } = *request;
+    let decision = by_address(epoch, key, Direction::Out);
     if !decision.is_left_to_names() || policy.traits & OPENS_NAMES == 0 {
         return (decision, 0);
     }
     if name != 0 {
         // It goes on as long as the name is open, whatever became of the lease.
         // SAFETY: a key.
-        let found = unsafe { port_of(policy.epoch, key, name, key.remote_port) };
+        let found = unsafe { port_of(epoch, key, name, key.remote_port) };
         return if found == 0 { (decision, 0) } else { (Decision::from_word(found), name) };
     }
     if request.again {
@@ -143,7 +159,7 @@ fn outbound(request: &Request<'_>) -> (Decision, u32) {
             break;
         }
         // SAFETY: a key.
-        let found = unsafe { port_of(policy.epoch, key, name, key.remote_port) };
+        let found = unsafe { port_of(epoch, key, name, key.remote_port) };
         if found != 0 {
             return (Decision::from_word(found), name);
         }
@@ -154,9 +170,9 @@ fn outbound(request: &Request<'_>) -> (Decision, u32) {
 
 /// What the rules say of the flow's remote address.
 #[inline(always)]
-fn by_address(policy: &Policy, key: &FlowKey, direction: Direction) -> Decision {
+fn by_address(epoch: u32, key: &FlowKey, direction: Direction) -> Decision {
     // SAFETY: a key.
-    let class = unsafe { class_of(policy.epoch, key, direction as u8) };
+    let class = unsafe { class_of(epoch, key, direction as u8) };
     if class == NOT_KNOWN {
         return Decision::UNKNOWN;
     }
@@ -167,7 +183,7 @@ fn by_address(policy: &Policy, key: &FlowKey, direction: Direction) -> Decision 
     let inwards = direction == Direction::In;
     let port = if inwards { key.local_port } else { key.remote_port };
     // SAFETY: a key.
-    Decision::from_word(unsafe { port_of(policy.epoch, key, class, port) })
+    Decision::from_word(unsafe { port_of(epoch, key, class, port) })
 }
 
 // The three searches call nothing, and each has a stack of its own: 6.1 adds up those of a chain of calls.

@@ -12,7 +12,6 @@ use aya_ebpf::{
 };
 use enforcer_common::{
     abi::{
-        counter::CHECKS_PER_ENDPOINT,
         event::EndCause,
         flow::{Check, FlowKey, FlowRecord},
     },
@@ -60,14 +59,13 @@ pub fn schedule(
     pushed.map_err(|_full| ())
 }
 
-/// Whether the endpoint has its share of the queues. Checks of flows that ended early stay queued:
-/// without a limit one endpoint could fill the queues for all.
+/// Whether the endpoint has fewer checks in the queues than this, of [`flow::checks_limit`].
 #[inline(always)]
-pub fn has_room(endpoint: u32) -> bool {
+pub fn has_room(endpoint: u32, limit: u32) -> bool {
     USAGE.get_ptr_mut(endpoint).is_some_and(|usage| {
         // SAFETY: the entry is valid for this run; an aligned word is read at once.
         let checks = unsafe { (&raw const (*usage).checks).read_volatile() };
-        checks < CHECKS_PER_ENDPOINT
+        checks < limit
     })
 }
 

@@ -61,6 +61,7 @@ pub fn judge(socket: &Socket, to: &Destination) -> bool {
         policy::may_open(&Request {
             endpoint,
             policy,
+            epoch: policy::epoch_of(policy),
             key: &key,
             opener,
             now,

@@ -78,6 +78,13 @@ impl Names {
         ids.into_iter().filter(|id| !self.current.contains_key(id)).collect()
     }
 
+    /// Whether the engine is yet to tell whose container an owner is.
+    #[must_use]
+    pub fn is_awaited(&self, id: u32) -> bool {
+        let owner = self.current.get(&id);
+        owner.is_some_and(|owner| owner.container.is_some() && !owner.provenance.is_told)
+    }
+
     /// What is known of an owner.
     #[must_use]
     pub fn subject(&self, id: u32) -> Subject {

@@ -71,7 +71,10 @@ pub fn of_kernel(counters: &[(CounterKey, Counter)]) -> Losses {
     counters
         .iter()
         .flat_map(|(key, counter)| {
-            [(Cause::RateLimit, counter.suppressed), (Cause::Ring, counter.lost)]
+            // Of what a bridge floods to ports that it is not for nothing is recorded: nothing is missing.
+            let is_recorded = key.reason != DropReason::NotAddressed as u16;
+            let suppressed = if is_recorded { counter.suppressed } else { 0 };
+            [(Cause::RateLimit, suppressed), (Cause::Ring, counter.lost)]
                 .map(|(cause, count)| (LossKey { counter: *key, cause }, count))
         })
         .collect()
@@ -207,6 +210,14 @@ mod tests {
         for ((suppressed, lost), told) in looks {
             assert_eq!(tell_all(&mut ledger, &counters(suppressed, lost)), told);
         }
+    }
+
+    #[test]
+    fn a1_of_frames_that_a_bridge_floods_no_record_is_missing() {
+        let reason = DropReason::NotAddressed as u16;
+        let key = CounterKey { owner: 7, reason, hook: 1, reserved: 0 };
+        let flooded = of_kernel(&[(key, Counter { suppressed: 5, ..Counter::default() })]);
+        assert_eq!(tell_all(&mut Ledger::default(), &flooded), []);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `control API -> News -> sight -> State -> frame`, and keys the other way: state and view are pure.
 
+mod screen;
 mod state;
 mod view;
 
@@ -19,12 +20,12 @@ use ratatui::{
     crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{sleep, timeout},
 };
 
 use self::{
+    screen::Ends,
     state::{A_WHILE, Act, Key, Mode, State},
     view::Theme,
 };
@@ -119,38 +120,33 @@ pub(super) async fn top(args: TopArgs) -> Result<Exit> {
     let hearing = tokio::spawn(events::hear(run_dir.clone(), records, to));
     let keys = keys()?;
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // It restores the terminal in a panic, too.
-    let mut terminal = ratatui::try_init().context("cannot draw on this terminal")?;
+    let ends = Ends::listen().context("cannot listen for signals")?;
+    let mut terminal = screen::take().context("cannot draw on this terminal")?;
     let outcome =
-        show(&mut terminal, Theme { colours }, keys, (heard, told), (&run_dir, news)).await;
-    ratatui::try_restore().context("cannot restore the terminal; `reset` does")?;
+        show((&mut terminal, Theme { colours }), (keys, ends), (heard, told), (&run_dir, news))
+            .await;
     asking.abort();
     hearing.abort();
+    if let Err(_gone) = screen::give_back(terminal) {
+        return Ok(Exit::Error);
+    }
     outcome.map(|()| Exit::Ok)
 }
 
 /// Draws whatever comes, until the end is asked for by a key or by a signal.
 async fn show(
-    terminal: &mut DefaultTerminal,
-    theme: Theme,
-    mut keys: mpsc::Receiver<Option<Key>>,
+    (terminal, theme): (&mut DefaultTerminal, Theme),
+    (mut keys, mut ends): (mpsc::Receiver<Option<Key>>, Ends),
     (mut news, mut told): (mpsc::Receiver<News>, mpsc::Receiver<Heard>),
     (run_dir, says): (&Path, mpsc::Sender<News>),
 ) -> Result<()> {
-    let mut ends = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()]
-        .map(signal)
-        .into_iter()
-        .collect::<io::Result<Vec<_>>>()?;
-    let [terminate, hangup, interrupt] = ends.as_mut_slice() else { return Ok(()) };
     let mut state = State::default();
     let mut memory = Memory::default();
     let begun = Instant::now();
     loop {
         terminal.draw(|frame| view::draw(frame, &state, theme))?;
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            () = ends.come() => return Ok(()),
             key = keys.recv() => match key {
                 // The terminal is gone.
                 None => return Ok(()),

@@ -61,6 +61,11 @@ impl Facts<'_> {
         let (ours, peer) = (connection.reply.source, connection.reply.destination);
         let (ifindex, endpoint) = self.owners.get(&ours.ip()).filter(|_| is_live)?;
         let origin = self.origin(connection.initiator(), endpoint);
+        // As if the host or a hub had begun it: of a datagram a guest could have made conntrack believe so, and a flow of
+        // UDP that its answers keep alive has no end. Theirs open again with their next datagram.
+        if connection.protocol != TCP && matches!(origin, Origin::Host | Origin::Hub) {
+            return None;
+        }
         let published = origin == Origin::Beyond
             && self.observed.published.contains(&PublishedKey {
                 endpoint: endpoint.id,

@@ -117,8 +117,24 @@ pub struct Stranger {
     pub ingress: bool,
     /// Kernel's id of the program.
     pub program: u32,
-    /// Id of its TCX link; 0: attached without one; `None`: a filter of a qdisc.
-    pub link: Option<u32>,
+    /// How it sits there.
+    pub seat: Seat,
+}
+
+/// How a TC program sits on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// By a TCX link with this id.
+    Link(u32),
+    /// TCX, without a link.
+    Tcx,
+    /// A filter of a clsact qdisc.
+    Filter {
+        /// Its priority, beside which others may be.
+        priority: u16,
+        /// Its handle, which it has alone.
+        handle: u32,
+    },
 }
 
 /// A file system that enforcer writes to.

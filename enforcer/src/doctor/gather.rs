@@ -9,7 +9,7 @@ use std::{
 use enforcer_common::abi::event::Hook;
 
 use super::facts::{
-    BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Facts, Free, KernelFacts, ProcessFacts,
+    BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Facts, Free, KernelFacts, ProcessFacts, Seat,
     Stranger, Units, Wanted,
 };
 use crate::{
@@ -153,17 +153,18 @@ pub async fn strangers_on(
     let mut found = Vec::new();
     for hook in hooks {
         let ingress = is_ingress(hook);
-        let at = |program, link_id| Stranger {
-            interface: name.to_owned(),
-            ingress,
-            program,
-            link: link_id,
-        };
+        let at = |program, seat| Stranger { interface: name.to_owned(), ingress, program, seat };
         let others = sweep::others(ifindex, hook)?;
-        found.extend(others.into_iter().map(|(program, id)| at(program, Some(id))));
+        found.extend(others.into_iter().map(|(program, link)| match link {
+            0 => at(program, Seat::Tcx),
+            link => at(program, Seat::Link(link)),
+        }));
         let filters = netlink::filters::programs(handle, ifindex, ingress).await?;
         let others = filters.into_iter().filter(|filter| filter.major != clsact::MAJOR);
-        found.extend(others.map(|filter| at(filter.program, None)));
+        found.extend(others.map(|filter| {
+            let handle = u32::from(filter.major) << 16 | u32::from(filter.minor);
+            at(filter.program, Seat::Filter { priority: filter.priority, handle })
+        }));
     }
     Ok(found)
 }

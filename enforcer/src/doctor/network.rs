@@ -2,7 +2,7 @@
 
 use super::{
     Finding,
-    facts::{BridgeFacts, Closing, Facts, Stranger},
+    facts::{BridgeFacts, Closing, Facts, Seat, Stranger},
 };
 use crate::docker::facts::{EngineFacts, EngineSettings};
 
@@ -75,12 +75,16 @@ fn strangers(bridges: &[BridgeFacts]) -> Finding {
     let found = all.iter().map(|stranger| {
         format!("{} on {} {}", stranger.program, stranger.interface, direction(stranger))
     });
-    let mend = all.iter().map(|stranger| match stranger.link {
-        Some(link @ 1..) => format!("bpftool link detach id {link}"),
-        Some(_) => {
-            format!("bpftool net detach tcx_{} dev {}", direction(stranger), stranger.interface)
+    let mend = all.iter().map(|stranger| {
+        let (interface, direction) = (&stranger.interface, direction(stranger));
+        match stranger.seat {
+            Seat::Link(link) => format!("bpftool link detach id {link}"),
+            Seat::Tcx => format!("bpftool net detach tcx_{direction} dev {interface}"),
+            // That one: ours may have the same priority.
+            Seat::Filter { priority, handle } => format!(
+                "tc filter del dev {interface} {direction} pref {priority} handle {handle:#x} bpf"
+            ),
         }
-        None => format!("tc filter del dev {} {}", stranger.interface, direction(stranger)),
     });
     Finding::warn(CHECK, format!("programs {}", found.collect::<Vec<_>>().join(", ")))
         .so("enforcer's run first, but what they let through others may change, answer or send elsewhere")
@@ -184,7 +188,10 @@ fn ip6tables(settings: EngineSettings, has_ipv6: bool) -> Finding {
         (false, false) => Finding::ok(CHECK, "off; no guest network has IPv6"),
         (false, true) => Finding::warn(CHECK, "Docker was told \"ip6tables\": false, or is older than 27")
             .so("a guest network has IPv6; what policy opens there is not translated, so private addresses get no answer")
-            .mend(format!("set \"ip6tables\": true in {DAEMON_JSON} && systemctl restart docker")),
+            .mend(format!(
+                "set \"ip6tables\": true in {DAEMON_JSON}, and before Docker 27 \"experimental\": true as well, && systemctl \
+                 restart docker"
+            )),
     }
 }
 

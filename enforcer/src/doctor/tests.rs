@@ -1,9 +1,11 @@
+mod happens;
+
 use std::path::PathBuf;
 
 use super::{
     Facts, Finding, Grade, examine,
     facts::{
-        BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Free, KernelFacts, ProcessFacts,
+        BridgeFacts, Cgroups, Closing, DaemonFacts, Disk, Free, KernelFacts, ProcessFacts, Seat,
         Stranger, Units, Wanted,
     },
     worst,
@@ -87,8 +89,8 @@ fn wanted(facts: &mut Facts) -> &mut Wanted {
     facts.config.as_mut().expect("valid")
 }
 
-fn stranger(facts: &mut Facts, link: Option<u32>) {
-    let stranger = Stranger { interface: "veth7".to_owned(), ingress: true, program: 12, link };
+fn stranger(facts: &mut Facts, seat: Seat) {
+    let stranger = Stranger { interface: "veth7".to_owned(), ingress: true, program: 12, seat };
     facts.bridges.as_mut().expect("seen")[0].strangers.push(stranger);
 }
 
@@ -225,14 +227,19 @@ const WRONG: [(&str, Spoil, Grade, &str); 51] = {
             Warn,
             "ip link set br-a type bridge vlan_filtering 0",
         ),
-        ("other_tc_programs", |f| stranger(f, Some(44)), Warn, "bpftool link detach id 44"),
+        ("other_tc_programs", |f| stranger(f, Seat::Link(44)), Warn, "bpftool link detach id 44"),
         (
             "other_tc_programs",
-            |f| stranger(f, Some(0)),
+            |f| stranger(f, Seat::Tcx),
             Warn,
             "bpftool net detach tcx_ingress dev veth7",
         ),
-        ("other_tc_programs", |f| stranger(f, None), Warn, "tc filter del dev veth7 ingress"),
+        (
+            "other_tc_programs",
+            |f| stranger(f, Seat::Filter { priority: 1, handle: 0x1_0002 }),
+            Warn,
+            "tc filter del dev veth7 ingress pref 1 handle 0x10002 bpf",
+        ),
         ("ip_forward", |f| f.forwards = Some(false), Warn, "sysctl -w net.ipv4.ip_forward=1"),
         ("ip_forward", |f| f.forwards = None, Warn, "sudo"),
         ("docker", |f| f.engine = Err("nobody listens".to_owned()), Fail, "systemctl start docker"),

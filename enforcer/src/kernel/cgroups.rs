@@ -96,6 +96,22 @@ fn mounted(mounts: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
+/// This process's own cgroup below the hierarchy's root: there its owner may make others without a capability. The root
+/// where it is not known, or so deep that one below it would not be found.
+#[must_use]
+pub fn home(root: &Path) -> PathBuf {
+    root.join(home_in(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()))
+}
+
+fn home_in(table: &str) -> PathBuf {
+    let path = table.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.contains(&"..") || parts.len() >= MAX_DEPTH as usize {
+        return PathBuf::new();
+    }
+    parts.into_iter().collect()
+}
+
 /// The part of a process's v2 path, in `/proc/PID/cgroup`, that ends with the container's own cgroup.
 fn own(table: &str, container: &str) -> Result<PathBuf, NoCgroup> {
     let path = table.lines().find_map(|line| line.strip_prefix("0::"));
@@ -144,6 +160,22 @@ mod tests {
             assert_eq!(own(table, ID).ok(), expected.map(PathBuf::from), "{table}");
         }
         assert!(own("0::/a\n", "").is_err(), "an empty id is in every name");
+    }
+
+    #[test]
+    fn a_process_is_at_home_in_its_cgroup_and_at_the_root_where_that_is_of_no_use() {
+        let cases = [
+            ("0::/system.slice/enforcer.service\n", "system.slice/enforcer.service"),
+            ("12:cpu:/a\n0::/b\n", "b"),
+            ("0::/\n", ""),
+            ("0::/../b\n", ""),
+            ("0::/1/2/3/4/5/6/7\n", "1/2/3/4/5/6/7"),
+            ("0::/1/2/3/4/5/6/7/8\n", ""),
+            ("", ""),
+        ];
+        for (table, expected) in cases {
+            assert_eq!(home_in(table), Path::new(expected), "{table}");
+        }
     }
 
     #[test]

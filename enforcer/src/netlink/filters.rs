@@ -24,6 +24,10 @@ pub struct Filter {
     pub program: u32,
     /// Major number of the filter's handle: it tells whose the filter is.
     pub major: u16,
+    /// The rest of the handle.
+    pub minor: u16,
+    /// Its place: lower ones run earlier.
+    pub priority: u16,
 }
 
 /// The BPF programs on one direction of an interface, in the order in which they run.
@@ -39,7 +43,7 @@ pub async fn programs(
         .try_collect()
         .await
         .map_err(NetlinkError::request("list TC filters", ifindex))?;
-    let mut found: Vec<(u32, Filter)> = messages
+    let mut found: Vec<Filter> = messages
         .iter()
         // Other chains run only when a filter of the first one sends a frame there.
         .filter(|message| !message.attributes.iter().any(in_other_chain))
@@ -51,13 +55,14 @@ pub async fn programs(
                 }),
                 _ => None,
             })?;
+            let handle = message.header.handle;
             // tcm_info: priority in the upper half.
-            let major = message.header.handle.major;
-            Some((message.header.info >> 16, Filter { program, major }))
+            let priority = u16::try_from(message.header.info >> 16).ok()?;
+            Some(Filter { program, major: handle.major, minor: handle.minor, priority })
         })
         .collect();
-    found.sort_by_key(|(priority, _)| *priority);
-    Ok(found.into_iter().map(|(_, filter)| filter).collect())
+    found.sort_by_key(|filter| filter.priority);
+    Ok(found)
 }
 
 fn in_other_chain(attribute: &TcAttribute) -> bool {

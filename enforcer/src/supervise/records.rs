@@ -20,7 +20,8 @@ use super::{SuperviseError, abuse::Watchman, now, outputs::Outputs, start};
 use crate::{
     audit::{
         account::{Accounts, Missing},
-        decode,
+        awaited::Awaited,
+        decode::{self, Decoded},
         enrich::Names,
         loss::{self, Ledger, LossKey},
         queue::{Account, Draft, Lost, Queue},
@@ -52,6 +53,8 @@ pub(super) struct Records {
     reader: Reader,
     stream: Stream,
     ticker: JoinHandle<()>,
+    /// Who introduces those whose names come late.
+    host: JoinHandle<()>,
     journal: JoinHandle<()>,
     shared: Arc<Shared>,
     queue: Queue,
@@ -68,6 +71,8 @@ pub(super) struct RecordsHandle {
 struct Shared {
     counters: Mutex<CounterMap>,
     names: Mutex<Names>,
+    /// Locked after `names`.
+    awaited: Mutex<Awaited<Decoded>>,
     ledger: Mutex<Ledger>,
     /// Who looks for abuse.
     watchman: Watchman,
@@ -110,6 +115,7 @@ impl Records {
         let shared = Arc::new(Shared {
             counters: Mutex::new(counters),
             names: Mutex::new(Names::new(labels)),
+            awaited: Mutex::default(),
             ledger: Mutex::new(Ledger::new(told)),
             watchman,
             owners,
@@ -130,8 +136,9 @@ impl Records {
                 .map_err(start("the reader"))?
         };
         let ticker = tokio::spawn(tick(Arc::clone(&shared), queue.clone(), reader.emptied()));
+        let host = tokio::spawn(introduce(Arc::clone(&shared), queue.clone()));
         let journal = tokio::spawn(write_down(journal, queue.clone()));
-        Ok(Self { reader, stream, ticker, journal, shared, queue })
+        Ok(Self { reader, stream, ticker, host, journal, shared, queue })
     }
 
     pub(super) fn handle(&self) -> RecordsHandle {
@@ -144,9 +151,11 @@ impl Records {
 
     /// Reads and writes what is left, and who wanted the end. Gives up on sinks that take nothing.
     pub(super) async fn stop(self, by: Caller) {
-        let Self { reader, stream, ticker, journal, shared, queue } = self;
-        ticker.abort();
-        let _ = ticker.await;
+        let Self { reader, stream, ticker, host, journal, shared, queue } = self;
+        for task in [ticker, host] {
+            task.abort();
+            let _ = task.await;
+        }
         // Its senders are gone: it ends when it has taken what is left. It must not outlive this: as
         // long as it may speak, the stream goes on.
         let ending = journal.abort_handle();
@@ -155,6 +164,7 @@ impl Records {
         }
         let rest = tokio::task::spawn_blocking(move || {
             drop(reader);
+            shared.tell_awaited(&queue, true);
             shared.tell_losses(&queue);
             let _ = queue.try_send(draft(now(), daemon("stop", by), Account::Nothing));
             drop(queue);
@@ -237,12 +247,35 @@ impl Shared {
                 self.watchman.see(&decoded);
                 let mut names = lock(&self.names);
                 names.update(&self.owners.borrow(), now.mono_ns);
-                let draft = names.draft(&decoded, now);
-                queue.send(draft, LossKey { counter: decoded.counter(), cause: Cause::Queue });
+                let owner = decoded.counter().owner;
+                let mut awaited = lock(&self.awaited);
+                if !names.is_awaited(owner) {
+                    if awaited.knows(owner) {
+                        release(&mut awaited, &names, now, queue);
+                    }
+                    tell(&names, &decoded, now, queue);
+                } else if let Some(decoded) = awaited.keep(owner, decoded, now.mono_ns) {
+                    tell(&names, &decoded, now, queue);
+                }
             }
             Err(_not_understood) => {
                 queue.count(LossKey { counter: CounterKey::default(), cause: Cause::Decode });
             }
+        }
+    }
+
+    /// Queues what waited for a name that has come, or too long; everything, at the end.
+    fn tell_awaited(&self, queue: &Queue, is_end: bool) {
+        let now = now();
+        let mut names = lock(&self.names);
+        names.update(&self.owners.borrow(), now.mono_ns);
+        let mut awaited = lock(&self.awaited);
+        if is_end {
+            for decoded in awaited.release(|_| false, now.mono_ns) {
+                tell(&names, &decoded, now, queue);
+            }
+        } else {
+            release(&mut awaited, &names, now, queue);
         }
     }
 
@@ -336,6 +369,34 @@ impl Shared {
     }
 }
 
+/// Queues the record of an event.
+fn tell(names: &Names, decoded: &Decoded, now: Clock, queue: &Queue) {
+    let key = LossKey { counter: decoded.counter(), cause: Cause::Queue };
+    queue.send(names.draft(decoded, now), key);
+}
+
+/// Queues what waited for a name that has come, or too long.
+fn release(awaited: &mut Awaited<Decoded>, names: &Names, now: Clock, queue: &Queue) {
+    for decoded in awaited.release(|owner| names.is_awaited(owner), now.mono_ns) {
+        tell(names, &decoded, now, queue);
+    }
+}
+
+/// What waits for a name is told as soon as it comes.
+async fn introduce(shared: Arc<Shared>, queue: Queue) {
+    let mut owners = shared.owners.clone();
+    while owners.changed().await.is_ok() {
+        let (shared, queue) = (Arc::clone(&shared), queue.clone());
+        // Whoever holds these locks may be reading thousands of counters.
+        let telling = tokio::task::spawn_blocking(move || {
+            if !lock(&shared.awaited).is_empty() {
+                shared.tell_awaited(&queue, false);
+            }
+        });
+        let _ = telling.await;
+    }
+}
+
 async fn tick(shared: Arc<Shared>, queue: Queue, emptied: Emptied) {
     let mut timer = tokio::time::interval(PERIOD);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -348,6 +409,7 @@ async fn tick(shared: Arc<Shared>, queue: Queue, emptied: Emptied) {
         }
         let looking = tokio::task::spawn_blocking(move || {
             shared.tell_missing(&queue, &emptied);
+            shared.tell_awaited(&queue, false);
             shared.tell_losses(&queue);
         });
         let _ = looking.await;

@@ -36,6 +36,8 @@ pub const TCP: &str = "127.0.0.1:2374";
 pub struct Options {
     /// Docker's own iptables rules.
     pub iptables: bool,
+    /// The same for IPv6, which is an experiment before 27. Not said: as this version of it does.
+    pub ip6tables: Option<bool>,
     /// docker-proxy for published ports.
     pub userland_proxy: bool,
     /// Containers survive the daemon.
@@ -66,6 +68,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             iptables: true,
+            ip6tables: None,
             userland_proxy: true,
             live_restore: false,
             userns_remap: false,
@@ -137,6 +140,12 @@ impl Dockerd {
                 Err(error.context(log))
             }
         }
+    }
+
+    /// Where it keeps its process id.
+    #[must_use]
+    pub fn pid_file(&self) -> PathBuf {
+        self.dir.join("pid")
     }
 
     /// Ends the daemon by a signal and leaves its containers to it. See [`Dockerd::resume`].
@@ -304,6 +313,8 @@ fn spawn(dir: &Path, cgroup: &str, host: &Namespace, options: Options) -> Result
         .arg(format!("--host=unix://{}", dir.join("docker.sock").display()))
         .arg(format!("--cgroup-parent=/{cgroup}"))
         .arg(format!("--iptables={}", options.iptables))
+        .args(options.ip6tables.map(|on| format!("--ip6tables={on}")))
+        .args(options.ip6tables.unwrap_or(false).then_some("--experimental"))
         .arg(format!("--userland-proxy={}", options.userland_proxy))
         .arg(format!("--live-restore={}", options.live_restore))
         .args(["--exec-opt=native.cgroupdriver=cgroupfs", "--group=root"])

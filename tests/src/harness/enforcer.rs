@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     os::unix::fs::DirBuilderExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -127,15 +127,32 @@ impl Enforcer {
         settings: &Settings,
     ) -> Result<Self> {
         let binary = settings.binary.clone().or_else(artifacts::enforcer);
+        let engine = settings.engine.clone().unwrap_or_else(|| docker.socket());
+        let text = |dir: &Path| config_text(&engine, &dir.join("run"), settings);
+        let environment = Environment::of(settings);
+        let mut enforcer = Self::prepare(run, host, binary, text, environment)?;
+        enforcer.wait_ready(host)?;
+        Ok(enforcer)
+    }
+
+    /// Starts it on a config file that is made of the directory where all of its own is, and does not wait until it
+    /// answers.
+    pub fn launch(run: &Run, host: &Namespace, text: impl FnOnce(&Path) -> String) -> Result<Self> {
+        Self::prepare(run, host, artifacts::enforcer(), text, Environment::default())
+    }
+
+    fn prepare(
+        run: &Run,
+        host: &Namespace,
+        binary: Option<PathBuf>,
+        text: impl FnOnce(&Path) -> String,
+        environment: Environment,
+    ) -> Result<Self> {
         let binary = binary.context("no enforcer binary: set ENFORCER_BIN")?;
         let dir = run.make_dir("enforcer")?;
         let config = dir.join("enforcer.toml");
-        let engine = settings.engine.clone().unwrap_or_else(|| docker.socket());
-        fs::write(&config, config_text(&engine, &dir.join("run"), settings))?;
-        let environment = Environment::of(settings);
-        let mut enforcer = Self::spawn(host, binary, config, dir.join("log"), environment)?;
-        enforcer.wait_ready(host)?;
-        Ok(enforcer)
+        fs::write(&config, text(&dir))?;
+        Self::spawn(host, binary, config, dir.join("log"), environment)
     }
 
     /// Starts another one on the same config, once this one has ended: the next release, or the same
@@ -187,10 +204,16 @@ impl Enforcer {
         Ok(Self { child, binary, config, log, environment, records, reader, checked })
     }
 
+    /// Fails if it has ended.
+    pub fn ensure_alive(&mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_none(), "it ended");
+        Ok(())
+    }
+
     /// Waits until it answers.
     pub fn wait_ready(&mut self, host: &Namespace) -> Result<()> {
         let ready = wait_for("enforcer", Duration::from_secs(20), || {
-            ensure!(self.child.try_wait()?.is_none(), "it ended");
+            self.ensure_alive()?;
             // Before it listens, the command line answers on its own.
             let status = self.status(host)?;
             Ok((status["pid"] == self.child.id()).then_some(()))
@@ -216,13 +239,13 @@ impl Enforcer {
 
     /// The program.
     #[must_use]
-    pub fn binary(&self) -> &std::path::Path {
+    pub fn binary(&self) -> &Path {
         &self.binary
     }
 
     /// The config file.
     #[must_use]
-    pub fn config(&self) -> &std::path::Path {
+    pub fn config(&self) -> &Path {
         &self.config
     }
 
@@ -445,11 +468,7 @@ fn run_status(command: &mut Command) -> Result<Value> {
     })
 }
 
-fn config_text(
-    docker_socket: &std::path::Path,
-    run_dir: &std::path::Path,
-    settings: &Settings,
-) -> String {
+fn config_text(docker_socket: &Path, run_dir: &Path, settings: &Settings) -> String {
     let mut text = format!(
         r#"[docker]
 socket = "{}"

@@ -55,6 +55,11 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// Does something in its network, on a thread that ends.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(&self.net, work)
+    }
+
     /// Process id of its keeper, for `ip link ... netns PID`.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -38,7 +38,8 @@ const PROG_ARRAY: u32 = 3;
 const CLASSIFIER: u32 = 3;
 const TAIL_CALL: u32 = 12;
 
-/// What a call of [`marked`] or [`counting`] returns when it does not reach its program.
+/// What a call of [`marked`] or [`counting`] returns when it does not reach its program, and others when they do not find
+/// what they are to find.
 pub const NOT_REACHED: u32 = 7;
 
 /// A number as the kernel reads descriptors in attributes.
@@ -108,6 +109,82 @@ pub fn empty() -> Result<OwnedFd> {
 /// The least that denies: `TCX_DROP`.
 pub fn dropping() -> Result<OwnedFd> {
     load(&[set(0, DROP), exit()])
+}
+
+/// The least that reads so many bytes of a frame where they are, in words. A frame that is shorter makes it return
+/// [`NOT_REACHED`].
+pub fn reading(bytes: u16) -> Result<OwnedFd> {
+    let words = (0..bytes / 8).map(|word| instruction(0x79, 0x25, word * 8, 0));
+    let read: Vec<u64> = words.collect();
+    let instructions = [
+        &[
+            set(0, NOT_REACHED),
+            // The fields `data` and `data_end` of the context.
+            instruction(0x61, 0x12, 76, 0),
+            instruction(0x61, 0x13, 80, 0),
+            instruction(0xbf, 0x24, 0, 0),
+            instruction(0x07, 4, 0, u32::from(bytes)),
+            instruction(0x2d, 0x34, u16::try_from(read.len())? + 1, 0),
+        ],
+        &read[..],
+        &[set(0, u32::MAX), exit()],
+    ];
+    load(&instructions.concat())
+}
+
+/// Sends IPv4 packets on by another interface, or in by it as if it had received them; all else goes on.
+pub fn redirecting(ifindex: u32, ingress: bool) -> Result<OwnedFd> {
+    const REDIRECT: u32 = 23;
+    const IPV4: u32 = 0x0800_u16.to_be() as u32;
+    load(&[
+        // The field `protocol` of the context, in network order.
+        instruction(0x61, 0x12, 16, 0),
+        instruction(0x55, 2, 4, IPV4),
+        set(1, ifindex),
+        set(2, ingress.into()),
+        instruction(0x85, 0, 0, REDIRECT),
+        exit(),
+        set(0, u32::MAX),
+        exit(),
+    ])
+}
+
+/// The least that asks what time it is, as the programs that ship do: `bpf_ktime_get_coarse_ns`.
+pub fn timing() -> Result<OwnedFd> {
+    const COARSE: u32 = 160;
+    load(&[instruction(0x85, 0, 0, COARSE), set(0, u32::MAX), exit()])
+}
+
+/// The least that looks a key up in a map, and adds one to words of the value at these offsets, as if other CPUs did so,
+/// too. Where there is no such key it returns [`NOT_REACHED`]. The key is a multiple of four bytes.
+pub fn looking_up(map: BorrowedFd<'_>, key: &[u8], counters: &[usize]) -> Result<OwnedFd> {
+    const LOOKUP: u32 = 1;
+    let below = u16::try_from(key.len())?;
+    // Offsets are from the end of the stack, register 10.
+    let stores = key.chunks_exact(4).zip((0..below).step_by(4)).map(|(bytes, at)| {
+        let word = bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        instruction(0x62, 10, at.wrapping_sub(below), word)
+    });
+    let adds = counters
+        .iter()
+        .map(|offset| -> Result<u64> { Ok(instruction(0xdb, 0x10, u16::try_from(*offset)?, 0)) });
+    let instructions = [
+        &stores.collect::<Vec<_>>()[..],
+        &[
+            instruction(0x18, 0x11, 0, number(map.as_raw_fd())),
+            0,
+            instruction(0xbf, 0xa2, 0, 0),
+            instruction(0x07, 2, 0, u32::from(below).wrapping_neg()),
+            instruction(0x85, 0, 0, LOOKUP),
+            instruction(0x55, 0, 2, 0),
+            set(0, NOT_REACHED),
+            exit(),
+            set(1, 1),
+        ],
+        &adds.collect::<Result<Vec<_>>>()?,
+        &[set(0, u32::MAX), exit()],
+    ];
+    load(&instructions.concat())
 }
 
 /// Attaches a classifier to an interface of this thread's network namespace. It is there as long as

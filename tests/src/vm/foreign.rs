@@ -30,14 +30,14 @@ struct ProgLoad {
 }
 
 /// A loaded program.
-pub(super) struct Foreign {
+pub struct Foreign {
     program: SchedClassifier,
     _fd: OwnedFd,
 }
 
 impl Foreign {
     /// Loads it.
-    pub(super) fn load() -> Result<Self> {
+    pub fn load() -> Result<Self> {
         let mut attr = ProgLoad {
             prog_type: BPF_PROG_TYPE_SCHED_CLS,
             insn_count: 2,
@@ -68,12 +68,12 @@ impl Foreign {
     }
 
     /// Its id.
-    pub(super) fn id(&self) -> Result<u32> {
+    pub fn id(&self) -> Result<u32> {
         Ok(self.program.info()?.id())
     }
 
     /// Puts it before all others on an interface's ingress; dropping the link takes it off.
-    pub(super) fn attach_first(&mut self, name: &str, tcx: bool) -> Result<SchedClassifierLink> {
+    pub fn attach_first(&mut self, name: &str, tcx: bool) -> Result<SchedClassifierLink> {
         let options = if tcx {
             TcAttachOptions::TcxOrder(LinkOrder::first())
         } else {
@@ -84,7 +84,7 @@ impl Foreign {
     }
 
     /// Puts it where a killed daemon's filter would be.
-    pub(super) fn leave_behind(&mut self, name: &str, handle: TcHandle) -> Result<()> {
+    pub fn leave_behind(&mut self, name: &str, handle: TcHandle) -> Result<()> {
         let options = NlOptions { priority: 1, handle, classid: None };
         let options = TcAttachOptions::Netlink(options);
         let id = self.program.attach_with_options(name, TcAttachType::Ingress, options)?;

@@ -1,10 +1,13 @@
 //! `enforcer doctor` beside a daemon and an engine: what it finds, and that the mends it prints mend.
 
+#[path = "doctor/engine.rs"]
+mod engine;
 #[path = "doctor/mends.rs"]
 mod mends;
 
 use anyhow::{Context as _, Result, ensure};
-use enforcer_tests::harness::topology::BRIDGE;
+use enforcer::kernel::features;
+use enforcer_tests::{harness::topology::BRIDGE, vm::foreign::Foreign};
 use serde_json::Value;
 
 use crate::shared::{self, Shared};
@@ -71,6 +74,33 @@ fn o1_what_doctor_prints_as_a_mend_mends() -> Result<()> {
             mends(shared, "vlan_filtering", &on)?;
         }
         mends(shared, "ip_forward", "sysctl -qw net.ipv4.ip_forward=0")?;
+        shared.ensure_legal()
+    })
+}
+
+/// Somebody else's program on a guest bridge: what is printed takes that one off, and none of ours.
+#[test]
+fn n6_doctor_tells_of_a_program_of_others_and_what_it_prints_takes_it_off() -> Result<()> {
+    const CHECK: &str = "other_tc_programs";
+    shared::with(|shared| {
+        let host = &shared.rig.host;
+        let mut foreign = Foreign::load()?;
+        let link = host.within(|| foreign.attach_first(BRIDGE, features::has_tcx()))?;
+        let answer = doctor(shared)?.1;
+        let found = check(&answer, CHECK)?;
+        let mend = found["mend"].as_str().unwrap_or_default();
+        let (look, mend) = mend.split_once("# whose is it? then: ").context(found.to_string())?;
+        ensure!(found["grade"] == "warn" && look.contains(&foreign.id()?.to_string()), "{found}");
+        host.run(mend)?;
+        let answer = doctor(shared)?.1;
+        let found = check(&answer, CHECK)?;
+        ensure!(found["grade"] == "ok", "{mend} did not mend it: {found}");
+        // Its end finds nothing to take off any more.
+        host.within(|| {
+            drop(link);
+            Ok(())
+        })?;
+        ensure!(check(&doctor(shared)?.1, "daemon")?["grade"] != "fail", "ours is gone");
         shared.ensure_legal()
     })
 }

@@ -6,12 +6,16 @@ use std::{
 };
 
 use anyhow::Result;
-use enforcer_common::abi::{
-    counter::{CHECKS_PER_ENDPOINT, FLOW_OPENED, Usage},
-    endpoint::Endpoint,
-    event::{EndCause, Hook},
-    policy::{Policy, Quotas},
-    verdict::DropReason,
+use enforcer_common::{
+    abi::{
+        counter::{FLOW_OPENED, Usage},
+        endpoint::Endpoint,
+        event::{EndCause, Hook},
+        policy::{Policy, Quotas},
+        verdict::DropReason,
+    },
+    decide::{Opener, Origin},
+    flow,
 };
 use enforcer_tests::frames::Ip;
 
@@ -157,13 +161,13 @@ fn f06_an_endpoint_with_its_share_of_checks_opens_no_more_flows() -> Result<()> 
         return Ok(());
     }
     let mut rig = Rig::new()?;
-    let full = Usage { checks: CHECKS_PER_ENDPOINT, ..Usage::default() };
-    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, full, 0)?;
+    let of_guest = flow::checks_limit(&policy(1).quotas, Opener::Peer(Origin::Host));
+    let with = |checks| Usage { checks, ..Usage::default() };
+    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, with(of_guest), 0)?;
     let host = into(&v4(GATEWAY, A), &segment(50000, 8888, SYN, 99, 0));
     assert_eq!(rig.sent_to_a(0, &host)?, DENY);
     assert_eq!(rig.only_reason()?, Some(DropReason::QuotaHalfOpen));
-    let room = Usage { checks: CHECKS_PER_ENDPOINT - 1, ..Usage::default() };
-    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, room, 0)?;
+    rig.map::<u32, Usage>("USAGE")?.insert(A_ID, with(of_guest - 1), 0)?;
     assert_eq!(rig.sent_to_a(0, &host)?, ALLOW);
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Policies: the packet path says of every destination what the rules say, whatever rules there are.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, thread};
 
 use anyhow::{Context as _, Result, ensure};
+use aya::maps::Array;
 use enforcer::{
     config,
     control::rules::{Here, policy_rules},
@@ -15,10 +16,10 @@ use enforcer::{
 use enforcer_common::{
     abi::{
         event::Hook,
-        policy::{BY_RULE_ONLY, Direction, Policy, PortKey, PrefixKey},
+        policy::{BY_RULE_ONLY, Direction, Policy, PortKey, PrefixKey, Quotas},
         verdict::DropReason,
     },
-    packet::{ICMP, TCP, UDP},
+    packet::{ICMP, IPV4, TCP, UDP, widen},
 };
 use enforcer_tests::{
     frames::{Ipv4, Ipv6, ethernet, ethertype, icmp, protocol, udp_packet},
@@ -27,8 +28,8 @@ use enforcer_tests::{
 
 use crate::{
     frame::{
-        A, A_MAC, A6, ALLOWED_PORT, BRIDGE_MAC, GATEWAY, GATEWAY6, HUB, HUB_MAC, framed, out,
-        segment, v4, v6,
+        A, A_MAC, A6, ALLOWED_PORT, BRIDGE_MAC, GATEWAY, GATEWAY6, HUB, HUB_MAC, WORLD, framed,
+        out, segment, syn, v4, v6,
     },
     rig::{ALLOW, DENY, FROM_GUEST, GUEST, HUB_PORT, ID, Meta, POLICY, Rig, can_run, policy},
 };
@@ -246,5 +247,45 @@ fn n2_a_service_answers_guests_and_opens_nothing_to_them() -> Result<()> {
     assert_eq!(rig.counter(GUEST + ID, reason, Hook::ToGuest)?.events, before + 1);
     rig.policy(POLICY, policy(2))?;
     assert_eq!(rig.sent_to_a(HUB_PORT, &late)?, ALLOW, "the same of a hub");
+    Ok(())
+}
+
+/// A flow is remembered under the version of the policy that it was judged by: under a later one, which would deny it, nobody
+/// would ask again.
+#[test]
+fn n1_a_flow_that_opens_while_its_policy_changes_is_of_the_version_that_opened_it() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    const VERSIONS: u32 = 20_000;
+    let version = |epoch| {
+        let quotas = Quotas { outbound_half_open: 1 << 16, ..policy(epoch).quotas };
+        Policy { quotas, ..policy(epoch) }
+    };
+    let mut rig = Rig::with_flows(1 << 16)?;
+    // Every other version opens the port, the others open nothing.
+    for epoch in (1..VERSIONS).step_by(2) {
+        rig.open(epoch, (IPV4, widen(WORLD.octets())), (TCP, ALLOWED_PORT), 42)?;
+    }
+    rig.policy(POLICY, version(1))?;
+    let map = rig.ebpf.take_map("POLICIES").context("POLICIES")?;
+    let mut policies = Array::<_, Policy>::try_from(map)?;
+    let opened = thread::scope(|scope| -> Result<u32> {
+        let changes = scope.spawn(move || {
+            (2..VERSIONS).try_for_each(|epoch| policies.set(POLICY, version(epoch), 0))
+        });
+        let (mut opened, mut ports) = (0, 1024..u16::MAX);
+        while !changes.is_finished()
+            && let Some(port) = ports.next()
+        {
+            opened += u32::from(rig.sent_by_a(&syn(port))? == ALLOW);
+        }
+        changes.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
+        Ok(opened)
+    })?;
+    ensure!(opened > 0, "nothing was opened meanwhile");
+    let epochs = rig.flows()?.into_iter().map(|flow| flow.epoch);
+    let wrong: Vec<u32> = epochs.filter(|epoch| epoch.is_multiple_of(2)).collect();
+    ensure!(wrong.is_empty(), "{} of {opened} flows have versions that open nothing", wrong.len());
     Ok(())
 }

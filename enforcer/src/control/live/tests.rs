@@ -30,7 +30,7 @@ fn observed() -> Observed {
         policy: 3,
         ..Endpoint::default()
     };
-    let published = |port| PublishedKey { endpoint: 110, port, protocol: TCP, reserved: 0 };
+    let published = |port, protocol| PublishedKey { endpoint: 110, port, protocol, reserved: 0 };
     let hub =
         HubKey { network: BRIDGE, address: widen([10, 7, 0, 12]), family: IPV4, reserved: [0; 3] };
     Observed {
@@ -43,7 +43,7 @@ fn observed() -> Observed {
         ]
         .into(),
         hubs: [(hub, Hub::default())].into(),
-        published: [published(8888)].into(),
+        published: [published(8888, TCP), published(6000, UDP)].into(),
         policies: [(3, Policy { epoch: 9, ..Policy::default() })].into(),
         ..Observed::default()
     }
@@ -103,6 +103,16 @@ fn n4_from_beyond_only_published_ports_go_on() {
     assert_eq!(import(datagram), None, "published for TCP only");
 }
 
+/// A guest's datagram to a neighbour, as if the host had sent it, would be answered for ever.
+#[test]
+fn n3_a_datagram_is_no_word_of_the_host_s_or_a_hub_s() {
+    for from in ["10.7.0.1:161", "192.0.2.1:161", "10.7.0.12:53"] {
+        let datagram =
+            Connection { protocol: UDP, established: false, ..plain(from, "10.7.0.10:5000") };
+        assert_eq!(import(datagram), None, "{from}");
+    }
+}
+
 #[test]
 fn n1_what_a_guest_opened_is_cut() {
     for (from, to) in [
@@ -155,7 +165,11 @@ fn n6_what_is_not_fully_open_or_has_no_identity_is_cut() {
     assert_eq!(import(Connection { assured: false, ..live }), None);
     assert_eq!(import(Connection { established: false, ..live }), None);
     assert_eq!(import(plain("10.7.0.1:50000", "10.7.0.13:9999")), None, "an unknown port");
-    let datagrams = Connection { protocol: UDP, established: false, ..live };
+    let datagrams = Connection {
+        protocol: UDP,
+        established: false,
+        ..plain("198.51.100.7:50000", "10.7.0.10:6000")
+    };
     assert!(import(datagrams).is_some());
     assert_eq!(import(Connection { assured: false, ..datagrams }), None);
 }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod engine;
+mod fuzz;
 mod rig;
 mod whole;
 

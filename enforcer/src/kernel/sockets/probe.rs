@@ -99,18 +99,20 @@ fn expect(who: &'static str, errno: i32, expected: i32) -> Result<(), ProbeError
     Err(ProbeError::Outcome { who, outcome, expected })
 }
 
-/// A cgroup at the root of the hierarchy, for as long as this lives.
+/// A cgroup within this process's own, for as long as this lives.
 struct Cgroup {
     dir: PathBuf,
     id: u64,
-    /// `cgroup.procs` of it, and of the root: the child goes there last, so that it leaves nobody behind.
+    /// `cgroup.procs` of it, and of this process's own: the child goes there last, so that it leaves nobody behind.
     procs: [File; 2],
 }
 
 impl Cgroup {
     fn make() -> io::Result<Self> {
         let root = cgroups::root().ok_or_else(|| io::Error::other("no cgroup v2 hierarchy"))?;
-        let dir = root.join(format!("enforcer-probe-{}", std::process::id()));
+        // Not at the root: its mode, 0555, takes CAP_DAC_OVERRIDE, which the unit does not give.
+        let home = cgroups::home(&root);
+        let dir = home.join(format!("enforcer-probe-{}", std::process::id()));
         match fs::create_dir(&dir) {
             // Of a process with this number that was killed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -118,7 +120,7 @@ impl Cgroup {
         }
         let open = |dir: &PathBuf| File::options().write(true).open(dir.join("cgroup.procs"));
         let made =
-            fs::metadata(&dir).and_then(|found| Ok((found.ino(), [open(&dir)?, open(&root)?])));
+            fs::metadata(&dir).and_then(|found| Ok((found.ino(), [open(&dir)?, open(&home)?])));
         match made {
             Ok((id, procs)) => Ok(Self { dir, id, procs }),
             Err(error) => {

@@ -2,23 +2,24 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use enforcer_tests::{
-    bench::{Series, median, pin_to, thread_cpu},
+    bench::{
+        Series, pin_to, thread_cpu,
+        traffic::{connects, round_trips},
+    },
     harness::netns::within,
 };
 
-use crate::{
-    socket::end_by_reset,
-    world::{Config, Guard, World},
-};
+use crate::world::{Config, Guard, World};
 
 /// Figures of all rounds, by metric and number of the configuration.
 pub type Taken = BTreeMap<(Metric, usize), Series>;
@@ -51,6 +52,15 @@ impl Effort {
         datagrams: 20_000,
         bytes: 48 << 20,
         frames: 20_000,
+    };
+    /// No look even: whether everything is measured, and what is denied is. The round that counts for nothing is all there is.
+    pub const SMOKE: Self = Self {
+        rounds: 0,
+        time: Duration::from_millis(10),
+        connections: 5,
+        datagrams: 640,
+        bytes: 1 << 20,
+        frames: 2000,
     };
 }
 
@@ -178,8 +188,8 @@ impl World {
                 let gigabytes = 2.0 * effort.bytes as f64 / 1e9;
                 Ok(cpu.as_secs_f64() * 1e3 / gigabytes)
             }
-            Metric::Egress => self.flood(&self.egress, effort.frames),
-            Metric::Neighbour => self.flood(&self.neighbour, effort.frames),
+            Metric::Egress => self.flood(&self.egress, effort.frames, &self.outside),
+            Metric::Neighbour => self.flood(&self.neighbour, effort.frames, &self.b_net),
         }
     }
 
@@ -201,61 +211,29 @@ impl World {
         Ok(thread_cpu()?.saturating_sub(since).as_nanos() as f64 / (count / BATCH * BATCH) as f64)
     }
 
-    /// Nanoseconds of CPU for each frame that A sends.
-    fn flood(&self, frame: &[u8], count: usize) -> Result<f64> {
+    /// Nanoseconds of CPU for each frame that A sends, none of which may arrive in `victim`.
+    fn flood(&self, frame: &[u8], count: usize, victim: &File) -> Result<f64> {
+        let before = within(victim, received)?;
         let since = thread_cpu()?;
         for _ in 0..count {
             self.attacker.send(frame)?;
         }
-        Ok(thread_cpu()?.saturating_sub(since).as_nanos() as f64 / count as f64)
+        let cpu = thread_cpu()?.saturating_sub(since);
+        let arrived = within(victim, received)? - before;
+        // Beside them there is what hosts say unasked.
+        ensure!(arrived * 20 < count as u64, "{arrived} of {count} denied frames arrived");
+        Ok(cpu.as_nanos() as f64 / count as f64)
     }
 }
 
-const GO_ON: u8 = 1;
-const END: u8 = 0;
-
-/// The median of the round trips of one byte, in nanoseconds.
-fn round_trips(mut client: &TcpStream, mut server: &TcpStream, time: Duration) -> Result<f64> {
-    thread::scope(|scope| {
-        // It starts on this thread's CPU, and stays there.
-        let answering = scope.spawn(move || -> Result<()> {
-            let mut byte = [END];
-            loop {
-                server.read_exact(&mut byte)?;
-                server.write_all(&byte)?;
-                if byte == [END] {
-                    return Ok(());
-                }
-            }
-        });
-        let mut times = Series::new();
-        let started = Instant::now();
-        let mut byte = [GO_ON];
-        while started.elapsed() < time {
-            let since = Instant::now();
-            client.write_all(&byte)?;
-            client.read_exact(&mut byte)?;
-            times.push(since.elapsed().as_nanos() as f64);
-        }
-        client.write_all(&[END])?;
-        client.read_exact(&mut byte)?;
-        answering.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
-        Ok(median(times))
-    })
-}
-
-/// The median of the times that `connect` takes, in nanoseconds.
-fn connects(listener: &TcpListener, to: SocketAddr, count: usize) -> Result<f64> {
-    let mut times = Series::new();
-    for _ in 0..count {
-        let since = Instant::now();
-        let client = TcpStream::connect(to)?;
-        times.push(since.elapsed().as_nanos() as f64);
-        let (server, _) = listener.accept()?;
-        end_by_reset(&client)?;
-        drop((client, server));
-    }
-    Ok(median(times))
+/// Packets that the interfaces of this thread's network namespace received.
+fn received() -> Result<u64> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let counts = table.lines().filter_map(|line| line.split_once(':')).map(|(_, counts)| {
+        let packets = counts.split_whitespace().nth(1).context("no packets in /proc/net/dev")?;
+        Ok(packets.parse::<u64>()?)
+    });
+    counts.sum()
 }
 
 /// CPU time of both ends for so many bytes.
@@ -268,7 +246,7 @@ fn transfer(mut from: &TcpStream, mut to: &TcpStream, bytes: usize) -> Result<Du
             while left > 0 {
                 let most = left.min(CHUNK);
                 let read = to.read(&mut buffer[..most])?;
-                anyhow::ensure!(read > 0, "the connection ended");
+                ensure!(read > 0, "the connection ended");
                 left -= read;
             }
             Ok(thread_cpu()?.saturating_sub(since))

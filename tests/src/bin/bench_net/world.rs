@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use enforcer_tests::{
+    bench::traffic::PacketSocket,
     frames::{Ip, Ipv4, Mac, ethernet, ethertype, udp_packet},
     harness::{
         classic,
@@ -19,8 +20,6 @@ use enforcer_tests::{
     },
     prog::raw::{self, Hook},
 };
-
-use crate::socket::PacketSocket;
 
 /// Where guest A is asked for round trips and connections, on the host's published port and in the guest.
 const ECHO: Publish = Publish { container: 7000, host: 17000 };
@@ -102,6 +101,7 @@ pub struct World {
     /// Network namespaces.
     pub outside: File,
     pub host_net: File,
+    pub b_net: File,
     a_pid: u32,
     _links: Vec<OwnedFd>,
     daemon: Option<Enforcer>,
@@ -157,6 +157,7 @@ impl World {
             flooder: config.flooded.then(|| (flooder, egress(&b))),
             outside,
             host_net,
+            b_net,
             a_pid: a.pid,
             _links: links,
             daemon,

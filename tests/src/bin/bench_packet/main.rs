@@ -4,6 +4,7 @@
 //! Nothing is attached and no frame leaves: `BPF_PROG_TEST_RUN` in a network namespace that ends
 //! with this process.
 
+mod floors;
 mod measure;
 mod paths;
 mod report;

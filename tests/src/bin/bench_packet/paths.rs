@@ -7,10 +7,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::SchedClassifier;
-use enforcer_common::abi::{
-    event::Hook,
-    policy::{Policy, Quotas},
-    verdict::DropReason,
+use enforcer_common::{
+    abi::{
+        event::Hook,
+        policy::{Policy, Quotas},
+        verdict::DropReason,
+    },
+    packet::{Family, IPV4, IPV6},
 };
 use enforcer_tests::{
     frames::{BROADCAST, Ip, Ipv4, Mac, ethernet, ethertype, icmp, protocol},
@@ -27,13 +30,13 @@ use enforcer_tests::{
     },
 };
 
-use crate::measure::Effort;
+use crate::{floors, measure::Effort};
 
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 const SYN_ACK: u8 = 18;
 /// A's port of the established flows.
-const PORT: u16 = 40000;
+pub const PORT: u16 = 40000;
 /// A's first port of the flows that are opened.
 const FIRST_NEW_PORT: u16 = 1024;
 const MDNS_MAC: Mac = [1, 0, 0x5e, 0, 0, 0xfb];
@@ -59,10 +62,14 @@ pub struct Path {
     pub frames: Vec<Vec<u8>>,
     pub context: [u8; 192],
     pub code: i32,
+    /// Of an established flow, which floors are in it: those of IPv4 or of IPv6.
+    pub family: Option<Family>,
+    /// Of a floor: the families whose established flows it is part of.
+    pub floor_of: &'static [Family],
     hook: Option<Hook>,
     reason: Option<DropReason>,
-    /// The program that sets the mark.
-    wrapper: Option<OwnedFd>,
+    /// The program that sets the mark, or that is a floor.
+    own: Option<OwnedFd>,
 }
 
 /// All of them, the empty programs first.
@@ -94,7 +101,21 @@ impl Path {
             code: ALLOW,
             hook: None,
             reason: None,
-            wrapper: None,
+            family: None,
+            floor_of: &[],
+            own: None,
+        }
+    }
+
+    /// A program of a few instructions that does one thing of those that an established flow takes.
+    pub fn floor(name: &'static str, floor_of: &'static [Family], own: OwnedFd) -> Self {
+        Self {
+            program: "floor",
+            floor_of,
+            own: Some(own),
+            // That of the first family: a flow of IPv6 reads a frame of its own.
+            frames: vec![mine(floor_of == [IPV6], ACK, 100, 500)],
+            ..Self::empty(name, Harness::Repeated)
         }
     }
 
@@ -116,8 +137,9 @@ impl Path {
         Self { harness: Harness::Marked(mark), ..self }
     }
 
-    fn goal(self, goal: f64) -> Self {
-        Self { goal: Some(goal), ..self }
+    /// Of an established flow: at most so many times the empty program, or the sum of its floors.
+    fn goal(self, goal: f64, family: Family) -> Self {
+        Self { goal: Some(goal), family: Some(family), ..self }
     }
 
     /// Runs it once: it must end as its name says, for the reason it names.
@@ -144,14 +166,15 @@ const SPENDING: u32 = 1000;
 impl Paths {
     /// Opens the flows, makes the programs, and proves that each frame takes its path.
     pub fn prepare(rig: &mut Rig, effort: &Effort) -> Result<Self> {
-        let plenty = Quotas { outbound_half_open: 1 << 20, ..policy(1).quotas };
+        let plenty =
+            Quotas { inbound_half_open: 1 << 20, outbound_half_open: 1 << 20, ..policy(1).quotas };
         rig.policy(POLICY, Policy { quotas: plenty, ..policy(1) })?;
         open_flows(rig)?;
-        let mut paths = Self { all: every(effort)?, empty: raw::empty()? };
+        let mut paths = Self { all: every(rig, effort)?, empty: raw::empty()? };
         for index in 0..paths.all.len() {
             if let Harness::Marked(mark) = paths.all[index].harness {
-                let wrapper = raw::marked(paths.program(&paths.all[index], rig)?, mark)?;
-                paths.all[index].wrapper = Some(wrapper);
+                let marking = raw::marked(paths.program(&paths.all[index], rig)?, mark)?;
+                paths.all[index].own = Some(marking);
             }
             // The frames of the others are counted as what they open.
             if paths.all[index].harness != Harness::Single {
@@ -163,8 +186,8 @@ impl Paths {
 
     /// The program to call for a path.
     pub fn program<'a>(&'a self, path: &'a Path, rig: &'a Rig) -> Result<BorrowedFd<'a>> {
-        if let Some(wrapper) = &path.wrapper {
-            return Ok(wrapper.as_fd());
+        if let Some(own) = &path.own {
+            return Ok(own.as_fd());
         }
         let Some(hook) = path.hook else {
             return Ok(self.empty.as_fd());
@@ -225,7 +248,7 @@ fn icmp_error() -> Vec<u8> {
     ethernet(BRIDGE_MAC, A_MAC, ethertype::IPV4, &error)
 }
 
-fn every(effort: &Effort) -> Result<Vec<Path>> {
+fn every(rig: &Rig, effort: &Effort) -> Result<Vec<Path>> {
     use Hook::{FromBridge, FromGuest, ToBridge, ToGuest};
     let guest = Meta { ifindex: GUEST, ingress: GUEST, ..Meta::default() };
     let beyond = Meta { ingress: UPLINK, mark: FROM_HOST, ..guest };
@@ -245,13 +268,16 @@ fn every(effort: &Effort) -> Result<Vec<Path>> {
         Ok(Path { frames, harness: Harness::Single, ..from(name, Vec::new()) })
     };
     let forbidden6 = out(&ends(true).0, &segment(PORT, 22, SYN, 999, 0));
-    Ok(vec![
+    let mut paths = vec![
         Path::empty("", Harness::Repeated),
         Path::empty("again (A/A)", Harness::Repeated),
         Path::empty("behind the marker", Harness::Marked(FROM_HOST)),
         Path::empty("one run a call", Harness::Single),
-        from("established TCP, IPv4", mine(false, ACK, 100, 500)).goal(3.0),
-        from("established TCP, IPv6", mine(true, ACK, 100, 500)).goal(4.0),
+    ];
+    paths.extend(floors::all(rig)?);
+    paths.extend([
+        from("established TCP, IPv4", mine(false, ACK, 100, 500)).goal(3.0, IPV4),
+        from("established TCP, IPv6", mine(true, ACK, 100, 500)).goal(4.0, IPV6),
         from("the same, 4 extension headers", extended()),
         new_flow("new flow, TCP, IPv4", false)?,
         new_flow("new flow, TCP, IPv6", true)?,
@@ -262,8 +288,8 @@ fn every(effort: &Effort) -> Result<Vec<Path>> {
             .denied(DropReason::RateNeighbours),
         from("ICMP error, live flow", icmp_error()),
         Path::new(FromGuest, "an interface not ours", stranger, syn(PORT)),
-        to("established TCP, IPv4", theirs(false, ACK, 500, 100)).goal(3.0),
-        to("established TCP, IPv6", theirs(true, ACK, 500, 100)).goal(4.0),
+        to("established TCP, IPv4", theirs(false, ACK, 500, 100)).goal(3.0, IPV4),
+        to("established TCP, IPv6", theirs(true, ACK, 500, 100)).goal(4.0, IPV6),
         Path::new(ToGuest, "the host's multicast", host, announcement)
             .denied(DropReason::NotAddressed),
         Path::new(ToGuest, "an interface not ours", stranger, syn(PORT)),
@@ -271,5 +297,6 @@ fn every(effort: &Effort) -> Result<Vec<Path>> {
         Path::new(FromBridge, "denied: unstamped", bridge, syn(PORT)).denied(DropReason::Unstamped),
         Path::new(ToBridge, "from the host", Meta { ingress: 0, ..bridge }, syn(PORT)),
         Path::new(ToBridge, "denied: hairpin", bridge, syn(PORT)).denied(DropReason::Hairpin),
-    ])
+    ]);
+    Ok(paths)
 }

@@ -167,7 +167,11 @@ impl World {
         for (key, rule) in tables.ports {
             open.insert(PortKey { epoch: EPOCH, ..key }, rule, 0)?;
         }
-        let plenty = Quotas { outbound_half_open: 1 << 20, ..policy(EPOCH).quotas };
+        let plenty = Quotas {
+            inbound_half_open: 1 << 20,
+            outbound_half_open: 1 << 20,
+            ..policy(EPOCH).quotas
+        };
         rig.policy(POLICY, Policy { quotas: plenty, ..policy(EPOCH) })?;
         // The cast is the first endpoint.
         for number in 1..size.endpoints {

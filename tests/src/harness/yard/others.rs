@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -248,8 +248,11 @@ impl Others {
             let networks = networks["NetworkSettings"]["Networks"].clone();
             let body = json!({"Container": name});
             if networks["own-net"].is_object() {
-                let target = "/v1.41/networks/own-net/disconnect";
-                self.engine.get("POST", target, Some(&body))?;
+                // Enforcer may be taking it away as well, whichever comes first.
+                self.engine.ask("POST", "/v1.41/networks/own-net/disconnect", Some(&body))?;
+                let networks = self.engine.get("GET", &target, None)?;
+                let networks = &networks["NetworkSettings"]["Networks"];
+                ensure!(!networks["own-net"].is_object(), "{name} stays on own-net: {networks}");
             }
             let called = self.word("bens_net")?.unwrap_or_default();
             if name == "bens" && !networks[&called].is_object() {

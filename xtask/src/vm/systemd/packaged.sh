@@ -10,7 +10,7 @@ step() {
 finish() { say "$*"; sync; poweroff -f; sleep 60; }
 fail() {
     { grep -A 12 '"reasons"' "/tmp/$1" || cat "/tmp/$1"; systemctl --no-pager -n 0 status enforcer-closed enforcer; journalctl -b --no-pager -o cat -u enforcer-closed -u enforcer; } 2>&1 |
-        tail -n 60 > /dev/ttyS0
+        tail -n 90 > /dev/ttyS0
     finish "failed $1"
 }
 # Longer than beacons and visitors pause.
@@ -40,14 +40,19 @@ measure() {
 # What doctor says of one thing, and how to mend it.
 grade() { enforcer doctor | sed -n "s/^\([a-z]*\) *$1  .*/\1/p"; }
 mend() { enforcer doctor | sed -n "/^[a-z]* *$1  /,/mend:/s/.*mend: //p" | sed 's/  *#.*//'; }
+# A clock takes its time, and so does a daemon under emulation.
+mended() { # CHECK BEFORE HOW
+    check=$1
+    wait_for "mend-$1" '[ "$(grade "$check")" = ok ]'
+    say "mend-$1 $2 ok $3"
+}
 # Spoils something, and does what doctor says.
 mends() {
     eval "$2" > /tmp/spoilt 2>&1
     before=$(grade "$1")
     how=$(mend "$1")
     eval "$how" > /tmp/mended 2>&1 || cat /tmp/mended > /dev/ttyS0
-    # A daemon that was started is ready, which is all that doctor waits for.
-    say "mend-$1 $before $(grade "$1") $how"
+    mended "$1" "$before" "$how"
 }
 # Guests start all the time, in every gap that there might be.
 load() { while :; do docker restart -t 0 guest-1 > /dev/null 2>&1; done; }
@@ -90,7 +95,6 @@ if [ "$boots" = 1 ]; then
     printf '[Time]\nNTP=127.0.0.1\n' > /etc/systemd/timesyncd.conf
     perl /opt/ntp.pl &
     mends clock true
-    wait_for clock '[ "$(grade clock)" = ok ]'
     mends boot 'systemctl disable enforcer.service'
     mends daemon 'systemctl stop enforcer'
     dropin=/run/systemd/system/enforcer.service.d
@@ -106,7 +110,7 @@ if [ "$boots" = 1 ]; then
         printf '[Service]\n%s\n' "$(expr "$how" : 'set \([^ ]*\) (systemctl edit')" > $spoilt
         systemctl daemon-reload
         systemctl restart enforcer
-        say "mend-$1 $before $(grade "$1") $how"
+        mended "$1" "$before" "$how"
         rm $spoilt
         systemctl daemon-reload
     }

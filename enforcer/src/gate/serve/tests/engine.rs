@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::rig::text;
+use super::{fuzz::engine_says, rig::text};
 
 /// Length of the long answer.
 pub(super) const BIG: u64 = 64 << 20;
@@ -29,6 +29,7 @@ struct Inner {
     heard: Mutex<Vec<Vec<u8>>>,
     open: AtomicUsize,
     written: AtomicU64,
+    misbehaves: AtomicBool,
 }
 
 /// Id of each container that it makes.
@@ -105,6 +106,11 @@ impl Engine {
         engine
     }
 
+    /// From now on it says what no engine says, to most of those who connect; and forgets what it hears.
+    pub(super) fn misbehave(&self, does: bool) {
+        self.0.misbehaves.store(does, Ordering::SeqCst);
+    }
+
     /// Connections so far.
     pub(super) fn connections(&self) -> usize {
         self.0.heard.lock().expect("not poisoned").len()
@@ -163,6 +169,13 @@ impl Engine {
             return;
         }
         let heard = text(&self.heard(number));
+        if self.0.misbehaves.load(Ordering::SeqCst)
+            && let Some(answer) = engine_says(u64::try_from(number).unwrap_or_default())
+        {
+            self.0.heard.lock().expect("not poisoned")[number].clear();
+            let _gone = stream.write_all(&answer).await;
+            return;
+        }
         let target = heard.split(' ').nth(1).unwrap_or_default();
         let upgraded = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
         match target.split('?').next().unwrap_or_default() {

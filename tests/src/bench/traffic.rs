@@ -1,13 +1,65 @@
-//! What the standard library has no words for: frames as they are, and a connection that ends at once.
+//! Traffic that is timed, and what the standard library has no words for: frames as they are, and a connection
+//! that ends at once.
 
 use std::{
     ffi::CStr,
-    io,
-    net::TcpStream,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+
+use super::{Series, median};
+
+const GO_ON: u8 = 1;
+const END: u8 = 0;
+
+/// The median of the round trips of one byte, in nanoseconds.
+pub fn round_trips(mut client: &TcpStream, mut server: &TcpStream, time: Duration) -> Result<f64> {
+    thread::scope(|scope| {
+        // It starts on this thread's CPU, and stays there.
+        let answering = scope.spawn(move || -> Result<()> {
+            let mut byte = [END];
+            loop {
+                server.read_exact(&mut byte)?;
+                server.write_all(&byte)?;
+                if byte == [END] {
+                    return Ok(());
+                }
+            }
+        });
+        let mut times = Series::new();
+        let started = Instant::now();
+        let mut byte = [GO_ON];
+        while started.elapsed() < time {
+            let since = Instant::now();
+            client.write_all(&byte)?;
+            client.read_exact(&mut byte)?;
+            times.push(since.elapsed().as_secs_f64() * 1e9);
+        }
+        client.write_all(&[END])?;
+        client.read_exact(&mut byte)?;
+        answering.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
+        Ok(median(times))
+    })
+}
+
+/// The median of the times that `connect` takes, in nanoseconds.
+pub fn connects(listener: &TcpListener, to: SocketAddr, count: usize) -> Result<f64> {
+    let mut times = Series::new();
+    for _ in 0..count {
+        let since = Instant::now();
+        let client = TcpStream::connect(to)?;
+        times.push(since.elapsed().as_secs_f64() * 1e9);
+        let (server, _) = listener.accept()?;
+        end_by_reset(&client)?;
+        drop((client, server));
+    }
+    Ok(median(times))
+}
 
 /// Sends frames on one interface; receives none.
 pub struct PacketSocket(OwnedFd);
