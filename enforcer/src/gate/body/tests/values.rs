@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Setting, json_of};
+use super::Setting;
 
 #[test]
 fn s05_what_a_container_gets_without_asking() {
