@@ -118,7 +118,6 @@ fn decide(args: &ExplainArgs) -> anyhow::Result<Verdict> {
         rules: &rules,
         facts: &facts,
         name: None,
-        cgroup_parent: None,
         bridge: Some(Prepared::made_up()),
     };
     Ok(explain(&context, &method, &args.target, args.body.as_deref()))

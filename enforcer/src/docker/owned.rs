@@ -53,6 +53,8 @@ fn request(prepared: &Prepared, labels: BTreeMap<String, String>) -> NetworkCrea
         name: prepared.name.clone(),
         driver: Some("bridge".to_owned()),
         enable_ipv6: Some(false),
+        // Else the engine takes a way out through it for a member's way out, where its name comes first.
+        internal: Some(true),
         ipam: Some(Ipam { config: Some(vec![pool]), ..Ipam::default() }),
         options: Some([(convert::BRIDGE_NAME.to_owned(), prepared.bridge.clone())].into()),
         labels: Some(labels.into_iter().collect()),
@@ -69,6 +71,7 @@ mod tests {
         let request = request(Prepared::made_up(), BTreeMap::new());
         assert_eq!(request.options.expect("options")[convert::BRIDGE_NAME], "en-own-00000000");
         assert_eq!((request.enable_ipv6, request.attachable), (Some(false), None));
+        assert_eq!(request.internal, Some(true), "a notebook that joins keeps its way out");
         let pools = request.ipam.and_then(|ipam| ipam.config).expect("a pool");
         assert_eq!(pools[0].subnet.as_deref(), Some("192.0.2.0/26"));
         assert_eq!(pools[0].gateway.as_deref(), Some("192.0.2.1"));

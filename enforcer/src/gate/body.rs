@@ -43,8 +43,6 @@ pub struct Context<'a> {
     pub facts: &'a Facts,
     /// `name` of the query, where the request has one.
     pub name: Option<&'a str>,
-    /// Cgroup under which guests are started; `None`: the engine's default.
-    pub cgroup_parent: Option<&'a str>,
     /// For a network's create: what it is going to be.
     pub bridge: Option<&'a Prepared>,
 }

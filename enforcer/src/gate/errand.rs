@@ -67,7 +67,7 @@ impl Errand {
             _ if is_error => self.error(response, line).await,
             Answer::Hijack | Answer::Stream => raw::relay(response, line, client, answer::shown),
             Answer::Shown(View::Events) => Ok(self.events(response, line)),
-            Answer::Whole | Answer::Shown(_) => self.whole(response, line).await,
+            Answer::Whole | Answer::Shown(_) | Answer::OneByOne => self.whole(response, line).await,
         }
     }
 
@@ -94,6 +94,9 @@ impl Errand {
 
     /// Asks for a change, and notes it.
     async fn change(self) -> Result<Done, Refusal> {
+        if self.forward.answer == Answer::OneByOne {
+            return self.prune().await;
+        }
         self.note(notes::before(&self.forward)).await?;
         // Who breaks off may still make a network: what was prepared for it stays, until somebody has looked.
         let (response, line) = self.ask(None).await?;
@@ -118,7 +121,7 @@ impl Errand {
     }
 
     /// Notes what the engine says that it did.
-    async fn settle(&self, answer: &Value) -> Result<(), Refusal> {
+    pub(super) async fn settle(&self, answer: &Value) -> Result<(), Refusal> {
         self.police(answer).await?;
         let found = notes::after(&self.forward, answer).ok_or_else(not_understood)?;
         let mut notes = Vec::new();
@@ -207,7 +210,7 @@ impl Errand {
         tracing::error!(path, "gate: it stays at the engine: {why}");
     }
 
-    async fn value(&self, path: &str) -> Result<Value, Refusal> {
+    pub(super) async fn value(&self, path: &str) -> Result<Value, Refusal> {
         upstream::value(&self.server.engine_socket, &self.server.api()?, path).await
     }
 
@@ -302,7 +305,7 @@ impl Errand {
 }
 
 const fn context<'a>(principal: &'a Principal, rules: &'a Rules, facts: &'a Facts) -> Context<'a> {
-    Context { principal, rules, facts, name: None, cgroup_parent: None, bridge: None }
+    Context { principal, rules, facts, name: None, bridge: None }
 }
 
 async fn read(response: Response<Incoming>, line: Line) -> Result<(Parts, Bytes), Refusal> {
@@ -313,6 +316,6 @@ async fn read(response: Response<Incoming>, line: Line) -> Result<(Parts, Bytes)
     Ok((parts, read.map_err(long)?.to_bytes()))
 }
 
-fn not_understood() -> Refusal {
+pub(super) fn not_understood() -> Refusal {
     answer::odd("engine.answer", "the engine's answer is not understood")
 }

@@ -63,8 +63,8 @@ pub(super) struct Exchange {
     hijack: Mutex<Option<Hijack>>,
     /// As long as something of it is in memory whole.
     turn: Mutex<Option<Turn>>,
-    /// As long as it is a stream of events.
-    listening: Mutex<Option<Turn>>,
+    /// As long as it lasts: of a stream of events, or of a pull.
+    lasting: Mutex<Vec<Turn>>,
     /// Told when an answer is ready that is in memory.
     kept: Notify,
     /// Told with the body of what was refused, of which more may come.
@@ -87,7 +87,7 @@ impl Exchange {
             telling: Mutex::new(telling),
             hijack: Mutex::default(),
             turn: Mutex::default(),
-            listening: Mutex::default(),
+            lasting: Mutex::default(),
             kept: Notify::new(),
             refused: Default::default(),
         }
@@ -186,8 +186,10 @@ impl Exchange {
             return answered.inspect_err(|refusal| lock(&self.telling).refused(refusal));
         }
         let client = self.head.upgrade.map(|to| (to, hyper::upgrade::on(&mut *request)));
+        let mut is_pull = false;
         let judging = async {
             let call = judged::call(&self.principal, &self.head)?;
+            is_pull = matches!(call, Call::ImagePull { .. });
             if let Call::ImageBuild(asked) = &call {
                 return self.build(&call, asked, request.body_mut()).await;
             }
@@ -203,7 +205,10 @@ impl Exchange {
         if errand.forward.answer == Answer::Shown(View::Events) {
             let turn = self.server.events.try_take(&self.principal).ok_or_else(too_many_events);
             let turn = turn.inspect_err(|refusal| lock(&self.telling).refused(refusal))?;
-            *lock(&self.listening) = Some(turn);
+            lock(&self.lasting).push(turn);
+        }
+        if is_pull {
+            self.take_pull().await;
         }
         {
             let mut telling = lock(&self.telling);
@@ -261,6 +266,16 @@ impl Exchange {
     async fn take_turn(&self) {
         let turn = self.server.whole.take(&self.principal).await;
         *lock(&self.turn) = turn;
+    }
+
+    /// Waits until less is pulled: by this principal, and by all users together.
+    async fn take_pull(&self) {
+        let own = self.server.pulls.take(&self.principal).await;
+        let of_all = match self.principal {
+            Principal::User(_) => Arc::clone(&self.server.pulling).acquire_owned().await.ok(),
+            Principal::Hub(_) => None,
+        };
+        lock(&self.lasting).extend([own, of_all].into_iter().flatten());
     }
 
     /// A build is judged by its query first, and then by its context, which takes long to come.

@@ -17,6 +17,8 @@ pub struct Facts {
     pub images: Vec<OwnImage>,
     /// Exec instances in its containers.
     pub execs: Vec<OwnExec>,
+    /// For the making of a command (exec) alone: how many the engine keeps of its container, begun or not.
+    pub kept_commands: usize,
     /// For a hub's create alone: groups that its user is in now, as this host and the hub say.
     pub groups: Vec<String>,
     /// For a hub's create alone: where its user comes from, as the hub says.

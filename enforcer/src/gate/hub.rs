@@ -78,7 +78,6 @@ impl Server {
             rules: &rules,
             facts: &facts,
             name: None,
-            cgroup_parent: None,
             bridge: None,
         };
         let is_open = judge::sees_all_images(&context);

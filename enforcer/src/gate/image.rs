@@ -17,7 +17,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// `None`: it is none, or it is an image's id.
+    /// `None`: it is none, or the engine may take it for an image's id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_REFERENCE || is_id(text) {
@@ -39,6 +39,10 @@ impl Reference {
         let is_official = registry == "docker.io" && !path.contains('/');
         let path = if is_official { format!("library/{path}") } else { path };
         if !is_host(registry) || !path.split('/').all(is_component) {
+            return None;
+        }
+        // `sha256:ab12` is a tag by the grammar, and the beginning of any image's id to the engine.
+        if registry == "docker.io" && path.strip_prefix("library/").is_some_and(is_algorithm) {
             return None;
         }
         let version = match (tag, digest) {
@@ -120,6 +124,11 @@ pub fn usable(asked: &str, rules: &Rules, facts: &Facts, is_open: bool) -> Optio
 fn is_id(text: &str) -> bool {
     let hex = text.strip_prefix("sha256:").unwrap_or(text);
     hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether ids and digests begin with it.
+fn is_algorithm(name: &str) -> bool {
+    matches!(name, "sha256" | "sha384" | "sha512")
 }
 
 fn is_digest(text: &str) -> bool {
@@ -224,6 +233,14 @@ mod tests {
             "a\nb",
             "é",
             "a b",
+            "sha256",
+            "sha256:ab12",
+            "library/sha256:ab12",
+            "docker.io/sha256:ab12",
+            "index.docker.io/library/sha256:ab12",
+            "sha384:ab12",
+            "sha512:ab12",
+            &format!("sha256:ab12@{digest}"),
             "a.io:x/b",
             ".io/a",
             &digest,
@@ -273,6 +290,23 @@ mod tests {
         ] {
             assert_eq!(usable(asked), None, "{asked}");
         }
+    }
+
+    #[test]
+    fn d16_the_beginning_of_an_id_is_no_name_whatever_a_pattern_means() {
+        let id = format!("sha256:ab12{}", "c".repeat(60));
+        let own = OwnImage { id, tags: vec!["mine:1".to_owned()] };
+        let facts = Facts { images: vec![own], ..Facts::default() };
+        for pattern in ["*", "docker.io/*", "docker.io/library/*", "sha256*", "sha256:ab12"] {
+            let rules = Rules { images: vec![pattern.to_owned()], ..Rules::default() };
+            for asked in ["sha256:ab12", "docker.io/library/sha256:ab12", "library/sha256:d"] {
+                for is_open in [false, true] {
+                    assert_eq!(usable(asked, &rules, &facts, is_open), None, "{pattern} {asked}");
+                }
+            }
+        }
+        let other = Reference::parse("quay.io/library/sha256:ab12").expect("a name elsewhere");
+        assert_eq!(other.familiar(), "quay.io/library/sha256:ab12");
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode, body::Incoming};
+use serde_json::Value;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
 };
 
 use super::{
+    answer,
     body::Context,
     call::{BodyKind, Call},
     errand::Errand,
@@ -20,9 +22,10 @@ use super::{
     head::{Head, Length, Upgrade},
     hub::ask,
     json::{self, Json, Limits},
-    judge::judge,
+    judge::{judge, own},
     principal::Principal,
     serve::Server,
+    upstream,
     verdict::{Kind, Refusal, Verdict},
     words::Words,
 };
@@ -167,6 +170,9 @@ impl Server {
             }
             (facts.socket, facts.groups) = self.look_up(principal, body).await;
         }
+        if let Call::ExecCreate { container } = call {
+            facts.kept_commands = self.kept_commands(&facts, container).await?;
+        }
         let seat = match (principal, call, body) {
             (Principal::Hub(hub), Call::ContainerCreate { .. }, Some(body)) => {
                 ask::seat_of_create(body).map(|seat| (hub, seat))
@@ -176,14 +182,7 @@ impl Server {
         if let Some((hub, seat)) = &seat {
             self.add_said(hub, seat, &mut facts);
         }
-        let context = Context {
-            principal,
-            rules: &rules,
-            facts: &facts,
-            name: None,
-            cgroup_parent: None,
-            bridge: None,
-        };
+        let context = Context { principal, rules: &rules, facts: &facts, name: None, bridge: None };
         let prepared = match call {
             Call::NetworkCreate => self.prepare(&context, call, body).await?,
             _ => None,
@@ -248,6 +247,22 @@ impl Server {
         let config = Arc::clone(&self.doorman.config.borrow());
         let inventory = Arc::clone(&self.doorman.inventory.borrow());
         found::facts(principal, &self.store, (&inventory, &config))
+    }
+
+    /// How many commands the engine keeps of an own container. It keeps those that are never begun as long as the
+    /// container runs, and nothing that was noted here would tell of them all.
+    async fn kept_commands(&self, facts: &Facts, called: &str) -> Result<usize, Refusal> {
+        // What is not the principal's is refused by the judge.
+        let Ok(own) = own::container(facts, called) else { return Ok(0) };
+        let path = format!("/containers/{}/json", own.id);
+        let answer = upstream::value(&self.engine_socket, &self.api()?, &path).await?;
+        match answer.get("ExecIDs") {
+            Some(Value::Null) => Ok(0),
+            Some(Value::Array(ids)) => Ok(ids.len()),
+            _ => {
+                Err(answer::odd("engine.answer", "the engine does not say which commands it keeps"))
+            }
+        }
     }
 
     /// Adds what has become the principal's since.

@@ -7,6 +7,9 @@ use crate::digest;
 /// Longest name of a volume or network, bytes; with the mark it still fits into a file's name.
 pub const MAX_NAME: usize = 200;
 
+/// Label of an own network: whether its owner asked for one that is internal. To the engine all are.
+pub const IS_INTERNAL: &str = "enforcer.internal";
+
 /// Hexadecimal digits of a mark.
 const MARK: usize = 16;
 

@@ -14,7 +14,7 @@ use hyper::StatusCode;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixListener, UnixStream},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 
@@ -25,12 +25,13 @@ use super::{
     hub::{self, sight::Sight, spawns::Spawns, waits::Waits},
     identity::{Doorman, Stranger, Visitor},
     networks::OwnNetworks,
+    pace::Pace,
     principal::Principal,
     run::WeakGate,
     standing::Standing,
     store::Store,
     tell::{Desk, Telling},
-    turns::Turns,
+    turns::{self, Turns},
     verdict::Refusal,
     wire::{self, Wire},
 };
@@ -70,6 +71,10 @@ pub(super) struct Server {
     pub(super) whole: Turns,
     /// Of streams of events.
     pub(super) events: Turns,
+    /// Of pulls: of one, and of all users.
+    pub(super) pulls: Turns,
+    pub(super) pulling: Arc<Semaphore>,
+    pub(super) pace: Pace,
     /// Held while it is looked what became of what was made.
     pub(super) sweeping: tokio::sync::Mutex<()>,
     pub(super) builds: Arc<Builds>,
@@ -122,6 +127,9 @@ impl Server {
             turns: Turns::of_changes(),
             whole: Turns::of_whole(),
             events: Turns::of_events(),
+            pulls: Turns::of_pulls(),
+            pulling: Arc::new(Semaphore::new(turns::MOST_PULLS)),
+            pace: Pace::default(),
             sweeping: tokio::sync::Mutex::default(),
             networks: None,
             doors: OnceLock::new(),
@@ -251,6 +259,7 @@ async fn serve(
         (Ok(()), Some(Ok(opened))) => opened,
         (Ok(()), None) => return,
     };
+    server.pace.wait(principal).await;
     let (way, mut standing) = match principal {
         Principal::Hub(_) => (Way::Judged, None),
         Principal::User(user) => {

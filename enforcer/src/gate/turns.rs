@@ -26,6 +26,11 @@ const WHOLE: Most = Most { user: 4, hub: 32 };
 /// Each event of the engine's is read for each of them.
 const EVENTS: Most = Most { user: 4, hub: 32 };
 
+/// A pull takes the line to the registry and the engine's disk for as long as it lasts.
+const PULLS: Most = Most { user: 1, hub: 4 };
+/// Pulls of all users at a time.
+pub(super) const MOST_PULLS: usize = 4;
+
 /// Who is on the way.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -50,6 +55,11 @@ impl Turns {
     /// Of streams of events.
     pub(super) fn of_events() -> Self {
         Self { most: EVENTS, taken: Mutex::default() }
+    }
+
+    /// Of pulls.
+    pub(super) fn of_pulls() -> Self {
+        Self { most: PULLS, taken: Mutex::default() }
     }
 
     /// Waits for a turn. It ends with what this returns.

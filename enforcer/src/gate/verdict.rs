@@ -73,6 +73,8 @@ pub enum Answer {
     Whole,
     /// A JSON list or object of which only what is the principal's own, or a reduced form, goes on.
     Shown(View),
+    /// A prune of containers: each that it means is removed with its volumes, and the answer is made of that.
+    OneByOne,
     /// Bytes as they come, to their end: logs, events, progress.
     Stream,
     /// Both directions after 101 or 200: attach, exec.
@@ -84,7 +86,7 @@ impl Answer {
     #[must_use]
     pub const fn is_kept(self) -> bool {
         match self {
-            Self::Whole => true,
+            Self::Whole | Self::OneByOne => true,
             Self::Shown(view) => !matches!(view, View::Events),
             Self::Stream | Self::Hijack => false,
         }

@@ -137,7 +137,6 @@ impl Setting {
             rules: &self.rules,
             facts: &self.facts,
             name: None,
-            cgroup_parent: None,
             bridge: Some(Prepared::made_up()),
         }
     }

@@ -26,10 +26,10 @@ use Right::{Adds, Leaves, Sets};
 /// Fields in which what goes on may be something else than what was asked for, by the engine's type and the path in it
 /// (`[]`: any item), and what the gate does there. Whatever else differs is a mistake of the gate's, or of this table.
 const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
+    (1, "Hostname", Leaves, "among guests it would be a name that others ask for"),
     (1, "HostConfig.Binds", Sets, "volumes have the names that the engine has them under"),
     (1, "HostConfig.CapAdd", Sets, "names are written one way"),
     (1, "HostConfig.CapDrop", Sets, "what guests do without is dropped, too"),
-    (1, "HostConfig.CgroupParent", Sets, "forced"),
     (1, "HostConfig.CgroupnsMode", Sets, "forced"),
     (1, "HostConfig.ContainerIDFile", Leaves, "clients repeat what they do themselves"),
     (1, "HostConfig.Dns", Adds, "the network's resolver"),
@@ -69,6 +69,7 @@ const PUT_RIGHT: &[(u8, &str, Right, &str)] = &[
     (4, "ConsoleSize", Leaves, "without a terminal the engine takes none"),
     (5, "Attachable", Leaves, "on a bridge it does nothing"),
     (5, "IPAM", Sets, "the network's subnet was prepared"),
+    (5, "Internal", Sets, "no way out leads through it"),
     (5, "Labels", Adds, "whose it is"),
     (5, "Name", Sets, "own networks have names of their own at the engine"),
     (5, "Options", Adds, "the network's bridge was prepared"),

@@ -10,10 +10,21 @@ use enforcer_tests::harness::{
     image,
     residue::Snapshot,
     run::wait_for,
-    topology::{BANNER, Base, NETWORK, WORLD},
+    topology::{BANNER, Base, GATEWAY, NETWORK, WORLD},
 };
 
 use crate::{flood::finish, person::Person};
+
+/// One destination is open to hers.
+const WAY_OUT: &str = "
+[policies.out]
+[[policies.out.allow]]
+to = \"198.51.100.2\"
+port = 80
+[[networks.guests.override]]
+label = \"enforcer.user=ann\"
+policy = \"out\"
+";
 
 /// S2, S3: run, ps, logs, exec, stop, rm, volumes, inspect and events work by the stock command line; what others have
 /// is not there.
@@ -24,7 +35,7 @@ fn s3_the_docker_command_line_works_through_a_filtered_socket_on_own_things_alon
     }
     let residue = Snapshot::take();
     let rig = Base::start(Options::default())?.with_guests()?;
-    let (daemon, person) = Person::arrive(&rig, "")?;
+    let (daemon, person) = Person::arrive(&rig, WAY_OUT)?;
     let others = Spec { name: "of-ben", network: NETWORK, ..Spec::default() };
     let others = Container::start(&rig.run, &rig.docker, &others)?;
 
@@ -32,6 +43,7 @@ fn s3_the_docker_command_line_works_through_a_filtered_socket_on_own_things_alon
     shows_nothing_of_others(&person, &others)?;
     says_which_rule(&person)?;
     has_networks_of_its_own(&person, &others)?;
+    prunes_volumes_along(&person)?;
     let left = rig
         .docker
         .call(|client| client.list_volumes(None::<bollard::query_parameters::ListVolumesOptions>))?
@@ -166,6 +178,9 @@ fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()
     ensure!(said.trim() == "a-row", "{said}");
     let address = "inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' db";
     let address = person.docker(address)?.trim().to_owned();
+    let said = person.docker("network inspect -f '{{.Internal}}' app")?;
+    ensure!(said.trim() == "false", "not as it was asked for: {said}");
+    has_its_way_out(person)?;
     person.docker("network connect app jupyter-ann")?;
     let read = ["busybox", "nc", "-w", "3", &*address, "5432"];
     let said = wait_for("a row in the notebook", Duration::from_secs(10), || {
@@ -175,6 +190,7 @@ fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()
     ensure!(said.trim() == "a-row", "{said}");
     let (_, said) = others.exec(&person.rig.docker, &read)?;
     ensure!(!said.contains("a-row"), "another user's guest reads it");
+    has_its_way_out(person)?;
     let world = WORLD.to_string();
     let (_, said) = person.try_docker(&format!("exec web busybox nc -w 2 {world} 80"))?;
     ensure!(!said.contains(BANNER), "it reaches beyond: {said}");
@@ -183,5 +199,27 @@ fn has_networks_of_its_own(person: &Person<'_>, others: &Container) -> Result<()
     person.docker("network rm app")?;
     let said = person.docker("network ls --format '{{.Name}}'")?;
     ensure!(!said.lines().any(|line| line == "app"), "{said}");
+    Ok(())
+}
+
+/// N1: what the notebook's policy opens is open, and visitors' answers go the way that they came.
+fn has_its_way_out(person: &Person<'_>) -> Result<()> {
+    let (_, routes) = person.notebook.exec(&person.rig.docker, &["busybox", "ip", "route"])?;
+    ensure!(routes.contains(&format!("default via {GATEWAY} ")), "another way out: {routes}");
+    let world = WORLD.to_string();
+    let asks = ["busybox", "nc", "-w", "3", &world, "80"];
+    wait_for("an answer of the world", Duration::from_secs(10), || {
+        let (_, said) = person.notebook.exec(&person.rig.docker, &asks)?;
+        Ok(said.contains(BANNER).then_some(()))
+    })
+}
+
+/// S30: volumes without a name go with their container, for they would be nobody's.
+fn prunes_volumes_along(person: &Person<'_>) -> Result<()> {
+    let image = image::NAME;
+    person.docker(&format!("run --name gone -v /scratch {image} sh -c 'echo x > /scratch/x'"))?;
+    let id = person.docker("ps -aq --no-trunc --filter name=gone")?;
+    let said = person.docker("container prune -f --filter label!=kept")?;
+    ensure!(said.contains("Deleted Containers") && said.contains(id.trim()), "{id}: {said}");
     Ok(())
 }

@@ -125,6 +125,12 @@ def streams():
     assert b"".join(box.exec_run(["busybox", "seq", "20000"], stream=True).output).endswith(b"20000\n")
     box.exec_run(["sh", "-c", "echo > /tmp/done"], detach=True)
     until(lambda: box.exec_run(["ls", "/tmp/done"]).exit_code == 0)
+    # Those that are never started stay with the engine until their container ends.
+    with refused("quota.commands"):
+        for _ in range(65):
+            client.api.exec_create(box.id, ["true"])
+    box.restart(timeout=0)
+    assert box.exec_run(["busybox", "true"]).exit_code == 0
 
     # What goes in comes out, to the byte, and ends when its half is closed.
     payload = bytes(range(256)) * 4000

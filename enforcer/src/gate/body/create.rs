@@ -49,6 +49,13 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     };
     let mode = networking::mode(&host, context, &mut notes)?;
     let endpoints = networking::endpoints(&create, &host, &mode, context, &mut notes)?;
+    // To the engine it is a name as any other: who asks for `github.com` there would be led to this container.
+    if !is_hub
+        && networking::is_among_guests(&mode, &endpoints, context)
+        && body.remove("Hostname").is_some()
+    {
+        notes.changed.push("Hostname: left out".to_owned());
+    }
     let mounted = mounts::judge(&create, &host, context, &mut notes)?;
     if !mounted.anonymous.is_empty() {
         body.insert("Volumes".to_owned(), Value::Object(mounted.anonymous.clone()));

@@ -10,6 +10,9 @@ use super::{
     plain, who,
 };
 
+/// Longest command with its variables, bytes: the engine keeps them until some minutes after the command's end.
+const MAX_COMMAND: usize = 16 << 10;
+
 /// Judges the body that makes an instance.
 pub fn judge(json: &Json) -> Result<Judged, Refusal> {
     let exec = Object::body(json, &fields::EXEC)?;
@@ -34,6 +37,11 @@ pub fn judge(json: &Json) -> Result<Judged, Refusal> {
     let words = plain::command(&command)?;
     if words.is_empty() {
         return Err(command.refuse("a command must be named"));
+    }
+    let bytes = words.iter().chain(&variables).map(|word| word.len() + 1).sum::<usize>();
+    if bytes > MAX_COMMAND {
+        return Err(command
+            .refuse(format_args!("a command and its variables have at most {MAX_COMMAND} bytes")));
     }
     set("Cmd", json!(words));
     if let Some(at) = exec.field("ConsoleSize") {

@@ -159,7 +159,7 @@ pub static HOST_CONFIG: Model = Model {
         empty("KernelMemory", "host-config.kernel-memory"),
         empty("KernelMemoryTCP", "host-config.kernel-memory-tcp"),
         unset("MemorySwappiness", "host-config.memory-swappiness"),
-        forced("CgroupParent", "host-config.cgroup-parent"),
+        empty("CgroupParent", "host-config.cgroup-parent"),
         forced("CgroupnsMode", "host-config.cgroupns-mode"),
         forced("LogConfig", "host-config.log-config"),
         forced("ContainerIDFile", "host-config.container-id-file"),

@@ -50,9 +50,6 @@ pub(super) fn judge(
     set("NetworkMode", json!(mode.to_text()));
     set("CgroupnsMode", json!(cgroup_namespace(host)?));
     set("LogConfig", log(host)?);
-    if let Some(parent) = cgroup_parent(host, context)? {
-        set("CgroupParent", json!(parent));
-    }
     for (name, value) in privileges(host, context)? {
         set(name, value);
     }
@@ -115,11 +112,6 @@ fn only(host: &Object<'_>, name: &str, values: &[&str]) -> Result<(), Refusal> {
 /// Always its own: what the host's cgroups are called is nobody's business.
 fn cgroup_namespace(host: &Object<'_>) -> Result<&'static str, Refusal> {
     only(host, "CgroupnsMode", &["", "private"]).map(|()| "private")
-}
-
-fn cgroup_parent<'a>(host: &Object<'_>, context: &Context<'a>) -> Result<Option<&'a str>, Refusal> {
-    only(host, "CgroupParent", &["", context.cgroup_parent.unwrap_or_default()])?;
-    Ok(context.cgroup_parent)
 }
 
 /// `CapAdd`, `CapDrop`, `SecurityOpt`.

@@ -45,6 +45,7 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
     let mut labels = who::labels(&network.entries("Labels")?, context)?;
     who::mark(&mut labels, context, None);
     labels.insert("enforcer.network".to_owned(), json!("own"));
+    labels.insert(names::IS_INTERNAL.to_owned(), json!(network.flag("Internal")?.to_string()));
     let prepared = context.bridge.ok_or_else(|| {
         forbidden("network.bridge", "there is no bridge for an own network".to_owned())
     })?;
@@ -54,7 +55,9 @@ pub fn judge(json: &Json, context: &Context<'_>) -> Result<Judged, Refusal> {
         json!({
             "Name": names::engine_name(context.principal, called),
             "Driver": "bridge",
-            "Internal": network.flag("Internal")?,
+            // Nothing leads beyond it in any case. The engine would give a notebook that joins another way out through
+            // it, which is none, if its name comes before the guest network's.
+            "Internal": true,
             "EnableIPv6": false,
             "IPAM": {"Driver": "default", "Config": [pool]},
             "Options": {"com.docker.network.bridge.name": bridge},

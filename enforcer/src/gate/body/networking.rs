@@ -116,6 +116,17 @@ pub(super) fn endpoints(
     Ok(endpoints.into_iter().collect())
 }
 
+/// Whether a container of this is among other users' guests: there the engine answers for its names to all of them.
+pub(super) fn is_among_guests(
+    mode: &Mode,
+    endpoints: &Map<String, Value>,
+    context: &Context<'_>,
+) -> bool {
+    context.facts.guest_network.as_ref().is_some_and(|guests| {
+        *mode == Mode::On(guests.name.clone()) || endpoints.contains_key(&guests.name)
+    })
+}
+
 /// Whether nothing is in it but the name of `NetworkMode`: so Docker's SDK for Python before 7 writes it, and the engine
 /// makes nothing of it.
 fn says_it_again(at: &At<'_>, host: &Object<'_>) -> bool {

@@ -95,7 +95,6 @@ impl Setting {
             rules: &self.rules,
             facts: &self.facts,
             name: Some("x"),
-            cgroup_parent: None,
             bridge: Some(Prepared::made_up()),
         }
     }

@@ -97,7 +97,6 @@ impl Rig {
             rules: &self.rules,
             facts: &self.facts,
             name: None,
-            cgroup_parent: Some("enforcer.slice"),
             bridge: None,
         };
         let call = call(&self.principal, &hyper::Method::POST, &format!("/v1.41/build{query}"))?;
@@ -194,7 +193,6 @@ async fn s2_a_build_goes_to_the_engine_with_our_dockerfile_and_our_limits() {
         ("rm", "1"),
         ("forcerm", "1"),
         ("networkmode", "guests"),
-        ("cgroupparent", "enforcer.slice"),
         ("memory", "2147483648"),
         ("memswap", "2147483648"),
         ("cpuperiod", "100000"),
@@ -337,7 +335,6 @@ fn s3_a_build_s_image_is_its_maker_s() {
         rules: &Rules::default(),
         facts: &facts,
         name: None,
-        cgroup_parent: None,
         bridge: None,
     };
     let target = format!("/build?t={mark}app&buildargs=%7B%22TOKEN%22%3A%22hidden%22%7D");

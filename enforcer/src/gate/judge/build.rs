@@ -40,7 +40,6 @@ pub(super) fn judge(context: &Context<'_>, asked: &Build) -> Result<Forward, Ref
         .flag("rm", true)
         .flag("forcerm", true)
         .pair("networkmode", &network(context, asked)?)
-        .maybe("cgroupparent", context.cgroup_parent)
         .pair("memory", &memory)
         // As much as the memory: none of it is swapped out.
         .pair("memswap", &memory)

@@ -20,8 +20,13 @@ use crate::gate::{
     words::filters::Filters,
 };
 
-/// How names begin that hubs give their guests: a stranger who had one would keep a user from starting.
-const RESERVED: [&str; 3] = ["jupyter-", "jupyterhub", "enforcer-"];
+/// How names begin that hubs, and enforcer itself, give their guests: a stranger who had one would keep a user from
+/// starting.
+const RESERVED: [&str; 4] = ["jupyter-", "jupyterhub", "enforcer-", "guest-"];
+
+/// Most commands of a container that the engine keeps: it forgets those that ended, and of others none until the
+/// container ends.
+const MAX_COMMANDS: usize = 64;
 
 pub(super) fn judge(context: &Context<'_>, call: &Call, body: &Json) -> Result<Forward, Refusal> {
     match call {
@@ -36,10 +41,21 @@ pub(super) fn judge(context: &Context<'_>, call: &Call, body: &Json) -> Result<F
         }
         Call::ContainerPrune { filters } => {
             let target = Target::new("/containers/prune").filters(&own_labels(context, filters));
-            Ok(plain(Method::POST, target, Answer::Whole).noting(Effect::Pruned(Kind::Container)))
+            let answer = match context.principal {
+                Principal::User(_) => Answer::OneByOne,
+                Principal::Hub(_) => Answer::Whole,
+            };
+            Ok(plain(Method::POST, target, answer).noting(Effect::Pruned(Kind::Container)))
         }
         Call::ExecCreate { container } => {
             let own = own::workable(context, container)?;
+            if context.facts.kept_commands >= MAX_COMMANDS {
+                let message = format!(
+                    "{container:?} has {MAX_COMMANDS} commands that run or were never started; \
+                     end some, or restart it"
+                );
+                return Err(Refusal::forbidden("quota.commands", message));
+            }
             let target = Target::new(format!("/containers/{}/exec", own.id));
             let forward = with_body(target, body::exec::judge(body)?, Answer::Whole);
             Ok(forward.noting(Effect::Created(Kind::Exec)))
@@ -146,15 +162,26 @@ fn create(
 /// Whether a container may be given this name: nobody's becomes a hub or a service, and a user's is not called as a
 /// hub's guests are.
 fn free_name(context: &Context<'_>, name: &str) -> Result<(), Refusal> {
-    if context.rules.reserved_names.iter().any(|reserved| reserved == name) {
+    // Who asks for a name's address asks without regard to case.
+    if context.rules.reserved_names.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
         let message =
             format!("{name:?} is a hub's or a service's in the config; take another name");
         return Err(Refusal::forbidden("container.name-reserved", message));
     }
-    let is_reserved = RESERVED.iter().any(|start| name.starts_with(start));
-    if is_reserved && matches!(context.principal, Principal::User(_)) {
+    if matches!(context.principal, Principal::Hub(_)) {
+        return Ok(());
+    }
+    let lower = name.to_ascii_lowercase();
+    if RESERVED.iter().any(|start| lower.starts_with(start)) {
         let message = format!("names that begin like {name:?} are for hubs; take another one");
         return Err(Refusal::forbidden("container.name-reserved", message));
+    }
+    if name.contains('.') {
+        let message = format!(
+            "{name:?} would be an address to all on the network, like github.com; take a name \
+             without a dot"
+        );
+        return Err(Refusal::forbidden("container.name-dotted", message));
     }
     Ok(())
 }

@@ -86,7 +86,6 @@ fn verdict_of(principal: &Principal, request: &str, body: Option<&str>) -> Verdi
         rules: &rules,
         facts: &facts,
         name: None,
-        cgroup_parent: None,
         bridge: Some(Prepared::made_up()),
     };
     let (method, target) = request.split_once(' ').expect(request);
@@ -339,13 +338,15 @@ fn s06_a_body_is_where_one_is_asked_for() {
 #[test]
 fn s22_names_of_hubs_guests_are_not_for_users() {
     let body = Some(r#"{"Image":"python:3"}"#);
-    for name in ["jupyter-ben", "jupyterhub", "enforcer-x"] {
+    for name in
+        ["jupyter-ben", "jupyterhub", "enforcer-x", "guest-lab-ben", "Guest-x", "JupyterHub"]
+    {
         let rule = denied(&format!("POST /containers/create?name={name}"), body).rule;
         assert_eq!(rule, "container.name-reserved");
         assert_eq!(denied(&format!("POST /containers/db/rename?name={name}"), None).rule, rule);
     }
     // Of a hub or a service nobody has the name, while the real one is down.
-    for name in ["hub", "files"] {
+    for name in ["hub", "files", "Hub"] {
         let create = format!("POST /containers/create?name={name}");
         for principal in [user(), hub()] {
             match verdict_of(&principal, &create, body) {
@@ -357,6 +358,16 @@ fn s22_names_of_hubs_guests_are_not_for_users() {
         assert_eq!(denied(&rename, None).rule, "container.name-reserved");
     }
     allowed("POST /containers/create?name=hub2", body);
+    // An address that others on the network ask for.
+    for request in ["POST /containers/create?name=pypi.org", "POST /containers/db/rename?name=a.b"]
+    {
+        let body = body.filter(|_| request.contains("create"));
+        assert_eq!(denied(request, body).rule, "container.name-dotted", "{request}");
+    }
+    assert!(matches!(
+        verdict_of(&hub(), "POST /containers/create?name=jupyter-ann.smith", body),
+        Verdict::Allow(_)
+    ));
     let forward = allowed("POST /containers/create?name=db2&platform=linux/amd64", body);
     assert_eq!(forward.target, "/containers/create?name=db2&platform=linux%2Famd64");
     assert_eq!(forward.effects, [Effect::Created(Kind::Container)]);

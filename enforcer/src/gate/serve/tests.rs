@@ -1,5 +1,6 @@
 //! Sockets with an engine of the test's own behind them, byte by byte.
 
+mod bounds;
 mod engine;
 mod fuzz;
 mod rig;

@@ -35,6 +35,10 @@ fn reduced(context: &Context<'_>, network: &Map<String, Value>) -> Option<Map<St
     let name = shown_name(context, text(network, "Name")?, text(network, "Id"))?;
     let mut shown = only(network, &FIELDS);
     shown.insert("Name".to_owned(), json!(name));
+    let asked = network.get("Labels").and_then(|labels| labels.get(names::IS_INTERNAL)?.as_str());
+    if let Some(asked) = asked {
+        shown.insert("Internal".to_owned(), json!(asked == "true"));
+    }
     if !context.facts.networks.iter().any(|own| Some(own.id.as_str()) == text(network, "Id")) {
         shown.remove("Labels");
     }

@@ -54,14 +54,7 @@ fn with<T>(run: impl FnOnce(&Context<'_>) -> T) -> T {
     };
     let rules = Rules { images: vec!["python:*".to_owned()], ..Rules::default() };
     let principal = user();
-    run(&Context {
-        principal: &principal,
-        rules: &rules,
-        facts: &facts,
-        name: None,
-        cgroup_parent: None,
-        bridge: None,
-    })
+    run(&Context { principal: &principal, rules: &rules, facts: &facts, name: None, bridge: None })
 }
 
 fn shown(view: View, answer: &Value) -> Value {
@@ -190,6 +183,12 @@ fn s3_the_guest_network_is_shown_without_other_guests() {
     let network = shown(View::Network, &answer);
     assert_eq!(network["Containers"], json!({OWN: {"Name": "db"}}));
     assert_eq!((network.get("Labels"), &network["Options"]), (None, &json!({})));
+    for asked in ["true", "false"] {
+        let labels = json!({"enforcer.internal": asked});
+        let own = json!({"Id": NETWORK, "Name": "x", "Internal": true, "Labels": labels});
+        let shown = shown(View::Network, &own);
+        assert_eq!(shown["Internal"].to_string(), asked, "as its owner asked for it");
+    }
     let bridge = json!({"Id": "b", "Name": "bridge", "Containers": {}});
     assert_eq!(with(|context| reduce(View::Network, context, &bridge)), None);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Book, Effect, container, create, has, is, on_host};
+use super::{Book, Effect, container, create, has, is, on_host, send};
 
 pub(super) fn add(book: &mut Book) {
     for (threat, field, value, place) in [
@@ -17,6 +17,7 @@ pub(super) fn add(book: &mut Book) {
         ("S30", "StopTimeout", json!(1_000_000), "/Config/StopTimeout"),
         ("S02", "ArgsEscaped", json!(true), "/Config/ArgsEscaped"),
         ("S02", "Hostname", json!("a\nb"), "/Config/Hostname"),
+        ("N5", "Hostname", json!("github.com"), "/Config/Hostname"),
         ("S02", "User", json!("0\n"), "/Config/User"),
     ] {
         let wanted = match &value {
@@ -33,8 +34,23 @@ pub(super) fn add(book: &mut Book) {
         let body = container(&json!({ field: value }));
         book.add(threat, name, &[&fields[0]], [create(&body)], Effect::Container(place, wanted));
     }
+    named(book);
     health(book);
     joined(book);
+}
+
+/// Names that all on the network ask for, and one that enforcer gives to another's guest.
+fn named(book: &mut Book) {
+    for (threat, name) in [("N5", "pypi.org"), ("S22", "guest-local-victim")] {
+        let target = format!("/v1.41/containers/create?name={name}");
+        book.add(
+            threat,
+            format!("a container is called {name}"),
+            &["POST /containers/create"],
+            [send("POST", &target, &container(&json!({})))],
+            Effect::Container("/Name", is(json!(format!("/{name}")))),
+        );
+    }
 }
 
 /// A process of the host's engine, started as often as one likes (S30).

@@ -132,6 +132,30 @@ fn s3_a_container_is_on_own_networks_by_the_engine_s_names() {
 }
 
 #[test]
+fn s22_a_host_name_is_no_name_that_others_on_the_guest_network_ask_for() {
+    let setting = Setting::of_user();
+    let create = |mode: &str, endpoints: Value| {
+        let body = json!({"Image": "alpine:3", "Hostname": "github.com",
+            "HostConfig": {"NetworkMode": mode}, "NetworkingConfig": {"EndpointsConfig": endpoints}});
+        setting.create(&body).expect("created")
+    };
+    for (mode, endpoints) in
+        [("", json!({})), ("guests", json!({})), (MINE, json!({MINE: {}, "guests": {}}))]
+    {
+        let judged = create(mode, endpoints);
+        assert_eq!(judged.body.get("Hostname"), None, "{mode}");
+        assert!(
+            judged.shown["enforcer.changed"].to_string().contains("Hostname"),
+            "{}",
+            judged.shown
+        );
+    }
+    for mode in [MINE, "none"] {
+        assert_eq!(create(mode, json!({})).body["Hostname"], "github.com", "{mode}");
+    }
+}
+
+#[test]
 fn s29_what_concerns_the_process_is_plain() {
     let setting = Setting::of_user();
     for fields in [

@@ -29,6 +29,11 @@ fn s12_a_command_has_no_privileges_of_the_host() {
     ] {
         exec::judge(&json_of(&body)).expect_err(&body.to_string());
     }
+    let long = |command: usize, variable: usize| json!({"Cmd": ["x".repeat(command)], "Env": [format!("A={}", "x".repeat(variable))]});
+    exec::judge(&json_of(&long(8 << 10, 4 << 10))).expect("what the engine may keep");
+    for (command, variable) in [(16 << 10, 1), (1, 16 << 10), (8 << 10, 8 << 10)] {
+        exec::judge(&json_of(&long(command, variable))).expect_err("S30: too long");
+    }
     let start = |body| exec::judge_start(&json_of(&body));
     assert_eq!(start(json!({})).expect("empty").body, json!({"Detach": false, "Tty": false}));
     assert_eq!(
@@ -62,8 +67,15 @@ fn s3_an_own_network_is_a_plain_bridge_with_a_name_of_ours() {
             "Driver": "bridge", "Internal": true, "EnableIPv6": false,
             "IPAM": {"Driver": "default", "Config": [{"Subnet": "192.0.2.0/26", "Gateway": "192.0.2.1"}]},
             "Options": {"com.docker.network.bridge.name": "en-own-00000000"},
-            "Labels": {"com.docker.compose.network": "default", "enforcer.gate": "user", "enforcer.hub": "lab", "enforcer.user": "ada", "enforcer.network": "own"},
+            "Labels": {"com.docker.compose.network": "default", "enforcer.gate": "user", "enforcer.hub": "lab", "enforcer.user": "ada", "enforcer.network": "own", "enforcer.internal": "true"},
         })
+    );
+    let open = network::judge(&json_of(&json!({"Name": "n", "Internal": false})), &context);
+    let open = open.expect("a network").body;
+    assert_eq!(
+        (&open["Internal"], &open["Labels"]["enforcer.internal"]),
+        (&json!(true), &json!("false")),
+        "the engine takes no way out of it for a notebook's"
     );
     for body in [
         json!({}),
@@ -85,6 +97,7 @@ fn s3_an_own_network_is_a_plain_bridge_with_a_name_of_ours() {
         json!({"Name": "n", "Attachable": "true"}),
         json!({"Name": "n", "ConfigFrom": {"Network": "x"}}),
         json!({"Name": "n", "Labels": {"enforcer.network": "guest"}}),
+        json!({"Name": "n", "Labels": {"enforcer.internal": "false"}}),
     ] {
         network::judge(&json_of(&body), &context).expect_err(&body.to_string());
     }

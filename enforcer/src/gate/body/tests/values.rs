@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Setting, json_of};
+use super::Setting;
 
 #[test]
 fn s05_what_a_container_gets_without_asking() {
@@ -109,25 +109,6 @@ fn s05_privileges_are_only_given_up() {
     assert_eq!((config.get("CapDrop"), config.get("SecurityOpt")), (None, None));
     assert_eq!(config["CapAdd"], json!(["NET_RAW"]));
     setting.refused(&json!({"CapAdd": ["SYS_PTRACE"]}));
-}
-
-#[test]
-fn s05_the_cgroup_parent_is_the_guests() {
-    let setting = Setting::of_user();
-    let context = super::Context { cgroup_parent: Some("/guests"), ..setting.context() };
-    let judge = |config: Value| {
-        super::create::judge(
-            &json_of(&json!({"Image": "alpine:3", "HostConfig": config})),
-            &context,
-        )
-    };
-    for config in [json!({}), json!({"CgroupParent": ""}), json!({"CgroupParent": "/guests"})] {
-        assert_eq!(judge(config).expect("ours").body["HostConfig"]["CgroupParent"], "/guests");
-    }
-    assert_eq!(
-        judge(json!({"CgroupParent": "/"})).expect_err("another").rule,
-        "host-config.cgroup-parent"
-    );
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(super) const MADE: &str = "ab00000000000000000000000000000000000000000000000
 /// Id of a container of somebody else's.
 pub(super) const OTHERS: &str = "cd00000000000000000000000000000000000000000000000000000000000002";
 
-fn said(path: &str, heard: &str) -> (&'static str, String) {
+/// What it says. `commands`: how many it has made in its container.
+fn said(path: &str, heard: &str, commands: usize) -> (&'static str, String) {
     let conflict = "The container name is in use by container";
     if path == "/v1.43/volumes/create" {
         let body = heard.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
@@ -56,7 +57,13 @@ fn said(path: &str, heard: &str) -> (&'static str, String) {
             ("201 Created", format!("{{\"Id\":\"{MADE}\",\"Warnings\":[]}}"))
         }
         Some("json") => ("200 OK", format!("[{{\"Id\":\"{MADE}\"}},{{\"Id\":\"{OTHERS}\"}}]")),
-        Some(path) if path.ends_with("/json") => ("200 OK", "{\"Name\":\"/web\"}".to_owned()),
+        Some(path) if path.ends_with("/json") => {
+            let made = vec!["e"; commands];
+            ("200 OK", serde_json::json!({"Name": "/web", "ExecIDs": made}).to_string())
+        }
+        Some(path) if path.ends_with("/exec") => {
+            ("201 Created", format!("{{\"Id\":\"{commands:064x}\"}}"))
+        }
         _ => ("201 Created", "{}".to_owned()),
     }
 }
@@ -112,6 +119,12 @@ impl Engine {
     /// All that came over one.
     pub(super) fn heard(&self, number: usize) -> Vec<u8> {
         self.0.heard.lock().expect("not poisoned")[number].clone()
+    }
+
+    /// Commands that it was asked to make.
+    fn commands(&self) -> usize {
+        let heard = self.0.heard.lock().expect("not poisoned");
+        heard.iter().filter(|heard| text(heard).contains("/exec HTTP/1.1\r\n")).count()
     }
 
     /// Bytes of the long answer that somebody took.
@@ -171,7 +184,8 @@ impl Engine {
                               Builder-Version: 2\r\nServer: Docker\r\nContent-Length: 2\r\n\r\nOK";
                 let _gone = stream.write_all(answer.as_bytes()).await;
             }
-            "/v1.43/events" => {
+            // A pull that goes on until its client has gone.
+            "/v1.43/events" | "/v1.43/images/create" => {
                 let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n";
                 let _gone = stream.write_all(answer.as_bytes()).await;
                 self.hear(&mut stream, number, |_| false).await;
@@ -204,7 +218,7 @@ impl Engine {
                 if self.hear(&mut stream, number, is_all).await {
                     let heard = text(&self.heard(number));
                     let path = target.split('?').next().unwrap_or_default();
-                    let (status, body) = said(path, &heard);
+                    let (status, body) = said(path, &heard, self.commands());
                     let length = body.len();
                     let answer =
                         format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");

@@ -147,7 +147,11 @@ impl Rig {
     }
 
     /// A client of somebody's socket.
-    fn connect_to(&self, principal: Principal, admitted: Result<(), Stranger>) -> UnixStream {
+    pub(super) fn connect_to(
+        &self,
+        principal: Principal,
+        admitted: Result<(), Stranger>,
+    ) -> UnixStream {
         let (client, stream) = UnixStream::pair().expect("a pair");
         let server = Arc::clone(&self.server);
         tokio::spawn(async move {
