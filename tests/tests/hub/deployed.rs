@@ -326,14 +326,18 @@ impl Drop for Unit {
 
 /// In the child: the unit's user, in no group of root's, in its directory.
 fn become_user(dir: &std::ffi::CStr) -> std::io::Result<()> {
-    // SAFETY: numbers, a null pointer that goes with a length of 0, and a C string.
-    let failed = unsafe {
-        libc::setgroups(0, std::ptr::null()) != 0
-            || libc::setresgid(UID, UID, UID) != 0
-            || libc::setresuid(UID, UID, UID) != 0
-            || libc::chdir(dir.as_ptr()) != 0
+    let check = |result: i32| match result {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     };
-    if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: a null pointer goes with a length of 0.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: numbers.
+    check(unsafe { libc::setresgid(UID, UID, UID) })?;
+    // SAFETY: numbers.
+    check(unsafe { libc::setresuid(UID, UID, UID) })?;
+    // SAFETY: a valid C string.
+    check(unsafe { libc::chdir(dir.as_ptr()) })
 }
 
 /// A setting of the unit.
