@@ -26,6 +26,9 @@ c.Authenticator.allow_all = True
 # Visitors who come at once wait their turn; beyond so many notebooks, they are told to come back.
 c.JupyterHub.concurrent_spawn_limit = 20
 c.JupyterHub.active_server_limit = 100
+# Seconds: many who come at once are served slowly by a small machine.
+c.Spawner.start_timeout = 120
+c.Spawner.http_timeout = 120
 
 c.JupyterHub.spawner_class = "dockerspawner.DockerSpawner"
 # With the package beside this file (`pip install --no-deps .`) records name groups and where a visitor came from, the page

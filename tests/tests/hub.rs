@@ -6,10 +6,14 @@
 mod browser;
 #[path = "hub/cull.rs"]
 mod cull;
+#[path = "hub/deployed.rs"]
+mod deployed;
 #[path = "hub/many.rs"]
 mod many;
 #[path = "hub/notebook.rs"]
 mod notebook;
+#[path = "hub/own_spawner.rs"]
+mod own_spawner;
 #[path = "hub/package.rs"]
 mod package;
 #[path = "hub/party.rs"]

@@ -18,6 +18,9 @@ c.JupyterHub.authenticator_class = "tmpauthenticator.TmpAuthenticator"
 c.Authenticator.allow_all = True
 c.JupyterHub.concurrent_spawn_limit = 20
 c.JupyterHub.active_server_limit = 100
+# Seconds: many who come at once are served slowly by a small machine.
+c.Spawner.start_timeout = 120
+c.Spawner.http_timeout = 120
 
 # Stock DockerSpawner works as well: "dockerspawner.DockerSpawner".
 c.JupyterHub.spawner_class = "enforcer_jupyterhub.spawner.EnforcerSpawner"

@@ -84,6 +84,9 @@ class Denial:
         number = record.get("event.sequence")
         protocol = record.get("network.iana_number")
         to, port = text("destination.ip") or text("dns.question.name"), record.get("destination.port")
+        if protocol in (1, 58):
+            # There is none.
+            port = None
         if port is not None and ":" in to:
             to = f"[{to}]"
         words = [PROTOCOLS.get(protocol, "") if isinstance(protocol, int) else "", to]

@@ -15,12 +15,15 @@ debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates boo
 # The network's name servers, while this is made; guests get enforcer's.
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp "$here/requirements.txt" "$root/tmp/requirements.txt"
+# And whom this host trusts: a mirror's certificate may be of your own authority.
+cp /etc/ssl/certs/ca-certificates.crt "$root/tmp/trusted.crt"
 chroot "$root" python3 -m venv /opt/jupyter
-chroot "$root" env ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} \
+chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root PIP_CERT=/tmp/trusted.crt \
+    ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} \
     /opt/jupyter/bin/pip install --no-cache-dir --require-hashes --requirement /tmp/requirements.txt
 chroot "$root" useradd --create-home --shell /bin/bash --uid 1000 jovyan
 chroot "$root" apt-get clean
-rm -rf "$root/tmp/requirements.txt" "$root/etc/resolv.conf" "$root"/var/lib/apt/lists/*
+rm -rf "$root"/tmp/* "$root/etc/resolv.conf" "$root"/var/lib/apt/lists/*
 
 tar --create --directory "$root" --numeric-owner . |
     docker import \

@@ -85,8 +85,8 @@ pub struct Base {
     pub host: Namespace,
     /// What is beyond the uplink.
     pub world: Namespace,
-    /// What of the host's listens on port 53.
-    dns: Vec<Id>,
+    /// What of the host's listens, by port.
+    served: Vec<(u16, Id)>,
     /// Tag and directory.
     pub run: Run,
 }
@@ -121,8 +121,8 @@ impl Base {
             subnet4: (SUBNET.into(), GATEWAY.to_string()),
             subnet6,
         })?;
-        let dns = serve(&host, &world)?;
-        Ok(Self { docker, host, world, dns, run })
+        let served = serve(&host, &world)?;
+        Ok(Self { docker, host, world, served, run })
     }
 
     /// The engine's socket.
@@ -133,7 +133,12 @@ impl Base {
 
     /// Ends what of the host's listens on port 53, so that somebody else may.
     pub fn free_dns(&self) -> Result<()> {
-        for id in &self.dns {
+        self.free(53)
+    }
+
+    /// The same for any of its ports.
+    pub fn free(&self, port: u16) -> Result<()> {
+        for (_, id) in self.served.iter().filter(|(served, _)| *served == port) {
             self.host.actor.call::<()>(&Request::Close { id: *id, reset: false })?;
         }
         Ok(())
@@ -177,7 +182,7 @@ impl Rig {
     /// The same rig with guests started anew, once the old ones are removed.
     pub fn with_new_guests(self) -> Result<Self> {
         let Self { docker, host, world, run, .. } = self;
-        Base { docker, host, world, dns: Vec::new(), run }.with_guests()
+        Base { docker, host, world, served: Vec::new(), run }.with_guests()
     }
 
     /// What an attacker knows.
@@ -280,21 +285,22 @@ fn connect_uplink(host: &Namespace, world: &Namespace) -> Result<()> {
     })
 }
 
-/// Starts what hosts serve; what of this one's is on port 53.
-fn serve(host: &Namespace, world: &Namespace) -> Result<Vec<Id>> {
-    let mut dns = Vec::new();
-    host.actor.listen((GATEWAY, HUB_PORT), Serve::Banner(HUB_BANNER.into())).context("hub")?;
+/// Starts what hosts serve; what of this one's listens, by port.
+fn serve(host: &Namespace, world: &Namespace) -> Result<Vec<(u16, Id)>> {
+    let banner = Serve::Banner(HUB_BANNER.into());
+    let hub = host.actor.listen((GATEWAY, HUB_PORT), banner).context("hub")?;
+    let mut served = vec![(HUB_PORT, hub.id)];
     for port in HOST_PORTS {
         let listening = host.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
-        dns.extend((port == 53).then_some(listening.id));
+        served.push((port, listening.id));
     }
     for port in [80, 443] {
         world.actor.listen(any(port), Serve::Banner(BANNER.into()))?;
     }
     // One socket for each address: an answer must come from the address that was asked.
     for address in [GATEWAY, UPLINK, DOCKER0] {
-        dns.push(host.actor.udp_echo((address, 53))?.id);
+        served.push((53, host.actor.udp_echo((address, 53))?.id));
     }
     world.actor.udp_echo(any(53))?;
-    Ok(dns)
+    Ok(served)
 }

@@ -1,6 +1,7 @@
 """A headless Chromium that logs in to a hub, waits on the spawn page, and runs a cell in JupyterLab, by clicks and keys.
 
-`browser.py URL PROFILE SHOTS`: prints, as JSON, what the pages showed; a picture of each is left in SHOTS.
+`browser.py URL PROFILE SHOTS WORLD`: prints, as JSON, what the pages showed; a picture of each is left in SHOTS. The cell
+tries to reach WORLD.
 """
 
 import base64
@@ -15,6 +16,11 @@ import requests
 import websocket
 
 URL, PROFILE, SHOTS = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+# One line, since the editor indents what comes after another.
+CELL = (
+    "import os, socket; print('the answer is', 6 * 7); "
+    f"print(os.strerror(socket.socket().connect_ex(('{sys.argv[4]}', 80))))"
+)
 # Seconds until a page is what it is to be. The machine may have other things to do.
 PATIENCE = 300
 OPTIONS = [
@@ -106,14 +112,18 @@ def visit(page):
 
     page.wait("location.pathname.startsWith('/hub/spawn-pending/')")
     page.wait("document.querySelector('#progress-message')?.innerText")
-    page.shoot("2-spawn.png")
-    shown["progress"] = []
+    page.ask("document.querySelector('#progress-details').open = true")
+    shown["progress"], shown["log"] = [], ""
 
     def progressed():
         said = page.ask("document.querySelector('#progress-message')?.innerText")
         percent = page.ask("document.querySelector('#progress-bar')?.getAttribute('aria-valuenow')")
         if said and [percent, said] not in shown["progress"]:
             shown["progress"].append([percent, said])
+        log = page.ask("document.querySelector('#progress-log')?.innerText") or ""
+        if log != shown["log"] and log:
+            shown["log"] = log
+            page.shoot("2-spawn.png")
         return page.ask("location.pathname.endsWith('/lab')")
 
     until("the notebook", progressed, 0.05)
@@ -132,7 +142,7 @@ def visit(page):
             return said
         page.click(code)
         if "6 * 7" not in (page.ask(f"document.querySelector('{code}').innerText") or ""):
-            page.do("Input.insertText", text="print('the answer is', 6 * 7)")
+            page.do("Input.insertText", text=CELL)
             return None
         page.enter(modifiers=8)
         return None

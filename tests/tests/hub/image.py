@@ -1,5 +1,5 @@
 """Prints what this Python needs to run elsewhere, one path a line: itself, its library, its packages, and the shared
-objects that these are linked with."""
+objects that these are linked with; and the same of the programs that it is given."""
 
 import os
 import subprocess
@@ -43,12 +43,12 @@ files = [path for path in files if not path.name.startswith("_tkinter")]
 objects = [str(path) for path in files if ".so" in path.name]
 executable = os.path.realpath(sys.executable)
 linked = subprocess.run(
-    ["ldd", executable, *objects], capture_output=True, text=True, check=False
+    ["ldd", executable, *objects, *sys.argv[1:]], capture_output=True, text=True, check=False
 ).stdout
 words = {word for line in linked.splitlines() for word in line.split() if word.startswith("/")}
 shared = {os.path.normpath(word.rstrip(":")) for word in words}
 paths = set()
-for path in [*map(str, files), executable, *shared]:
+for path in [*map(str, files), executable, *shared, *sys.argv[1:]]:
     if os.path.exists(path):
         paths |= with_links(path)
 print("\n".join(sorted(paths)))

@@ -19,8 +19,9 @@ pub const VERSIONS: [(&str, &str); 2] = [
     ("5.4.6", include_str!("requirements-5.4.6.txt")),
 ];
 /// Configs by their names; one may read another.
-const CONFIGS: [(&str, &str); 3] = [
+const CONFIGS: [(&str, &str); 4] = [
     ("config.py", include_str!("config.py")),
+    ("own_spawner.py", include_str!("own_spawner.py")),
     ("spawner.py", include_str!("spawner.py")),
     ("tmpnb.py", include_str!("tmpnb.py")),
 ];
@@ -111,19 +112,7 @@ impl Server {
 
     /// What an admin does: status and body.
     pub fn call(&self, method: &str, path: &str, body: Option<&str>) -> Result<(u16, String)> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        let body = body.unwrap_or_default();
-        write!(
-            stream,
-            "{method} /hub/api{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: token {ADMIN}\r\n\
-             Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply)?;
-        let (head, body) = reply.split_once("\r\n\r\n").context("an answer")?;
-        let status = head.split(' ').nth(1).context("a status")?.parse()?;
-        Ok((status, body.to_owned()))
+        ask(self.port, method, path, body)
     }
 
     /// The same, and it must work.
@@ -146,4 +135,21 @@ impl Drop for Server {
         // It may have been killed before.
         let _ = self.kill();
     }
+}
+
+/// A call to the API at a port of this host, as an admin where the hub knows one: status and body.
+pub fn ask(port: u16, method: &str, path: &str, body: Option<&str>) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let body = body.unwrap_or_default();
+    write!(
+        stream,
+        "{method} /hub/api{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: token {ADMIN}\r\n\
+         Content-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    let (head, body) = reply.split_once("\r\n\r\n").context("an answer")?;
+    let status = head.split(' ').nth(1).context("a status")?.parse()?;
+    Ok((status, body.to_owned()))
 }

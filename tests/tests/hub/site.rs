@@ -11,14 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use bollard::{models::ContainerInspectResponse, query_parameters::ListContainersOptionsBuilder};
+use bollard::models::ContainerInspectResponse;
 use enforcer_tests::harness::{
     artifacts,
     dockerd::Options,
     enforcer::{Enforcer, Settings},
     residue::Snapshot,
     run,
-    topology::{Base, GATEWAY, NETWORK, UPLINK},
+    topology::{Base, GATEWAY, NETWORK, UPLINK, WORLD},
 };
 
 use super::{
@@ -39,6 +39,8 @@ pub struct Plan {
     pub port: u16,
     /// Its proxy.
     pub proxy: Ports,
+    /// Its config, of those that [`server`] has.
+    pub config: &'static str,
     /// How visitors sign in.
     pub authenticator: &'static str,
     /// What its containers' names begin with.
@@ -56,11 +58,15 @@ pub const PUBLIC: Plan = Plan {
     network: (NETWORK, "guests0", "10.99.0.0/24", GATEWAY),
     port: 8082,
     proxy: Ports { public: 8100, api: 8101 },
+    config: "tmpnb.py",
     authenticator: "tmpauthenticator.TmpAuthenticator",
     prefix: "jupyter",
     remove: true,
     cull_after: None,
 };
+
+/// The hub's part of the repository, with the Python package.
+pub const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../integrations/jupyterhub");
 
 /// Memory of a guest, in MiB.
 const MEMORY_MIB: u32 = 768;
@@ -98,6 +104,16 @@ pub fn with(
     plans: &'static [Plan],
     test: impl FnOnce(&mut Site) -> Result<()> + Send + 'static,
 ) -> Result<()> {
+    apart(move |installed, program| {
+        let mut site = Site::start(options, plans, installed, &program)?;
+        test(&mut site).with_context(|| site.last_words())?;
+        site.end()
+    })
+}
+
+/// Runs what has need of the hubs' Python and of the proxy's program on a thread of its own, which takes the host's namespace
+/// with it.
+pub fn apart(test: impl FnOnce(PathBuf, PathBuf) -> Result<()> + Send + 'static) -> Result<()> {
     if let Some(why) = run::obstacle() {
         eprintln!("skipped: {why}");
         return Ok(());
@@ -111,12 +127,7 @@ pub fn with(
     let installed = server::install(VERSIONS[1])?;
     let program = proxy::install(&installed.with_file_name("proxy"))?;
     let residue = Snapshot::take();
-    // A thread of its own takes the host's namespace with it.
-    let outcome = thread::spawn(move || {
-        let mut site = Site::start(options, plans, installed, &program)?;
-        test(&mut site).with_context(|| site.last_words())?;
-        site.end()
-    });
+    let outcome = thread::spawn(move || test(installed, program));
     outcome.join().map_err(|panic| anyhow::anyhow!("{panic:?}"))??;
     residue.ensure_nothing_new()
 }
@@ -138,17 +149,15 @@ impl Site {
         let more = format!("{tables}[guests]\nmemory_mib = {MEMORY_MIB}\n");
         let settings = Settings { more, refuse_at_connect: true, ..Settings::default() };
         let daemon = Enforcer::start(&base, &settings)?;
-        let net = File::open(format!("/proc/{}/ns/net", base.host.pid()))?;
-        // SAFETY: changes this thread alone.
-        let entered = unsafe { libc::setns(net.as_raw_fd(), libc::CLONE_NEWNET) };
-        ensure!(entered == 0, "setns: {}", std::io::Error::last_os_error());
+        enter(&base)?;
         let gates = daemon.config().with_file_name("run").join("gate");
         let hubs = plans.iter().map(|plan| {
             let dir = base.run.make_dir(&format!("hub-{}", plan.name))?;
             let proxy = Proxy::start(program.to_owned(), plan.proxy, dir.join("proxy.log"))?;
             let gate = gates.join(plan.name).with_extension("sock");
             let environment = plan.environment(&gate, &installed);
-            let server = Server::start_as("tmpnb.py", &installed, &dir, (plan.port, &environment))?;
+            let server =
+                Server::start_as(plan.config, &installed, &dir, (plan.port, &environment))?;
             let installed = installed.clone();
             Ok(Hub { server, proxy, plan: *plan, dir, installed, environment })
         });
@@ -163,17 +172,9 @@ impl Site {
         Visitors::start(&self.base.world, &self.installed, &url)
     }
 
-    /// A user's notebook as the engine itself knows it, by the hub's label and the user's.
+    /// A user's notebook as the engine itself knows it.
     pub fn notebook(&self, hub: &str, user: &str) -> Result<ContainerInspectResponse> {
-        let labels = vec![format!("enforcer.hub={hub}"), format!("enforcer.user={user}")];
-        let filters = [("label".to_owned(), labels)].into();
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let found = self.base.docker.call(|client| client.list_containers(Some(options)))?;
-        let [one] = found.as_slice() else {
-            anyhow::bail!("{user} of {hub} has {} containers", found.len())
-        };
-        let id = one.id.as_deref().context("no id")?;
-        self.base.docker.call(|client| client.inspect_container(id, None))
+        notebook::of(&self.base, hub, user)
     }
 
     /// The daemon.
@@ -264,6 +265,9 @@ impl Plan {
             ("GUEST_SERVER", installed.join("bin/jupyterhub-singleuser").into()),
             ("GUEST_NETWORK", network.into()),
             ("GUEST_PREFIX", self.prefix.into()),
+            ("PYTHONPATH", PACKAGE.into()),
+            ("PYTHONDONTWRITEBYTECODE", "1".into()),
+            ("WORLD", WORLD.to_string().into()),
             ("GUEST_REMOVE", if self.remove { "True" } else { "False" }.into()),
         ];
         all.into_iter().chain(culling).collect()
@@ -274,7 +278,7 @@ impl Hub {
     /// Starts it again after a kill: it goes on from its database.
     pub fn resume(&mut self) -> Result<()> {
         let asked = (self.plan.port, self.environment.as_slice());
-        self.server = Server::start_as("tmpnb.py", &self.installed, &self.dir, asked)?;
+        self.server = Server::start_as(self.plan.config, &self.installed, &self.dir, asked)?;
         Ok(())
     }
 
@@ -282,6 +286,15 @@ impl Hub {
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.dir.join("log"))?)
     }
+}
+
+/// Takes this thread into the host's network namespace.
+pub fn enter(base: &Base) -> Result<()> {
+    let net = File::open(format!("/proc/{}/ns/net", base.host.pid()))?;
+    // SAFETY: changes this thread alone.
+    let entered = unsafe { libc::setns(net.as_raw_fd(), libc::CLONE_NEWNET) };
+    ensure!(entered == 0, "setns: {}", std::io::Error::last_os_error());
+    Ok(())
 }
 
 /// A notebook's address on its guest network.

@@ -26,6 +26,7 @@ const RESEARCH: Plan = Plan {
     network: ("researchers", "research0", "10.98.0.0/24", Ipv4Addr::new(10, 98, 0, 1)),
     port: 8083,
     proxy: Ports { public: 8110, api: 8111 },
+    config: "tmpnb.py",
     authenticator: FORM,
     // Names of containers are the engine's, for all hubs together.
     prefix: "research",

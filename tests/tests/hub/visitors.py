@@ -38,10 +38,10 @@ class Visitor:
         self.browser.headers["User-Agent"] = "Mozilla/5.0"
         self.home = self.kernel = self.socket = None
 
-    def arrive(self, name=None):
+    def arrive(self, name=None, server=None):
         """Signs in, follows the spawn page to the notebook: its user, its URL and what the page's progress said."""
         with DOOR:
-            page = self.get(BASE)
+            page = self.get(urljoin(BASE, f"hub/spawn/{name}/{server}" if server else ""))
             if name is not None:
                 page = self.sign_in(page, name)
             said = []
@@ -55,7 +55,7 @@ class Visitor:
                 said += self.progress(page)
                 page = self.get(page.url)
         parts = urlsplit(page.url).path.split("/")
-        self.home = urljoin(BASE, f"/user/{parts[2]}/")
+        self.home = urljoin(BASE, f"/user/{parts[2]}/" + (f"{server}/" if server else ""))
         return {"user": parts[2], "url": page.url, "progress": said}
 
     def sign_in(self, page, name):

@@ -81,6 +81,11 @@ impl Visitors {
         Arrived::from(&self.ask(who, "arrive", json!([name]))?)
     }
 
+    /// The same, who asks for a server by its name.
+    pub fn arrive_at(&mut self, who: usize, name: &str, server: &str) -> Result<Arrived> {
+        Arrived::from(&self.ask(who, "arrive", json!([name, server]))?)
+    }
+
     /// Each of `0..count` starts a kernel, and opens its websocket.
     pub fn open(&mut self, count: usize) -> Result<()> {
         let each: Vec<_> = (0..count).map(|who| (who, json!([]))).collect();

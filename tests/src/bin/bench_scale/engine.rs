@@ -40,6 +40,13 @@ fn id(guest: u16) -> String {
     format!("{:064x}", 0xc0_0000 + u32::from(guest))
 }
 
+/// A path without `/v1.NN`.
+fn without_version(path: &str) -> &str {
+    let behind = |rest: &'_ str| rest.find('/').map(|at| path.len() - rest.len() + at);
+    let at = path.strip_prefix("/v1.").and_then(behind);
+    at.and_then(|at| path.get(at..)).unwrap_or(path)
+}
+
 fn joined() -> Value {
     json!({NETWORK: {"NetworkID": NETWORK_ID}})
 }
@@ -58,10 +65,7 @@ impl Answers {
             }
             let target = request.split(' ').nth(1).unwrap_or_default();
             let path = target.split('?').next().unwrap_or_default();
-            let path = path
-                .strip_prefix("/v1.")
-                .and_then(|rest| rest.find('/').map(|at| &rest[at..]))
-                .unwrap_or(path);
+            let path = without_version(path);
             if path == "/events" {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")?;
                 // Nothing ever happens here.

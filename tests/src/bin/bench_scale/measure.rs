@@ -171,7 +171,7 @@ fn idle(worlds: &[World], effort: &Effort) -> Result<Vec<(f64, u64)>> {
     let (after, passed) = (cpu()?, since.elapsed().as_secs_f64());
     let mut figures = Vec::new();
     for (world, (before, after)) in worlds.iter().zip(before.into_iter().zip(after)) {
-        let share = (after - before).as_secs_f64() / passed;
+        let share = after.saturating_sub(before).as_secs_f64() / passed;
         figures.push((share, resident_bytes(world.daemon().pid())?));
         world.daemon().freeze()?;
     }

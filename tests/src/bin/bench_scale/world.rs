@@ -37,7 +37,7 @@ pub const BRIDGE_MAC: Mac = [2, 0, 0, 0, 0, 1];
 pub const BEYOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 pub const BEYOND_PORT: u16 = 443;
 /// How long all guests may take to be policed.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How much a host has.
 #[derive(Clone, Copy, Debug)]
@@ -275,13 +275,13 @@ fn config(run: &Run, dir: &Path, size: &Size, variant: u32) -> String {
     for rule in 1..size.rules {
         let to = Ipv4Addr::from_bits(0x5000_0000 + (rule << 8));
         // Each has a port of its own: no two are one class.
-        text.push_str(&format!("[[policies.load.allow]]\nto = \"{to}/24\"\nport = {rule}\n\n"));
+        text.extend([
+            "[[policies.load.allow]]\n".into(),
+            format!("to = \"{to}/24\"\nport = {rule}\n\n"),
+        ]);
     }
-    text.push_str(&format!(
-        "[[policies.load.allow]]\nto = \"{BEYOND}\"\nport = [{BEYOND_PORT}, {}]\n",
-        20_000 + variant
-    ));
-    text
+    let last = format!("to = \"{BEYOND}\"\nport = [{BEYOND_PORT}, {}]\n", 20_000 + variant);
+    text + "[[policies.load.allow]]\n" + &last
 }
 
 /// Waits until it answers, and then until each guest is known and has its programs.

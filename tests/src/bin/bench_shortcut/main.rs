@@ -81,7 +81,7 @@ struct World {
     nets: [File; 2],
     listener: TcpListener,
     _links: Vec<OwnedFd>,
-    _world: Namespace,
+    _outside: Namespace,
     _light: Light,
     _run: Run,
 }
@@ -215,7 +215,15 @@ impl World {
             "{}: over the bridge, to and from the guest: {is_passed:?}",
             config.name
         );
-        Ok(Self { clients, nets, listener, _links: links, _world: world, _light: light, _run: run })
+        Ok(Self {
+            clients,
+            nets,
+            listener,
+            _links: links,
+            _outside: world,
+            _light: light,
+            _run: run,
+        })
     }
 
     fn measure(&self, (_, host, connections): (&str, bool, bool), effort: &Effort) -> Result<f64> {
