@@ -187,7 +187,7 @@ impl Dice {
 }
 
 /// A request, and whether a hub sends it. Of what it is made half is as clients say it.
-fn request(number: u64) -> (Vec<u8>, bool) {
+fn request(number: u64) -> Tried {
     let mut dice = Dice::of_case(number);
     let served: Vec<&Route> =
         ROUTES.iter().filter(|route| matches!(route.user, Answer::Judge(_))).collect();
@@ -239,6 +239,9 @@ pub(super) fn engine_says(number: u64) -> Option<Vec<u8>> {
     dice.break_some(&mut bytes);
     Some(bytes)
 }
+
+/// What was answered, and whether its connection ended.
+type Tried = (Vec<u8>, bool);
 
 /// How it went.
 #[derive(Default)]
@@ -307,7 +310,7 @@ async fn s31_no_bytes_of_a_client_or_of_the_engine_break_more_than_their_connect
     rig.engine.all_closed().await;
 }
 
-fn note(seen: &mut Seen, done: Option<Result<(u64, (Vec<u8>, bool)), tokio::task::JoinError>>) {
+fn note(seen: &mut Seen, done: Option<Result<(u64, Tried), tokio::task::JoinError>>) {
     let Some(Ok((number, (answer, is_over)))) = done else {
         seen.failures.push("a client panicked".to_owned());
         return;
