@@ -26,13 +26,6 @@ const USER: Rate = Rate { each: Duration::from_millis(20), burst: 200 };
 const HUB: Rate = Rate { each: Duration::from_millis(2), burst: 1000 };
 
 impl Rate {
-    const fn of(principal: &Principal) -> Self {
-        match principal {
-            Principal::User(_) => USER,
-            Principal::Hub(_) => HUB,
-        }
-    }
-
     /// When a request that comes now is served. `full` is when all of the burst is there again.
     fn serve(self, full: &mut Instant, now: Instant) -> Instant {
         *full = (*full).max(now) + self.each;
@@ -41,13 +34,28 @@ impl Rate {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
+    user: Rate,
+    hub: Rate,
     /// Of whoever asked lately: when all of their burst is there again.
     full: Mutex<BTreeMap<Principal, Instant>>,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self { user: USER, hub: HUB, full: Mutex::default() }
+    }
+}
+
 impl Pace {
+    /// At which nobody waits.
+    #[cfg(test)]
+    pub(super) fn endless() -> Self {
+        let rate = Rate { each: Duration::ZERO, burst: 1 };
+        Self { user: rate, hub: rate, full: Mutex::default() }
+    }
+
     /// Waits until a request is to be served.
     pub(super) async fn wait(&self, principal: &Principal) {
         let now = Instant::now();
@@ -61,7 +69,11 @@ impl Pace {
         let mut all = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, full| *full > now);
         let full = all.entry(principal.clone()).or_insert(now);
-        Rate::of(principal).serve(full, now)
+        let rate = match principal {
+            Principal::User(_) => self.user,
+            Principal::Hub(_) => self.hub,
+        };
+        rate.serve(full, now)
     }
 }
 

@@ -40,11 +40,15 @@ const HUB: &str = "[networks.second]\nbridge = \"second0\"\ncreate = true\nsubne
                    gateway = \"10.98.0.1\"\n[hubs.lab]\nnetworks = [\"second\"]\n\
                    [guests]\nimages = [\"enforcer-test-guest\"]\n";
 /// What a hub may do for its guests, and a user may not.
-const A_HUB_S: [&str; 6] = [
+const A_HUB_S: [&str; 9] = [
     // It names its guests, and these names are kept for hubs.
     "S22 a container is made with the name enforcer-hub",
     "S22 a container is made with the name jupyter-victim",
     "S22 a container is made with the name jupyterhub",
+    "S22 a container is called guest-local-victim",
+    // Names of users have dots.
+    "N5 a container is called pypi.org",
+    r#"N5 Hostname: \"github.com\""#,
     // It says for whom a guest is: a user of its own name space, which no other hub's is.
     r#"S22 Env: [\"JUPYTERHUB_USER=victim\"]"#,
     // What it makes is a hub's, and the gate says so itself.

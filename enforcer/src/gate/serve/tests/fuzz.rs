@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     access::grant::Kind,
-    gate::table::{Answer, ROUTES, Route},
+    gate::{
+        pace::Pace,
+        table::{Answer, ROUTES, Route},
+    },
 };
 
 /// Requests of a usual run, which takes a few seconds, and of a long one.
@@ -184,7 +187,7 @@ impl Dice {
 }
 
 /// A request, and whether a hub sends it. Of what it is made half is as clients say it.
-fn request(number: u64) -> (Vec<u8>, bool) {
+fn request(number: u64) -> Tried {
     let mut dice = Dice::of_case(number);
     let served: Vec<&Route> =
         ROUTES.iter().filter(|route| matches!(route.user, Answer::Judge(_))).collect();
@@ -237,6 +240,9 @@ pub(super) fn engine_says(number: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What was answered, and whether its connection ended.
+type Tried = (Vec<u8>, bool);
+
 /// How it went.
 #[derive(Default)]
 struct Seen {
@@ -249,7 +255,7 @@ async fn try_one(server: Arc<Server>, user: Principal, number: u64) -> (Vec<u8>,
     let (bytes, is_hub) = request(number);
     let principal = if is_hub { Principal::Hub("lab".parse().expect("a hub")) } else { user };
     let (mut client, stream) = UnixStream::pair().expect("a pair");
-    let served = tokio::spawn(async move {
+    let conversation = tokio::spawn(async move {
         let seats = if is_hub { &server.hubs } else { &server.users };
         let seat = seats.take(1).expect("a place");
         serve(stream, &seat, &principal, &server, (Visitor::default(), Ok(()))).await;
@@ -266,14 +272,15 @@ async fn try_one(server: Arc<Server>, user: Principal, number: u64) -> (Vec<u8>,
     }
     answer.truncate(length);
     drop(client);
-    let is_over = matches!(timeout(LEFT, served).await, Ok(Ok(())));
+    let is_over = matches!(timeout(LEFT, conversation).await, Ok(Ok(())));
     (answer, is_over)
 }
 
 /// S31: whatever is asked and whatever the engine says, a connection ends without a panic and takes no other with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s31_no_bytes_of_a_client_or_of_the_engine_break_more_than_their_connection() {
-    let rig = Rig::start(Kind::Filtered).await;
+    let mut rig = Rig::start(Kind::Filtered).await;
+    Arc::get_mut(&mut rig.server).expect("nobody is served yet").pace = Pace::endless();
     let create =
         "POST /containers/create?name=web HTTP/1.1\r\nHost: d\r\nContent-Length: 20\r\n\r\n";
     let answer = rig.ask(format!("{create}{{\"Image\":\"python:3\"}}").as_bytes()).await;
@@ -303,7 +310,7 @@ async fn s31_no_bytes_of_a_client_or_of_the_engine_break_more_than_their_connect
     rig.engine.all_closed().await;
 }
 
-fn note(seen: &mut Seen, done: Option<Result<(u64, (Vec<u8>, bool)), tokio::task::JoinError>>) {
+fn note(seen: &mut Seen, done: Option<Result<(u64, Tried), tokio::task::JoinError>>) {
     let Some(Ok((number, (answer, is_over)))) = done else {
         seen.failures.push("a client panicked".to_owned());
         return;
