@@ -20,10 +20,11 @@ struct Rate {
     burst: u32,
 }
 
-/// What `docker compose` asks for within a second is less than the burst.
-const USER: Rate = Rate { each: Duration::from_millis(20), burst: 200 };
+/// What clients and their libraries ask for in an hour's work is less than the burst; a flood of longest records is 400 KB in a
+/// second.
+const USER: Rate = Rate { each: Duration::from_millis(10), burst: 2000 };
 /// A hub asks for all its users.
-const HUB: Rate = Rate { each: Duration::from_millis(2), burst: 1000 };
+const HUB: Rate = Rate { each: Duration::from_millis(1), burst: 10_000 };
 
 impl Rate {
     /// When a request that comes now is served. `full` is when all of the burst is there again.
@@ -49,10 +50,10 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// At which nobody waits.
+    /// One and the same for everybody.
     #[cfg(test)]
-    pub(super) fn endless() -> Self {
-        let rate = Rate { each: Duration::ZERO, burst: 1 };
+    pub(super) fn of(each: Duration, burst: u32) -> Self {
+        let rate = Rate { each, burst };
         Self { user: rate, hub: rate, full: Mutex::default() }
     }
 
@@ -97,13 +98,13 @@ mod tests {
         let (pace, now) = (Pace::default(), Instant::now());
         let (ada, ben) = (user("ada"), user("ben"));
         let second = Duration::from_secs(1);
-        assert_eq!(served(&pace, &ada, now, 1000, second), 250, "a burst, and a second's");
-        assert_eq!(served(&pace, &ben, now, 200, Duration::ZERO), 200);
+        assert_eq!(served(&pace, &ada, now, 5000, second), 2100, "a burst, and a second's");
+        assert_eq!(served(&pace, &ben, now, 2000, Duration::ZERO), 2000);
         let hub = Principal::Hub("lab".parse().expect("a hub"));
-        assert_eq!(served(&pace, &hub, now, 5000, second), 1500);
+        assert_eq!(served(&pace, &hub, now, 20_000, second), 11_000);
         // After a rest all of it is there again; who rested is forgotten.
         let later = now + 60 * second;
-        assert_eq!(served(&pace, &ada, later, 1000, Duration::ZERO), 200);
+        assert_eq!(served(&pace, &ada, later, 5000, Duration::ZERO), 2000);
         assert_eq!(pace.full.lock().expect("not poisoned").len(), 1);
     }
 

@@ -308,7 +308,8 @@ fn n4_every_flow_that_policy_allows_opens() -> Result<()> {
         return Ok(());
     }
     let mut rig = Rig::with_flows(u32::from(FLOWS) * 2)?;
-    let quotas = Quotas { outbound_half_open: u32::from(FLOWS), ..policy(1).quotas };
+    let flows = u32::from(FLOWS);
+    let quotas = Quotas { inbound_half_open: flows, outbound_half_open: flows, ..policy(1).quotas };
     rig.policy(POLICY, Policy { quotas, ..policy(1) })?;
     let mut denied = 0;
     for port in 1..=FLOWS {

@@ -280,7 +280,7 @@ async fn try_one(server: Arc<Server>, user: Principal, number: u64) -> (Vec<u8>,
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s31_no_bytes_of_a_client_or_of_the_engine_break_more_than_their_connection() {
     let mut rig = Rig::start(Kind::Filtered).await;
-    Arc::get_mut(&mut rig.server).expect("nobody is served yet").pace = Pace::endless();
+    Arc::get_mut(&mut rig.server).expect("nobody is served yet").pace = Pace::of(Duration::ZERO, 1);
     let create =
         "POST /containers/create?name=web HTTP/1.1\r\nHost: d\r\nContent-Length: 20\r\n\r\n";
     let answer = rig.ask(format!("{create}{{\"Image\":\"python:3\"}}").as_bytes()).await;
