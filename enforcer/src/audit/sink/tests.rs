@@ -104,7 +104,8 @@ fn a1_f14_what_a_stuck_sink_missed_last_is_told_before_anything_else_happens() {
     let progress = slow.progress();
     drop(open);
     let begun = Instant::now();
-    while lock(&progress).missed == 0 && begun.elapsed() < Duration::from_secs(10) {
+    let is_told = |progress: &Progress| progress.taken + progress.missed == LINES;
+    while !is_told(&lock(&progress)) && begun.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(1));
     }
     let missing = is_complete(&taken.lock().expect("lock"), LINES);

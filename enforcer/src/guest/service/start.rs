@@ -34,6 +34,8 @@ use crate::{
 
 /// Longest wait until the kernel holds a new guest's policy.
 const POLICED: Duration = Duration::from_secs(20);
+/// How long a guest's first process has to run for its start to be one: a wrong command ends sooner.
+const OUTLIVES: Duration = Duration::from_secs(1);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the engine is asked meanwhile whether the guest still runs.
@@ -251,7 +253,7 @@ impl Guests {
         Ok(id)
     }
 
-    /// Starts the container's first process, and waits until the kernel holds its policy.
+    /// Starts the container's first process, and waits until the kernel holds its policy and the process has run for a while.
     async fn begin(
         &self,
         engine: &Engine,
@@ -262,20 +264,21 @@ impl Guests {
         say(words, Step::Start, (0, 0));
         engine.start_guest(id).await.map_err(|error| failed(&error))?;
         say(words, Step::Police, (0, 0));
-        let until = Instant::now() + POLICED;
+        let begun = Instant::now();
         for look in 0u32.. {
-            let is_policed = self.is_policed(id, &checked.network);
-            if is_policed || look.is_multiple_of(ASK) {
+            let is_old_enough = checked.comes_back() || begun.elapsed() >= OUTLIVES;
+            let is_over = is_old_enough && self.is_policed(id, &checked.network);
+            if is_over || look.is_multiple_of(ASK) {
                 let condition = engine.condition(id).await.map_err(|error| failed(&error))?;
                 let lives = condition.as_ref().is_some_and(|now| now.is_alive);
                 if !lives && !checked.comes_back() {
                     return Err(ended(engine, id, condition).await);
                 }
             }
-            if is_policed {
+            if is_over {
                 return Ok(());
             }
-            if Instant::now() > until {
+            if begun.elapsed() > POLICED {
                 break;
             }
             sleep(LOOK).await;
