@@ -130,6 +130,12 @@ impl JupyterHub {
         Self { client: Client::new(settings) }
     }
 
+    /// How it is asked.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        self.client.settings()
+    }
+
     /// Groups that a user is in. A user that the hub does not know is in none.
     pub async fn groups_of(&self, user: &UserName) -> Result<Vec<GroupName>, Unavailable> {
         self.client.within(self.ask_user(user)).await

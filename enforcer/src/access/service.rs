@@ -2,6 +2,7 @@
 //! of every change. Whoever asks for a socket is judged by what is known at that moment.
 
 mod holders;
+mod lately;
 mod tell;
 mod tend;
 #[cfg(test)]
@@ -19,10 +20,11 @@ use tokio::{
 };
 
 pub use holders::Holder;
+use lately::{Lately, holds, of_hub};
 
 use super::{
     grant::{By, Grant, Kind, Note, Reason, Seconds},
-    judge::{self, Answer, Granted, Grants, Membership, Memberships, Question, Why},
+    judge::{self, Answer, Grants, Memberships, Question, Why},
     jupyterhub::{JupyterHub, Unavailable},
     name::{GroupName, HubName, User, UserName},
     store::{Author, Change, Event, Store, StoreError},
@@ -85,6 +87,7 @@ struct Inner {
     told: Mutex<Option<(Instant, u64)>>,
     problems: watch::Sender<Vec<String>>,
     changes: watch::Sender<u64>,
+    lately: Lately,
 }
 
 impl Access {
@@ -99,6 +102,7 @@ impl Access {
             told: Mutex::default(),
             problems: watch::channel(Vec::new()).0,
             changes: watch::channel(0).0,
+            lately: Lately::default(),
         }))
     }
 
@@ -253,7 +257,8 @@ impl Access {
         self.look_up(user).await.0
     }
 
-    /// The same, and the groups that the user is in at this moment: none where nobody can tell.
+    /// The same, and the groups that the user is in at this moment: none where nobody can tell. Built-in groups that are
+    /// missing are made.
     pub async fn look_up(&self, user: &User) -> (Answer, Vec<GroupName>) {
         let before = self.config();
         let Ok(asked) = source(&before, &user.hub) else {
@@ -264,33 +269,36 @@ impl Access {
         }
         let (memberships, grants) = match asked {
             None => self.standing(user).await,
-            Some(hub) => {
-                let groups = hub.groups_of(&user.name).await.map_err(|error| causes(&error));
-                let of_hub = user.hub.clone();
-                let grants = self.read(move |store| store.grants(&of_hub)).await;
-                let memberships = groups.map(|groups| {
-                    groups.into_iter().map(|group| Membership { group, note: None }).collect()
-                });
-                (memberships, grants.map_err(|error| causes(&error)))
-            }
+            Some(hub) => (of_hub(&hub, user).await, self.grants_of(&user.hub).await),
         };
+        let (answer, groups) = self.judge(user, &before, memberships, &grants);
+        self.tell_unknown(user, &answer);
+        (answer, groups)
+    }
+
+    /// What follows from what is known of a user; `before` is the config that it was asked by.
+    fn judge(
+        &self,
+        user: &User,
+        before: &Config,
+        memberships: Memberships,
+        grants: &Grants,
+    ) -> (Answer, Vec<GroupName>) {
         // What was said while a hub was asked counts, too.
         let config = self.config();
         if config.hubs.get(&user.hub) != before.hubs.get(&user.hub) {
             return (Answer::Refused(Why::NoHub), Vec::new());
         }
-        let enabled = config.access.docker_socket;
-        let now = now();
-        let question = Question { enabled, memberships: &memberships, grants: &grants, now };
-        let answer = judge::socket_for(&question);
-        match &answer {
-            Answer::Refused(Why::NoMemberships(why)) => self.send(tell::no_groups(user, why)),
-            Answer::Refused(Why::NoGrants(why)) => self.send(tell::no_grants(Some(user), why)),
-            Answer::Refused(_) | Answer::Granted(Granted { .. }) => {}
-        }
-        let holds = |one: &Membership| one.note.as_ref().is_none_or(|note| note.holds(now));
-        let groups = memberships.unwrap_or_default().into_iter().filter(holds);
+        let (enabled, now) = (config.access.docker_socket, now());
+        let answer =
+            judge::socket_for(&Question { enabled, memberships: &memberships, grants, now });
+        let groups = memberships.unwrap_or_default().into_iter().filter(|one| holds(one, now));
         (answer, groups.map(|one| one.group).collect())
+    }
+
+    async fn grants_of(&self, hub: &HubName) -> Grants {
+        let hub = hub.clone();
+        self.read(move |store| store.grants(&hub)).await.map_err(|error| causes(&error))
     }
 
     async fn standing(&self, user: &User) -> (Memberships, Grants) {

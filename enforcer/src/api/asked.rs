@@ -133,6 +133,37 @@ pub enum GuestAsked {
     Logs(Seat, Option<u32>, Reply<GuestLogs>),
 }
 
+impl GuestAsked {
+    /// The hub on whose behalf; `None`: root's and admins'.
+    #[must_use]
+    pub fn hub(&self) -> Option<&HubName> {
+        match self {
+            Self::Start(_, asker, ..)
+            | Self::Restart(_, asker, ..)
+            | Self::Stop(_, asker, _)
+            | Self::Remove(_, asker, _)
+            | Self::Exec(_, _, asker, _)
+            | Self::Reset(_, _, asker, _) => Some(&asker.hub).filter(|_| !asker.is_admin),
+            Self::List(hub, ..) => hub.as_ref(),
+            Self::Inspect(seat, _) | Self::Logs(seat, ..) => Some(&seat.user.hub),
+        }
+    }
+
+    /// Answers that it is not done.
+    pub fn decline(self, declined: Declined) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Start(.., reply) | Self::Restart(.., reply) => drop(reply.send(Err(declined))),
+            Self::Stop(.., reply) | Self::Remove(.., reply) => drop(reply.send(Err(declined))),
+            Self::Exec(.., reply) => drop(reply.send(Err(declined))),
+            Self::Reset(.., reply) => drop(reply.send(Err(declined))),
+            Self::List(.., reply) => drop(reply.send(Err(declined))),
+            Self::Inspect(_, reply) => drop(reply.send(Err(declined))),
+            Self::Logs(.., reply) => drop(reply.send(Err(declined))),
+        }
+    }
+}
+
 /// Something about what is open to single guests for a while.
 #[derive(Debug)]
 pub enum AllowanceAsked {

@@ -1,9 +1,11 @@
 //! Who is at the other end of a connection, as the kernel has it from connect(2).
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -15,6 +17,10 @@ use super::{
 };
 use crate::model::caller::Caller;
 
+/// Bytes of a file of `/proc` that one read gives.
+const ROOM: usize = 4096;
+/// Longest such file that is read, bytes: cgroups of each of a dozen hierarchies, each as long as a path may be.
+const MOST: u64 = 64 << 10;
 /// Longest wait for a user's name, which may come from a directory service.
 const NAMED: Duration = Duration::from_secs(2);
 /// `SO_PEERPIDFD`, since Linux 6.5; on other architectures than these numbers differ.
@@ -64,6 +70,17 @@ pub(crate) fn attest(stream: &UnixStream) -> io::Result<(Identity, Option<String
     Ok((Identity { peer: Peer { uid, is_of_host }, caller }, cgroups))
 }
 
+/// A file of `/proc`, which has no size that one could ask for: with room beforehand one read takes it, and another finds
+/// its end. What is too long is no answer.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::with_capacity(ROOM);
+    File::open(path)?.take(MOST).read_to_end(&mut text)?;
+    if text.len() as u64 == MOST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
 /// Whether a number is still the process's that connected: it may be another's by now.
 enum Alive {
     /// As long as this says so.
@@ -72,6 +89,15 @@ enum Alive {
     Unknown,
     /// It is gone, or the kernel does not say.
     Gone,
+}
+
+/// Our own, which never change.
+static OURS: OnceLock<Option<[PathBuf; 2]>> = OnceLock::new();
+
+/// The pid and user namespaces of a process.
+fn namespaces(process: &Path) -> Option<[PathBuf; 2]> {
+    let link = |which| fs::read_link(process.join("ns").join(which)).ok();
+    Some([link("pid")?, link("user")?])
 }
 
 /// The process that connected.
@@ -89,23 +115,21 @@ impl Process {
     /// Whether it lives in our own user and pid namespaces. It cannot have left these: a process never
     /// changes its pid namespace, and enters no user namespace above its own.
     fn is_of_host(&self) -> bool {
-        let same = |which: &str| {
-            let theirs = fs::read_link(self.directory.join("ns").join(which));
-            let ours = fs::read_link(PathBuf::from("/proc/self/ns").join(which));
-            matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs == ours)
+        let Some(ours) = OURS.get_or_init(|| namespaces(Path::new("/proc/self"))) else {
+            return false;
         };
         // Asked last: what was read before was this process's.
-        same("pid") && same("user") && self.lives()
+        namespaces(&self.directory).as_ref() == Some(ours) && self.lives()
     }
 
     fn comm(&self) -> Option<String> {
-        let comm = fs::read(self.directory.join("comm")).ok()?;
+        let comm = read(&self.directory.join("comm")).ok()?;
         let text = String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned();
         self.lives().then_some(text).filter(|text| !text.is_empty())
     }
 
     fn cgroups(&self) -> Option<String> {
-        let cgroups = fs::read_to_string(self.directory.join("cgroup")).ok()?;
+        let cgroups = String::from_utf8(read(&self.directory.join("cgroup")).ok()?).ok()?;
         // Asked last: what was read before was this process's.
         self.lives().then_some(cgroups)
     }

@@ -85,6 +85,17 @@ impl GuestNetwork {
 }
 
 impl Config {
+    /// Labels that give a container what other guests do not have: of a service, and of who is not judged. Who makes
+    /// containers for strangers gives none of them either.
+    pub fn labels_of_privilege(&self) -> impl Iterator<Item = &str> {
+        let services = self.networks.values().flat_map(|network| &network.services);
+        let of_services = services.filter_map(|service| match service {
+            Service::Label(label) => Some(label),
+            Service::Container(_) => None,
+        });
+        of_services.chain(&self.abuse.except_labels).map(|label| label.key.as_str())
+    }
+
     /// Whether a container is the operator's: a hub, on whatever network, or a service of one that it is on. Labels
     /// are a hub's to give, and mean nothing on another's network.
     #[must_use]

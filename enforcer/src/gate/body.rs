@@ -25,6 +25,8 @@ pub mod update;
 pub mod volume;
 pub(super) mod who;
 
+pub(super) use who::PROJECT;
+
 use hyper::StatusCode;
 use serde_json::Value;
 

@@ -1,7 +1,11 @@
 //! What the judge has to know of the host: what is the principal's own. Things of others are not in here, so
 //! that they look as if they did not exist, in status and in time.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    path::PathBuf,
+};
 
 /// All that is known for one request. An adapter finds it out before the judge is asked; what could not be found
 /// out refuses the request there.
@@ -25,6 +29,8 @@ pub struct Facts {
     pub client: Option<String>,
     /// Labels of the user's notebook by which policies tell guests apart: what the user starts has them too.
     pub inherited: BTreeMap<String, String>,
+    /// For a user alone: compose projects of containers that no user's socket made.
+    pub operators_projects: BTreeSet<String>,
     /// Whether a policy of its own is the principal's instead of its network's: what a build runs would have the
     /// network's, for nobody knows whose it is.
     pub has_other_policy: bool,

@@ -1,9 +1,13 @@
 //! What the judge has to know, put together from what the daemon knows: the store of what sockets made, the inventory
 //! and the config. Pure: the engine is not asked, so that nothing that is another's costs any time (S12).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use super::{
+    body::PROJECT,
     facts::{Facts, GuestNetwork, OwnContainer},
     identity::{HUB_LABEL, USER_LABEL},
     principal::Principal,
@@ -44,6 +48,7 @@ pub(super) fn facts(
             Some((key.to_owned(), value.clone()))
         };
         facts.inherited = keys.filter_map(said).collect();
+        facts.operators_projects = operators_projects(inventory);
     }
     facts.guest_network = guest_network(principal, inventory, config);
     if let (Principal::User(user), Some(network)) = (principal, &facts.guest_network) {
@@ -67,7 +72,7 @@ pub(super) fn rules(principal: &Principal, config: &Config) -> Rules {
             Rules { reserved_labels: told_by(config), reserved_names, ..of_users.clone() }
         }
         Principal::Hub(_) => Rules {
-            reserved_labels: labels_of_privilege(config),
+            reserved_labels: config.labels_of_privilege().map(str::to_owned).collect(),
             reserved_names,
             images: images(config),
             max_containers: u32::MAX,
@@ -108,6 +113,15 @@ fn notebooks<'a>(user: &'a User, inventory: &'a Inventory) -> impl Iterator<Item
             && label(HUB_LABEL) == Some(user.hub.as_str())
             && !is_own
     })
+}
+
+/// Compose projects of which containers are a part that no user's socket made.
+fn operators_projects(inventory: &Inventory) -> BTreeSet<String> {
+    let others = inventory.containers.values().filter(|container| {
+        let by_a_user = container.labels.get(GATE_LABEL).is_some_and(|by| by == "user");
+        !by_a_user && !container.provenance.is_of_a_user_s_socket()
+    });
+    others.filter_map(|container| container.labels.get(PROJECT).cloned()).collect()
 }
 
 /// Where a principal's containers go: a user's to the network of the notebook, else the first of the hub's.
@@ -152,21 +166,11 @@ fn labels_of_policies(config: &Config) -> Vec<String> {
     keys.collect()
 }
 
-/// Labels that give a container what other guests do not have: of a service, and of who is not judged. Who makes
-/// containers for strangers gives none of them either.
-fn labels_of_privilege(config: &Config) -> Vec<String> {
-    let services = config.networks.values().flat_map(|network| &network.services);
-    let of_services = services.filter_map(|service| match service {
-        Service::Label(label) => Some(label),
-        Service::Container(_) => None,
-    });
-    of_services.chain(&config.abuse.except_labels).map(|label| label.key.clone()).collect()
-}
-
 /// All labels by which the config tells containers apart.
 fn told_by(config: &Config) -> Vec<String> {
     let guests = config.outside.guest_labels.iter().map(|label| label.key.clone());
-    guests.chain(labels_of_policies(config)).chain(labels_of_privilege(config)).collect()
+    let of_privilege = config.labels_of_privilege().map(str::to_owned);
+    guests.chain(labels_of_policies(config)).chain(of_privilege).collect()
 }
 
 /// Names of hubs and services. Whoever took one while it is free would be the hub.

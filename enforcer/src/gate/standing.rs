@@ -13,7 +13,7 @@ use super::verdict::Refusal;
 use crate::{
     access::{
         grant::{Seconds, Socket},
-        judge::{Answer, Granted},
+        judge::{Answer, Granted, Why},
         name::User,
         service::Access,
     },
@@ -23,6 +23,8 @@ use crate::{
 /// A hub that keeps its own groups says nothing when they change: it is asked again this often. It also bounds what a
 /// clock that is set anew does.
 const AGAIN: Duration = Duration::from_secs(15);
+/// A hub that does not answer, for it is being restarted perhaps, is asked once more before its users' streams end.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// A user's grant, as long as it holds.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Standing {
         let (mut changes, mut config) = (access.changes(), config.clone());
         changes.mark_unchanged();
         config.mark_unchanged();
-        match access.socket_for(user).await {
+        match access.socket_lately(user).await {
             Answer::Granted(Granted { socket, until, .. }) => {
                 let (access, user) = (access.clone(), user.clone());
                 Ok(Self { access, user, socket, until, changes, config })
@@ -66,22 +68,43 @@ impl Standing {
 
     /// Until the grant is over, or weaker: why.
     pub(super) async fn over(&mut self) -> String {
+        let mut is_silent = false;
         loop {
+            let pause = if is_silent { SILENT } else { wait(self.until, SystemTime::now()) };
             tokio::select! {
                 changed = self.changes.changed() => if changed.is_err() { return gone() },
                 changed = self.config.changed() => if changed.is_err() { return gone() },
-                () = sleep(wait(self.until, SystemTime::now())) => {}
+                () = sleep(pause) => {}
             }
-            match self.access.socket_for(&self.user).await {
-                Answer::Granted(granted) if granted.socket >= self.socket => {
-                    self.until = granted.until;
-                }
-                Answer::Granted(granted) => {
-                    return format!("the grant is {} now", granted.socket.kind());
-                }
-                Answer::Refused(why) => return why.to_string(),
+            let answer = self.access.socket_lately(&self.user).await;
+            match after(answer, self.socket, is_silent) {
+                After::Holds(until) => (self.until, is_silent) = (until, false),
+                After::Silent => is_silent = true,
+                After::Over(why) => return why,
             }
         }
+    }
+}
+
+/// What an answer means for a stream that is open.
+#[derive(Debug, PartialEq, Eq)]
+enum After {
+    /// It goes on, until then.
+    Holds(Option<Seconds>),
+    /// Nobody can tell: it is asked once more.
+    Silent,
+    /// It ends.
+    Over(String),
+}
+
+fn after(answer: Answer, socket: Socket, was_silent: bool) -> After {
+    match answer {
+        Answer::Granted(granted) if granted.socket >= socket => After::Holds(granted.until),
+        Answer::Granted(granted) => {
+            After::Over(format!("the grant is {} now", granted.socket.kind()))
+        }
+        Answer::Refused(Why::NoMemberships(_)) if !was_silent => After::Silent,
+        Answer::Refused(why) => After::Over(why.to_string()),
     }
 }
 
@@ -100,6 +123,31 @@ fn wait(until: Option<Seconds>, now: SystemTime) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::grant::{By, Note, Reason};
+
+    #[test]
+    fn s19_a_stream_outlives_one_silence_of_a_hub_and_nothing_else() {
+        let granted = |socket| {
+            let by = By::config();
+            let note = Note { since: Seconds(1), until: None, by, reason: Reason::default() };
+            let group = "staff".parse().expect("a group");
+            Answer::Granted(Granted { socket, group, until: Some(Seconds(7)), note })
+        };
+        let silent = || Answer::Refused(Why::NoMemberships("late".to_owned()));
+        let over = |answer, socket, was_silent| {
+            matches!(after(answer, socket, was_silent), After::Over(_))
+        };
+        for was_silent in [false, true] {
+            let holds = After::Holds(Some(Seconds(7)));
+            assert_eq!(after(granted(Socket::Raw), Socket::Filtered, was_silent), holds);
+            assert!(over(granted(Socket::Filtered), Socket::Raw, was_silent), "weaker");
+            assert!(over(Answer::Refused(Why::NotMember), Socket::Filtered, was_silent));
+            let unknown = Why::NoGrants("a disk".to_owned());
+            assert!(over(Answer::Refused(unknown), Socket::Filtered, was_silent));
+        }
+        assert_eq!(after(silent(), Socket::Filtered, false), After::Silent);
+        assert!(over(silent(), Socket::Filtered, true));
+    }
 
     #[test]
     fn s19_a_grant_is_looked_at_when_it_ends_and_every_few_seconds() {

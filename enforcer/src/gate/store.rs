@@ -170,7 +170,7 @@ impl Store {
         Ok(Self { database, writing: Mutex::default(), known: Mutex::new(known) })
     }
 
-    /// Notes changes of what a principal has: all of them, or none. It blocks until they are on the disk.
+    /// Notes changes of what a principal has: all of them, or none. It blocks until what is new is on the disk.
     pub(super) fn note(&self, principal: &Principal, notes: &[Note]) -> Result<(), StoreError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.write(principal, notes)
@@ -210,7 +210,12 @@ impl Store {
 
     fn commit(&self, principal: &Principal, notes: &[Note]) -> Result<(), StoreError> {
         let mut writing = self.database.begin_write().map_err(boxed)?;
-        writing.set_durability(Durability::Immediate).map_err(boxed)?;
+        // That a container is gone needs no disk: nothing ever has its id again, and if its note comes back with a power
+        // cut, the next look at the engine ends it.
+        let is_gone =
+            notes.iter().all(|note| matches!(note, Note::Remove { kind: Kind::Container, .. }));
+        let durability = if is_gone { Durability::None } else { Durability::Immediate };
+        writing.set_durability(durability).map_err(boxed)?;
         {
             let mut things = writing.open_table(THINGS).map_err(boxed)?;
             for note in notes {

@@ -98,6 +98,11 @@ pub enum Refusal {
     /// A label.
     #[error("label \"{0}\" is not for orders: leave out those that begin with {reserved}", reserved = RESERVED.join(", "))]
     Label(String),
+    /// A label that only an admin may give.
+    #[error(
+        "label \"{0}\" makes a service of a guest, or one that is not judged: only root and admins may give it"
+    )]
+    Privilege(String),
     /// Less than an engine takes.
     #[error("{what} {asked} is less than {least}")]
     Small {
@@ -181,8 +186,12 @@ pub fn check(
         text.parse().map_err(|error| Refusal::Restart(text.to_owned(), error))
     })?;
     for key in order.labels.keys() {
-        if key.is_empty() || RESERVED.iter().any(|start| key.to_lowercase().starts_with(start)) {
+        let is_reserved = RESERVED.iter().any(|start| key.to_lowercase().starts_with(start));
+        if key.is_empty() || is_reserved {
             return Err(Refusal::Label(key.clone()));
+        }
+        if !is_admin && config.labels_of_privilege().any(|label| label == key) {
+            return Err(Refusal::Privilege(key.clone()));
         }
     }
     let size = size(&order, is_admin, config)?;

@@ -3,19 +3,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use enforcer_common::decide::Opener;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep},
 };
 
 use super::abuse::is_guest;
 use crate::{
+    access::name::HubName,
     api::asked::GuestAsked,
     config::{Config, Culled},
     docker::EngineState,
@@ -24,8 +26,9 @@ use crate::{
         names,
         service::Guests,
     },
-    kernel::{flows::FlowTable, monotonic_ns},
+    kernel::{flows::FlowTable, monotonic_ns, since_boot},
     model::{
+        declined::Declined,
         inventory::{Container, Inventory},
         owner::Owners,
     },
@@ -37,6 +40,9 @@ const SOON: Duration = Duration::from_secs(5);
 const SELDOM: Duration = Duration::from_secs(30);
 /// How often guests are looked at.
 const CULL: Duration = Duration::from_secs(10);
+
+/// Orders of a hub, and of this host, that are carried out at a time: those of who has gone are, too.
+const ORDERS: usize = 32;
 
 /// What the keeper works on.
 pub(super) struct Keeper {
@@ -59,17 +65,44 @@ impl Keeper {
 }
 
 async fn carry_out(guests: Guests, mut orders: mpsc::Receiver<Box<GuestAsked>>) {
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut busy) = (JoinSet::new(), Busy::default());
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(order) => drop(tasks.spawn(one(guests.clone(), *order))),
+                Some(order) => match busy.place(order.hub()) {
+                    Ok(place) => {
+                        let guests = guests.clone();
+                        tasks.spawn(async move {
+                            one(guests, *order).await;
+                            drop(place);
+                        });
+                    }
+                    Err(declined) => order.decline(declined),
+                },
                 None => return,
             },
             Some(ended) = tasks.join_next() => if let Err(error) = ended {
                 tracing::error!(%error, "an order about a guest was lost");
             },
         }
+    }
+}
+
+/// Places of hubs.
+#[derive(Debug, Default)]
+struct Busy(BTreeMap<HubName, Arc<Semaphore>>);
+
+impl Busy {
+    /// A place for an order, held while it is carried out; root's and admins' need none.
+    fn place(&mut self, hub: Option<&HubName>) -> Result<Option<OwnedSemaphorePermit>, Declined> {
+        let Some(hub) = hub else { return Ok(None) };
+        let places = self.0.entry(hub.clone()).or_insert_with(|| Arc::new(Semaphore::new(ORDERS)));
+        let place = Arc::clone(places).try_acquire_owned();
+        place.map(Some).map_err(|_none| {
+            Declined::conflict(format!(
+                "{ORDERS} orders of hub {hub} are being carried out; try again"
+            ))
+        })
     }
 }
 
@@ -206,14 +239,56 @@ fn running<'a>(
     };
     let running = all.filter(is_meant).map(|one| Running {
         container: &one.id,
-        age: age(one),
+        age: age(one.pid),
         visited_ns: visited.get(&one.id).copied(),
     });
     running.collect()
 }
 
-fn age(container: &Container) -> Option<Duration> {
-    let started = crate::audit::store::time::micros(&container.started)?;
-    let started = SystemTime::UNIX_EPOCH + Duration::from_micros(started);
-    SystemTime::now().duration_since(started).ok()
+/// How long a container's first process has been running, by a clock that nobody sets: no jump of the wall's makes guests
+/// old. `None`: nobody can tell.
+fn age(pid: u32) -> Option<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    since_boot().checked_sub(began(&stat)?)
+}
+
+/// When a process began, since the boot: field 22 of `/proc/PID/stat` (`proc_pid_stat(5)`), in ticks that have been hundredths
+/// of a second on every architecture (`USER_HZ`) since Linux 2.6.
+fn began(stat: &str) -> Option<Duration> {
+    // The name, which may have anything in it, ends at the last bracket.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_mul(10).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_s_orders_take_no_place_of_another_s() {
+        let mut busy = Busy::default();
+        let (one, other) = ("lab".parse().expect("a hub"), "two".parse().expect("a hub"));
+        let held: Vec<_> = (0..ORDERS).map(|_| busy.place(Some(&one)).expect("a place")).collect();
+        let refused = busy.place(Some(&one)).expect_err("full");
+        assert!(refused.message.contains("try again"), "{refused}");
+        assert!(busy.place(Some(&other)).expect("a place").is_some());
+        assert!(busy.place(None).expect("root").is_none());
+        drop(held);
+        assert!(busy.place(Some(&one)).is_ok());
+    }
+
+    #[test]
+    fn f20_a_process_is_as_old_as_the_kernel_says_whatever_the_time_is() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1000 1 184467";
+        assert_eq!(began(stat), Some(Duration::from_millis(123_450)));
+        for cut in
+            ["", "7 (sleep", "7 (sleep) S 1 7", "7 (a) S 1 7 7 0 -1 4 1 0 0 0 0 0 0 0 20 0 1 0 x 1"]
+        {
+            assert_eq!(began(cut), None, "{cut}");
+        }
+        let own = age(std::process::id()).expect("an age");
+        assert!(own < Duration::from_hours(24) && own <= since_boot(), "{own:?}");
+        assert_eq!(age(u32::MAX), None);
+    }
 }

@@ -23,7 +23,7 @@ mod packaged;
 mod pcap;
 
 /// Longest life of one machine under emulation.
-const SECONDS: &str = "1800";
+const SECONDS: &str = "3600";
 /// The daemon's word that policy holds.
 const ENFORCING: &str = "enforcer::supervise: ready";
 

@@ -58,6 +58,10 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(super) fn new(settings: Settings) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);

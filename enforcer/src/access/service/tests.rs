@@ -1,5 +1,7 @@
 //! The object that the daemon owns, on a real disk and beside a hub of the test's own.
 
+mod lately;
+
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use super::*;

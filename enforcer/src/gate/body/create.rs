@@ -8,7 +8,7 @@ use super::{
     object::Object,
     plain, ports, who,
 };
-use crate::access::name::UserName;
+use crate::{access::name::UserName, guest::names::MANAGED};
 
 /// Longest command, bytes: the engine tells it in each list of containers.
 const MAX_COMMAND: usize = 16 << 10;
@@ -110,6 +110,8 @@ fn labels(
     }
     let mut labels = who::labels(&entries, context)?;
     who::mark(&mut labels, context, user);
+    // Its image may say so: what goes through a gate was never started by an order.
+    labels.insert(MANAGED.to_owned(), Value::String(String::new()));
     Ok(Value::Object(labels))
 }
 

@@ -25,6 +25,8 @@ const OURS: &str = "enforcer.";
 const RESERVED: [&str; 4] = [OURS, "com.docker.", "io.docker.", "org.dockerproject."];
 /// But compose finds its containers by these.
 const COMPOSE: &str = "com.docker.compose.";
+/// The project that it takes a container for a part of, whoever made it.
+pub(in crate::gate) const PROJECT: &str = "com.docker.compose.project";
 
 /// Longest labels of one thing together, bytes: the engine tells them in each list of it.
 const MAX_LABELS: usize = 8 << 10;
@@ -44,6 +46,11 @@ pub(super) fn labels(
             return Err(at.refuse(format_args!("at most {MAX_ITEMS} labels")));
         }
         let value = at.text()?;
+        if *key == PROJECT && context.facts.operators_projects.contains(value) {
+            return Err(
+                at.refuse("this compose project is the operator's; choose another name (-p NAME)")
+            );
+        }
         length += key.len() + value.len();
         if length > MAX_LABELS {
             return Err(at.refuse(format_args!("all labels have at most {MAX_LABELS} bytes")));

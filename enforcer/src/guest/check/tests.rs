@@ -186,6 +186,21 @@ fn what_an_order_may_not_say_is_refused_with_advice() {
 }
 
 #[test]
+fn only_an_admin_gives_labels_by_which_a_service_is_told() {
+    let services =
+        "[[networks.one.service]]\nlabel = \"role=db\"\n[abuse]\nexcept_labels = [\"spare=1\"]\n";
+    let config = parse(&format!("{CONFIG}{services}"), "f").expect("valid");
+    for (key, is_privilege) in [("role", true), ("spare", true), ("course", false)] {
+        let labels = [(key.to_owned(), "x".to_owned())].into();
+        let order = GuestOrder { labels, ..order() };
+        assert!(check(order.clone(), hub("lab"), true, &config).is_ok(), "{key}");
+        let refused = check(order, hub("lab"), false, &config).err();
+        let expected = is_privilege.then(|| Refusal::Privilege(key.to_owned()));
+        assert_eq!(refused, expected, "{key}");
+    }
+}
+
+#[test]
 fn only_an_admin_goes_beyond_the_sizes_of_the_config() {
     let large = GuestOrder { memory: Some(128 << 20), ..order() };
     let size = |order: &GuestOrder, is_admin| {

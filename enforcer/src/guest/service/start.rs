@@ -107,6 +107,12 @@ impl Guests {
         })?;
         // Whoever ordered it was allowed its size; the config of now decides about the rest.
         let checked = self.checked(order, &Asker { is_admin: true, ..asker.clone() })?;
+        if checked.seat != *seat {
+            return Err(Declined::conflict(format!(
+                "the order of {} is another guest's",
+                entry.name
+            )));
+        }
         let started = self.bring(&checked, asker, words, Standing::Goes).await;
         drop(claim);
         started

@@ -267,7 +267,8 @@ fn s22_a_hub_s_own_word_on_whose_a_guest_is_is_left_out() {
         let judged = create(key).expect(key);
         assert_eq!(
             judged.body["Labels"],
-            json!({"course": "x", "enforcer.gate": "hub", "enforcer.hub": "lab", "enforcer.user": "ben"})
+            json!({"course": "x", "enforcer.gate": "hub", "enforcer.hub": "lab", "enforcer.managed": "",
+                "enforcer.user": "ben"})
         );
         let changed = judged.shown["enforcer.changed"].to_string();
         assert!(changed.contains(key), "{key}: {changed}");

@@ -35,6 +35,15 @@ fn s22_nobody_else_is_named_by_labels_or_variables() {
         (&body["Labels"]["com.docker.compose.project"], &body["Labels"]["enforcer.user"]),
         (&json!("p"), &json!("ada"))
     );
+    assert_eq!(body["Labels"]["enforcer.managed"], json!(""), "an image may say that it is");
+    // Of a project that the operator has they would be taken for a part.
+    let mut setting = Setting::of_user();
+    setting.facts.operators_projects = ["hub".to_owned()].into();
+    for (project, is_taken) in [("hub", true), ("hub2", false)] {
+        let labels = json!({"com.docker.compose.project": project});
+        let created = setting.create(&json!({"Image": "alpine:3", "Labels": labels}));
+        assert_eq!(created.is_err(), is_taken, "{project}: {created:?}");
+    }
     for env in [
         json!(["JUPYTERHUB_USER=ben"]),
         json!(["JUPYTERHUB_USER="]),

@@ -13,7 +13,7 @@ fn s05_what_a_container_gets_without_asking() {
             "Image": "alpine:3",
             "AttachStdin": false, "AttachStdout": false, "AttachStderr": false,
             "Tty": false, "OpenStdin": false, "StdinOnce": false,
-            "Labels": {"enforcer.gate": "user", "enforcer.hub": "lab", "enforcer.user": "ada"},
+            "Labels": {"enforcer.gate": "user", "enforcer.hub": "lab", "enforcer.managed": "", "enforcer.user": "ada"},
             "HostConfig": {
                 "NetworkMode": "guests",
                 "CgroupnsMode": "private",
