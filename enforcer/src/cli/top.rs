@@ -99,15 +99,12 @@ pub(super) async fn top(args: TopArgs) -> Result<Exit> {
     }
     // What can be said plainly is said before anything is drawn.
     match client::status(&run_dir).await {
-        Err(error @ (ControlError::Forbidden(_) | ControlError::OtherVersion { .. })) => {
+        Err(
+            error @ (ControlError::Forbidden(_)
+            | ControlError::NotAdmitted(_)
+            | ControlError::OtherVersion { .. }),
+        ) => {
             eprintln!("{error}");
-            return Ok(Exit::Usage);
-        }
-        Err(ControlError::Io { source, path, .. })
-            if source.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            let path = path.display();
-            eprintln!("only root and [daemon] admins may ask at {path}: sudo enforcer top");
             return Ok(Exit::Usage);
         }
         // Told in the view, which goes on asking.
