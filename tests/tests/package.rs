@@ -62,6 +62,11 @@ fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_
             "usr/share/fish/vendor_completions.d/enforcer.fish",
             "usr/share/doc/enforcer/copyright",
             "usr/share/doc/enforcer/examples/enforcer.toml",
+            "usr/share/doc/enforcer/docs/guide.md",
+            "usr/share/doc/enforcer/docs/spawn.png",
+            "usr/share/doc/enforcer/integrations/jupyterhub/jupyterhub_config.py",
+            "usr/share/doc/enforcer/integrations/jupyterhub/requirements.txt",
+            "usr/share/doc/enforcer/integrations/jupyterhub/image/offline.sh",
         ] {
             ensure!(host.path(file).is_file(), "{file} is missing");
         }
