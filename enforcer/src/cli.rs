@@ -38,7 +38,7 @@ use self::dry::{Dry, refused, would};
 
 use crate::{
     api::ControlError,
-    audit::store,
+    audit::{record::shown_lines, store},
     config::{
         DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
         file::{self, FileError},
@@ -73,7 +73,7 @@ host. Answers flow: whoever may talk to a guest can, at full speed.";
 
 const AFTER_HELP: &str = "\
 Examples:
-  enforcer check /etc/enforcer.toml     say what would be policed, or what is wrong with the file
+  enforcer check /etc/enforcer/enforcer.toml   say what would be policed, or what is wrong with the file
   enforcer config init                  write a first config file, with a few questions
   enforcer config show                  say which values are in force, and where each comes from
   enforcer close --config FILE          close the guest networks until enforcer runs, at boot
@@ -203,7 +203,7 @@ struct RunArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  enforcer check /etc/enforcer.toml
+  enforcer check /etc/enforcer/enforcer.toml
   enforcer check --json enforcer.toml | jq -r '.problems[] | \"\\(.line): \\(.message)\"'
 
 Nothing is changed, and neither Docker nor the kernel is asked.")]
@@ -239,7 +239,7 @@ struct CloseArgs {
 #[command(after_help = "\
 Examples:
   enforcer status
-  enforcer status --config /etc/enforcer.toml
+  enforcer status --config /etc/enforcer/enforcer.toml
   enforcer status --json | jq '.endpoints[] | select(.role == \"unknown\")'
 
 The exit code is 0 only when everything is enforced, so that monitoring can call this.")]
@@ -411,13 +411,16 @@ async fn told<T: serde::Serialize>(
     match ask(run_dir).await {
         Ok(answer) if json => println!("{}", serde_json::to_string(&answer)?),
         Ok(answer) => print!("{}", text(&answer)),
-        Err(ControlError::Refused(why)) => {
-            eprintln!("{why}");
-            return Ok(Exit::Usage);
-        }
+        Err(ControlError::Refused(why)) => return Ok(declined(&why)),
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Ok)
+}
+
+/// Tells why the daemon says no, which may quote what a guest wrote.
+fn declined(why: &str) -> Exit {
+    eprintln!("{}", shown_lines(why));
+    Exit::Usage
 }
 
 /// Reads a time to come, or for how long, as RFC 3339.

@@ -81,6 +81,16 @@ impl Finding {
     }
 }
 
+/// What mends a config that is of no use.
+fn mend_config(facts: &Facts) -> String {
+    let file = facts.config_file.display();
+    if facts.has_config_file {
+        format!("enforcer check {file}")
+    } else {
+        format!("enforcer config init --output {file}")
+    }
+}
+
 /// Looks at the facts, from the ground up. Pure.
 #[must_use]
 pub fn examine(facts: &Facts) -> Vec<Finding> {

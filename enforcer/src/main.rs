@@ -3,7 +3,10 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
-use enforcer::cli::{Cli, Exit, dispatch};
+use enforcer::{
+    audit::record::shown_lines,
+    cli::{Cli, Exit, dispatch},
+};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -19,7 +22,8 @@ async fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let exit = dispatch(cli).await.unwrap_or_else(|error| {
-        eprintln!("enforcer: {error:#}");
+        // It may quote what others wrote.
+        eprintln!("enforcer: {}", shown_lines(&format!("{error:#}")));
         Exit::Error
     });
     ExitCode::from(exit as u8)

@@ -62,6 +62,11 @@ fn f23_a_package_without_a_config_has_its_files_polices_nothing_and_says_how_to_
             "usr/share/fish/vendor_completions.d/enforcer.fish",
             "usr/share/doc/enforcer/copyright",
             "usr/share/doc/enforcer/examples/enforcer.toml",
+            "usr/share/doc/enforcer/docs/guide.md",
+            "usr/share/doc/enforcer/docs/spawn.png",
+            "usr/share/doc/enforcer/integrations/jupyterhub/jupyterhub_config.py",
+            "usr/share/doc/enforcer/integrations/jupyterhub/requirements.txt",
+            "usr/share/doc/enforcer/integrations/jupyterhub/image/offline.sh",
         ] {
             ensure!(host.path(file).is_file(), "{file} is missing");
         }
@@ -200,6 +205,11 @@ fn n7_what_doctor_prints_has_the_units_start_at_boot_and_docker_wait_for_them() 
         }
         std::fs::create_dir_all(host.path("run/systemd/system"))?;
         let all = ["enforcer-closed.service", "enforcer.service"];
+        // Enabled without a config, they would keep Docker from starting.
+        let found = boot(host)?;
+        let first = "first mend the config; then systemctl enable";
+        ensure!(found["mend"].as_str().is_some_and(|mend| mend.starts_with(first)), "{found}");
+        host.write(CONFIG_FILE, CONFIG)?;
         mends_boot(host, "not enabled", &all)?;
         for unit in all {
             offline(host, &format!("systemctl disable {unit}"))?;
@@ -233,7 +243,7 @@ fn offline(host: &Host, line: &str) -> Result<String> {
 
 /// What doctor says of the units.
 fn boot(host: &Host) -> Result<Value> {
-    // It fails: there is neither a config nor an engine.
+    // It fails: there is no engine.
     let said = host.run(&["sh", "-c", "enforcer doctor --json 2> /dev/null || [ $? = 3 ]"])?;
     let answer: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
     let checks = answer["checks"].as_array().context("no checks")?;

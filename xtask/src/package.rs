@@ -14,16 +14,23 @@ use crate::{
     workspace::{Workspace, output, succeed},
 };
 
-/// Documents beside the program.
-const DOCUMENTS: [&str; 7] = [
+/// Documents beside the program, and directories of them; all at the same place below the package's own directory, so
+/// that what they link to is there.
+const DOCUMENTS: [&str; 11] = [
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
     "LICENSE-APACHE",
     "LIMITATIONS.md",
     "README.md",
     "SPECIFICATION.md",
     "THREAT-MODEL.md",
-    "docs/reference.md",
+    "docs",
+    "examples",
+    "integrations",
+    "packaging",
 ];
+/// What programs leave in such directories.
+const LEFT: [&str; 2] = ["__pycache__", "build"];
 /// Versions of the packages that a machine is given one after the other.
 pub(crate) const FIRST_RELEASE: &str = "0.1.0-1";
 pub(crate) const NEXT_RELEASE: &str = "0.2.0-1";
@@ -108,13 +115,31 @@ fn lay_out(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
         fs::create_dir_all(&to)?;
         fs::copy(source("packaging").join(dir).join("enforcer.conf"), to.join("enforcer.conf"))?;
     }
-    for document in DOCUMENTS {
-        let name = Path::new(document).file_name().context("a file")?;
-        fs::copy(source(document), documents.join(name))?;
-    }
-    fs::create_dir_all(documents.join("examples"))?;
-    fs::copy(source("examples/enforcer.toml"), documents.join("examples/enforcer.toml"))?;
+    document(&workspace.root, &documents)?;
     Ok(root)
+}
+
+/// All documents below `root`, to a directory.
+fn document(root: &Path, to: &Path) -> Result<()> {
+    DOCUMENTS.iter().try_for_each(|path| copy(&root.join(path), &to.join(path)))
+}
+
+/// A file, or a directory with what is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if !from.is_dir() {
+        fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_left = LEFT.iter().any(|left| name == *left);
+        if !is_left && !name.to_string_lossy().ends_with(".egg-info") {
+            copy(&entry.path(), &to.join(&name))?;
+        }
+    }
+    Ok(())
 }
 
 /// By cargo-deb, whose part is the list of files, the dependencies on libraries, and the archive; with `more` of its
@@ -144,4 +169,40 @@ fn tarball(workspace: &Workspace, root: &Path, to: &Path) -> Result<PathBuf> {
         .arg(".");
     succeed(&mut tar)?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files and directories that a document links to, other than by address.
+    fn links(document: &str) -> Vec<&str> {
+        let targets = document.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+    }
+
+    #[test]
+    fn f23_what_documents_of_the_package_link_to_is_in_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let to = std::env::temp_dir().join(format!("enforcer-documents-{}", std::process::id()));
+        fs::create_dir_all(&to).expect("made");
+        document(&root, &to).expect("copied");
+        let read = ["README.md", "docs/guide.md", "integrations/jupyterhub/README.md"];
+        let missing = |path: &&str| {
+            let text = fs::read_to_string(to.join(path)).expect(path);
+            let from = to.join(path);
+            let dir = from.parent().expect("a directory");
+            let all = links(&text);
+            assert!(!all.is_empty(), "{path} has no links");
+            all.iter()
+                .filter(|link| !dir.join(link).exists())
+                .map(|link| (*link).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let missing: Vec<String> = read.iter().flat_map(missing).collect();
+        let hub = to.join("integrations/jupyterhub/jupyterhub_config.py").is_file();
+        fs::remove_dir_all(&to).expect("removed");
+        assert!(missing.is_empty() && hub, "{missing:?}");
+        assert_eq!(links("[a](b.md#c) [d](https://e) [f](#g)"), ["b.md"]);
+    }
 }

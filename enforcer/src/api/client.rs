@@ -63,6 +63,12 @@ pub enum ControlError {
     /// Nobody listens.
     #[error("no enforcer answers at {0}: start it with `enforcer run`")]
     NotRunning(PathBuf),
+    /// The socket is not for whoever asks.
+    #[error(
+        "only root and [daemon] admins may ask at {path}: call as root (sudo), or have root add your user to admins",
+        path = .0.display()
+    )]
+    NotAdmitted(PathBuf),
     /// The daemon did not answer in time.
     #[error("the daemon did not answer at {0} in time")]
     TimedOut(PathBuf),
@@ -387,6 +393,7 @@ impl Asked<'_> {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 ControlError::NotRunning(path.clone())
             }
+            io::ErrorKind::PermissionDenied => ControlError::NotAdmitted(path.clone()),
             _ => ControlError::Io { doing: "connect to", path: path.clone(), source },
         })?;
         let request = Request::builder().method(self.route.verb.method()).uri(target);

@@ -28,7 +28,7 @@ pub use access::{AccessChange, GrantChange, GroupChange, time_of};
 pub use allowance::AllowanceChange;
 pub use clock::Clock;
 pub use control::{ConfigChange, Daemon, Docker, Guest, Outside, PolicyChange, Repair};
-pub use cut::{CUT, sentence, shown, text};
+pub use cut::{CUT, sentence, shown, shown_lines, text};
 pub use dns::DnsQuery;
 pub use gate::{About, GateCall};
 pub use life::{Life, LifeEvent};

@@ -41,8 +41,9 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
         Ok(stream) => stream,
         Err(error) => {
             eprintln!(
-                "enforcer: nobody tells events at {}: {error}; is the daemon running?",
-                path.display()
+                "enforcer: nobody tells events at {}: {error}; {}",
+                path.display(),
+                advice(error.kind())
             );
             return Ok(Exit::Error);
         }
@@ -77,6 +78,13 @@ pub(super) async fn events(args: &EventsArgs) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+fn advice(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::PermissionDenied => "call as root (sudo)",
+        _ => "is the daemon running?",
+    }
 }
 
 /// Names of pseudonyms, read again when there may be new ones.

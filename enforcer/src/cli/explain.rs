@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use enforcer_common::packet::{ICMP, ICMPV6, TCP, UDP};
 
-use super::{Exit, ExplainArgs, table::table};
+use super::{Exit, ExplainArgs, declined, table::table};
 use crate::{
     api::{ControlError, client},
     model::{
@@ -46,10 +46,7 @@ fn told<T: serde::Serialize>(
     match outcome {
         Ok(explained) if json => println!("{}", serde_json::to_string(&explained)?),
         Ok(explained) => print!("{}", text(&explained)),
-        Err(ControlError::Refused(why)) => {
-            eprintln!("{why}");
-            return Ok(Exit::Usage);
-        }
+        Err(ControlError::Refused(why)) => return Ok(declined(&why)),
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Ok)

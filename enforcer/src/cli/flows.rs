@@ -5,7 +5,7 @@ use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 use clap::{Args, ValueEnum};
 use enforcer_common::packet::{ICMP, ICMPV6, TCP, UDP};
 
-use super::{DaemonAt, Exit, table::table};
+use super::{DaemonAt, Exit, declined, table::table};
 use crate::{
     api::{ControlError, client},
     model::flows::{FlowOrder, FlowStatus, FlowsQuestion, FlowsReport, MOST},
@@ -77,10 +77,7 @@ pub(super) async fn flows(args: &FlowsArgs) -> anyhow::Result<Exit> {
     match answer {
         Ok(report) if args.json => println!("{}", serde_json::to_string(&report)?),
         Ok(report) => print!("{}", text(&report)),
-        Err(ControlError::Refused(why)) => {
-            eprintln!("{why}");
-            return Ok(Exit::Usage);
-        }
+        Err(ControlError::Refused(why)) => return Ok(declined(&why)),
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Ok)

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{DaemonAt, Dry, Exit, refused, told, would};
+use super::{DaemonAt, Dry, Exit, declined, refused, told, would};
 use crate::{
     api::{ControlError, Progress, asked::Step, client},
     model::guest::{ExecOrder, GuestStatus, GuestsQuestion, LogsQuestion, ResetOrder, WhichGuest},
@@ -322,10 +322,7 @@ async fn exec(at: &DaemonAt, order: &ExecOrder) -> anyhow::Result<Exit> {
     };
     let ran = match client::exec_in_guest(&run_dir, order).await {
         Ok(ran) => ran,
-        Err(ControlError::Refused(why)) => {
-            eprintln!("{why}");
-            return Ok(Exit::Usage);
-        }
+        Err(ControlError::Refused(why)) => return Ok(declined(&why)),
         Err(error) => return Err(error.into()),
     };
     print!("{}", show::output(&ran.stdout, io::stdout().is_terminal()));

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use super::{DaemonArgs, Exit, UninstallArgs};
+use super::{DaemonArgs, Exit, UninstallArgs, declined};
 use crate::{
     api::{ControlError, client},
     config::{Config, file::load},
@@ -32,10 +32,7 @@ pub(super) async fn reload(args: &DaemonArgs) -> anyhow::Result<Exit> {
             println!("reloaded: {}", args.config.display());
             Ok(Exit::Ok)
         }
-        Err(ControlError::Refused(why)) => {
-            eprintln!("not reloaded: {why}");
-            Ok(Exit::Usage)
-        }
+        Err(ControlError::Refused(why)) => Ok(declined(&format!("not reloaded: {why}"))),
         Err(error) => Err(error.into()),
     }
 }

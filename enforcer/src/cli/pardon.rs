@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Exit, PardonArgs, refused, would};
+use super::{Exit, PardonArgs, declined, refused, would};
 use crate::{
     api::{ControlError, client},
     model::status::RestraintStatus,
@@ -35,10 +35,7 @@ pub(super) async fn pardon(args: PardonArgs) -> anyhow::Result<Exit> {
     match client::pardon(&run_dir, args.guest).await {
         Ok(ended) if args.json => println!("{}", json!({ "ended": ended })),
         Ok(ended) => ended.iter().for_each(|one| println!("{one}")),
-        Err(ControlError::Refused(why)) => {
-            eprintln!("{why}");
-            return Ok(Exit::Usage);
-        }
+        Err(ControlError::Refused(why)) => return Ok(declined(&why)),
         Err(error) => return Err(error.into()),
     }
     Ok(Exit::Ok)

@@ -97,21 +97,15 @@ pub(super) async fn top(args: TopArgs) -> Result<Exit> {
         );
         return Ok(Exit::Usage);
     }
-    // What can be said plainly is said before anything is drawn.
-    match client::status(&run_dir).await {
-        Err(error @ (ControlError::Forbidden(_) | ControlError::OtherVersion { .. })) => {
-            eprintln!("{error}");
-            return Ok(Exit::Usage);
-        }
-        Err(ControlError::Io { source, path, .. })
-            if source.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            let path = path.display();
-            eprintln!("only root and [daemon] admins may ask at {path}: sudo enforcer top");
-            return Ok(Exit::Usage);
-        }
-        // Told in the view, which goes on asking.
-        _ => {}
+    // What can be said plainly is said before anything is drawn; the view tells the rest, and goes on asking.
+    if let Err(
+        error @ (ControlError::Forbidden(_)
+        | ControlError::NotAdmitted(_)
+        | ControlError::OtherVersion { .. }),
+    ) = client::status(&run_dir).await
+    {
+        eprintln!("{error}");
+        return Ok(Exit::Usage);
     }
     let (news, heard) = mpsc::channel(RECORDS);
     let asking = tokio::spawn(look(run_dir.clone(), pin_dir, news.clone()));

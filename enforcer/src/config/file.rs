@@ -1,6 +1,10 @@
 //! Reads a config file from disk.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use super::{Config, ConfigError, parse};
 
@@ -16,7 +20,7 @@ pub enum FileError {
         /// The file.
         file: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It is not text, or too long.
     #[error("{file}: not a config file: {why}")]
@@ -29,6 +33,14 @@ pub enum FileError {
     /// It is refused.
     #[error(transparent)]
     Refused(#[from] ConfigError),
+}
+
+impl FileError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 /// Reads and checks a config file.
@@ -51,4 +63,18 @@ pub fn read(path: &Path) -> Result<(String, Config), FileError> {
     };
     let config = parse(&text, &file)?;
     Ok((text, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o2_a_file_that_is_not_there_is_told_from_one_that_is_of_no_use() {
+        let dir = env!("CARGO_MANIFEST_DIR");
+        let missing = |path: &str| load(&Path::new(dir).join(path)).map_err(|why| why.is_missing());
+        assert_eq!(missing("no.toml").err(), Some(true));
+        // A directory; a file that is no config.
+        assert_eq!((missing("src").err(), missing("Cargo.toml").err()), (Some(false), Some(false)));
+    }
 }

@@ -11,6 +11,8 @@ pub struct Facts {
     pub is_root: bool,
     /// The config file.
     pub config_file: PathBuf,
+    /// Whether there is such a file, or may be.
+    pub has_config_file: bool,
     /// What the config asks for.
     pub config: Result<Wanted, String>,
     /// The kernel.

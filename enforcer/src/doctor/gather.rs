@@ -16,7 +16,10 @@ use crate::{
     api::client,
     causes::causes,
     closure::{self, Ability},
-    config::{Config, KernelProof, Place, file},
+    config::{
+        Config, KernelProof, Place,
+        file::{self, FileError},
+    },
     docker,
     kernel::{self, cgroups, clsact, features, links::is_ingress, pins::Pins, sweep},
     model::link::{Link, LinkKind},
@@ -45,6 +48,7 @@ pub async fn gather(config_file: &Path) -> Facts {
     Facts {
         is_root: kernel::is_root(),
         config_file: config_file.to_owned(),
+        has_config_file: !loaded.as_ref().is_err_and(FileError::is_missing),
         kernel: kernel_facts(&config.pin_dir),
         closing: match known {
             Some(config) => closing(config).await,

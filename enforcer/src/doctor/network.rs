@@ -3,6 +3,7 @@
 use super::{
     Finding,
     facts::{BridgeFacts, Closing, Facts, Seat, Stranger},
+    mend_config,
 };
 use crate::docker::facts::{EngineFacts, EngineSettings};
 
@@ -10,7 +11,7 @@ use crate::docker::facts::{EngineFacts, EngineSettings};
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
 pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
-    let mut findings = vec![closing(&facts.closing)];
+    let mut findings = vec![closing(facts)];
     findings.extend(bridges(&facts.bridges));
     findings.push(forwarding(facts.forwards));
     findings.push(br_netfilter(facts.bridge_calls_iptables));
@@ -18,9 +19,9 @@ pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn closing(closing: &Closing) -> Finding {
+fn closing(facts: &Facts) -> Finding {
     const CHECK: &str = "closing";
-    match closing {
+    match &facts.closing {
         Closing::Bridge => Finding::ok(CHECK, "nft can close guest bridges before programs do"),
         Closing::Ports => {
             Finding::warn(CHECK, "nft cannot tell a frame's bridge here (no CONFIG_NFT_BRIDGE_META)")
@@ -34,7 +35,9 @@ fn closing(closing: &Closing) -> Finding {
         Closing::Unwanted => Finding::warn(CHECK, "[daemon] closed_by is \"nobody\"")
             .so("ports reach one another and this host until they are policed")
             .mend("set closed_by = \"nft\" under [daemon] and systemctl restart enforcer"),
-        Closing::Unknown => Finding::warn(CHECK, "not tried: the config is not known"),
+        Closing::Unknown => Finding::warn(CHECK, "not tried: the config is not known")
+            .so("whether anything closes guest bridges at boot is not known either")
+            .mend(format!("mend the config first: {}", mend_config(facts))),
     }
 }
 

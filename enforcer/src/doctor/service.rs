@@ -2,7 +2,8 @@
 
 use super::{
     Finding,
-    facts::{DaemonFacts, Facts, ProcessFacts, Units},
+    facts::{Facts, ProcessFacts},
+    mend_config,
 };
 use crate::model::status::HealthState;
 
@@ -10,10 +11,10 @@ use crate::model::status::HealthState;
 const FEW_FILES: u64 = 4096;
 
 pub(super) fn examine(facts: &Facts) -> Vec<Finding> {
-    let mut findings = vec![config(facts), daemon(&facts.daemon)];
+    let mut findings = vec![config(facts), daemon(facts)];
     findings.extend(facts.daemon.report.as_ref().ok().map(|report| closed(&report.closure)));
     findings.extend(facts.daemon.process.iter().flat_map(process));
-    findings.push(units(facts.units));
+    findings.push(units(facts));
     findings
 }
 
@@ -24,18 +25,25 @@ fn config(facts: &Facts) -> Finding {
         Ok(wanted) => Finding::ok(CHECK, format!("{file} is valid: {}", wanted.bridges.join(", "))),
         Err(why) => Finding::fail(CHECK, why.clone())
             .so("enforcer does not start with it; a daemon that runs keeps the one it has")
-            .mend(format!("enforcer check {file}")),
+            .mend(mend_config(facts)),
     }
 }
 
-fn daemon(daemon: &DaemonFacts) -> Finding {
+/// Has the units do something. Without a config what closes fails at each boot, and Docker does not start after it.
+fn by_units(facts: &Facts, command: &str) -> String {
+    let first = if facts.config.is_ok() { "" } else { "first mend the config; then " };
+    format!("{first}{command}")
+}
+
+fn daemon(facts: &Facts) -> Finding {
     const CHECK: &str = "daemon";
-    let report = match &daemon.report {
+    const START: &str = "systemctl enable --now enforcer-closed.service enforcer.service";
+    let report = match &facts.daemon.report {
         Ok(report) => report,
         Err(why) => {
             return Finding::fail(CHECK, why.clone())
                 .so("guests that it policed stay policed, others have no network, and nothing is recorded")
-                .mend("systemctl enable --now enforcer-closed.service enforcer.service");
+                .mend(by_units(facts, START));
         }
     };
     let reasons = report.health.reasons.join("; ");
@@ -99,9 +107,9 @@ fn watchdog(process: &ProcessFacts) -> Finding {
     }
 }
 
-fn units(units: Option<Units>) -> Finding {
+fn units(facts: &Facts) -> Finding {
     const CHECK: &str = "boot";
-    let Some(units) = units else {
+    let Some(units) = facts.units else {
         return Finding::warn(CHECK, "systemd does not run here")
             .so("nothing is known to close guest networks at boot before Docker starts containers")
             .mend(
@@ -117,7 +125,7 @@ fn units(units: Option<Units>) -> Finding {
     if !missing.is_empty() {
         return Finding::warn(CHECK, format!("not enabled: {}", missing.join(", ")))
             .so("after a boot guests are not policed, or not closed until they are")
-            .mend(format!("systemctl enable {}", missing.join(" ")));
+            .mend(by_units(facts, &format!("systemctl enable {}", missing.join(" "))));
     }
     if !units.docker_waits {
         return Finding::warn(CHECK, "Docker does not wait for enforcer")

@@ -29,6 +29,7 @@ fn well() -> Facts {
     Facts {
         is_root: true,
         config_file: "/etc/enforcer/enforcer.toml".into(),
+        has_config_file: true,
         config: Ok(Wanted {
             may_lack_kernel_proof: true,
             has_ipv6: false,
@@ -106,10 +107,19 @@ fn unit(facts: &mut Facts) -> &mut Units {
     facts.units.as_mut().expect("systemd")
 }
 
+fn no_file(facts: &mut Facts) {
+    facts.has_config_file = false;
+    facts.config = Err("enforcer.toml: No such file or directory".to_owned());
+}
+
+fn no_daemon(facts: &mut Facts) {
+    facts.daemon.report = Err("it does not run".to_owned());
+}
+
 type Spoil = fn(&mut Facts);
 
 /// What is wrong, the check that must say so, how bad it is, and words of the mend.
-const WRONG: [(&str, Spoil, Grade, &str); 51] = {
+const WRONG: [(&str, Spoil, Grade, &str); 55] = {
     use Grade::{Fail, Warn};
     [
         ("root", |f| f.is_root = false, Fail, "sudo enforcer doctor"),
@@ -219,7 +229,21 @@ const WRONG: [(&str, Spoil, Grade, &str); 51] = {
             "apt-get install nftables",
         ),
         ("closing", |f| f.closing = Closing::Unwanted, Warn, "closed_by = \"nft\""),
-        ("closing", |f| f.closing = Closing::Unknown, Warn, ""),
+        (
+            "closing",
+            |f| f.closing = Closing::Unknown,
+            Warn,
+            "mend the config first: enforcer check /etc/enforcer/enforcer.toml",
+        ),
+        (
+            "closing",
+            |f| {
+                f.closing = Closing::Unknown;
+                no_file(f);
+            },
+            Warn,
+            "mend the config first: enforcer config init --output /etc/enforcer/enforcer.toml",
+        ),
         ("guest_bridges", |f| f.bridges = Err("EPERM".to_owned()), Warn, "sudo"),
         (
             "vlan_filtering",
@@ -288,11 +312,16 @@ const WRONG: [(&str, Spoil, Grade, &str); 51] = {
             Fail,
             "enforcer check /etc",
         ),
+        ("config", no_file, Fail, "enforcer config init --output /etc/enforcer/enforcer.toml"),
+        ("daemon", no_daemon, Fail, "systemctl enable --now"),
         (
             "daemon",
-            |f| f.daemon.report = Err("it does not run".to_owned()),
+            |f| {
+                no_daemon(f);
+                no_file(f);
+            },
             Fail,
-            "systemctl enable --now",
+            "first mend the config; then systemctl enable --now",
         ),
         ("daemon", |f| report(f).health.state = HealthState::Degraded, Warn, "enforcer status"),
         (
@@ -310,6 +339,15 @@ const WRONG: [(&str, Spoil, Grade, &str); 51] = {
             |f| process(f).has_manager = false,
             Warn,
             "systemctl enable --now enforcer.service",
+        ),
+        (
+            "boot",
+            |f| {
+                unit(f).closed_enabled = false;
+                no_file(f);
+            },
+            Warn,
+            "first mend the config; then systemctl enable enforcer-closed.service",
         ),
         ("boot", |f| f.units = None, Warn, "enforcer close before dockerd"),
     ]
@@ -343,7 +381,7 @@ fn a_unit_that_does_not_start_at_boot_is_named() {
         let mut facts = well();
         spoil(&mut facts);
         let boot = of(&facts, "boot");
-        assert!(boot.grade == Grade::Warn && boot.mend.contains(mend), "{boot:?}");
+        assert!(boot.grade == Grade::Warn && boot.mend.starts_with(mend), "{boot:?}");
     }
 }
 

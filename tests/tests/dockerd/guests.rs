@@ -163,6 +163,9 @@ fn s3_users_of_one_name_in_two_hubs_share_nothing() -> Result<()> {
     finish(rig, daemon, &residue)
 }
 
+/// Last words that would clear the terminal of whoever starts the guest, and pass for ours.
+const BOLD: &str = r"printf '\033[2Ja\nenforcer: well\n' >&2; exit 4";
+
 /// Of a start that fails nothing is left: no container, no volume; and the next one works.
 #[test]
 fn s3_a_start_that_fails_leaves_nothing_behind() -> Result<()> {
@@ -177,6 +180,7 @@ fn s3_a_start_that_fails_leaves_nothing_behind() -> Result<()> {
     for (arguments, words) in [
         (starts(&["--", "/nothing"]), "start the guest"),
         (starts(&["--", "/bin/sh", "-c", "echo because >&2; exit 3"]), "code 3: because"),
+        (starts(&["--", "/bin/sh", "-c", BOLD]), "code 4: ?[2Ja\n  enforcer: well"),
         (starts(&["--run-as", "nobody-at-all", "--", "/bin/sleep", "9"]), "start the guest"),
     ] {
         let (code, said) = cli.try_start("ann", &arguments)?;

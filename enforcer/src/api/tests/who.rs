@@ -88,6 +88,27 @@ async fn s17_the_socket_is_roots_and_of_those_whom_the_config_names() {
 }
 
 #[tokio::test]
+async fn s17_whoever_may_not_ask_is_told_who_may() {
+    if !is_root("s17_whoever_may_not_ask_is_told_who_may") {
+        return;
+    }
+    let server = Server::start("advised");
+    let dir = server.dir().to_owned();
+    let asking = move || {
+        // SAFETY: as above.
+        let failed = unsafe { libc::syscall(libc::SYS_setresuid, MALLORY, MALLORY, MALLORY) };
+        assert_eq!(failed, 0, "{}", io::Error::last_os_error());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(client::status(&dir)).map(|_report| ())
+    };
+    let asked = tokio::task::spawn_blocking(move || thread::spawn(asking).join());
+    let answer = asked.await.expect("no panic").expect("no panic");
+    let Err(error @ ControlError::NotAdmitted(_)) = answer else { panic!("{answer:?}") };
+    let said = error.to_string();
+    assert!(said.contains("call as root") && said.contains("[daemon] admins"), "{said}");
+}
+
+#[tokio::test]
 async fn s17_a_call_is_judged_by_its_user_whatever_the_file_lets_in() {
     if !is_root("s17_a_call_is_judged_by_its_user_whatever_the_file_lets_in") {
         return;

@@ -141,6 +141,12 @@ pub fn shown(text: &str) -> String {
     text.chars().map(|character| if is_odd(character) { '?' } else { character }).collect()
 }
 
+/// The same of several lines. Those after the first are indented, so that none of them looks like a line of ours.
+#[must_use]
+pub fn shown_lines(text: &str) -> String {
+    text.lines().map(shown).collect::<Vec<_>>().join("\n  ")
+}
+
 /// Control characters, line and paragraph separators, and those that change the direction of a line (UAX 9).
 fn is_odd(character: char) -> bool {
     let directs = matches!(
@@ -195,6 +201,15 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn f16_lines_that_quote_a_guest_are_told_from_ours_and_command_nothing() {
+        let said = "the guest ended at once, with code 1: \u{1b}[2Jx\r\nenforcer: all is well\n";
+        let expected = "the guest ended at once, with code 1: ?[2Jx\n  enforcer: all is well";
+        assert_eq!(shown_lines(said), expected);
+        assert_eq!(shown_lines("one line"), "one line");
+        assert_eq!(shown_lines(""), "");
     }
 
     #[test]

@@ -32,8 +32,8 @@ Examples:
   enforcer config init --no-questions --network course --output course.toml --dry-run
 
 On a terminal it asks for what no flag says. It looks which bridge networks Docker has: one that is there already is
-taken as it is; a new one gets a subnet that none of the others has. Nothing but the file is made, and none is
-overwritten without --force. Exit codes: 0 written; 1 failed; 2 wrong usage, or the file is there already.")]
+taken as it is; a new one gets a subnet that none of the others has. Nothing but the file and its directory is
+made, and no file is overwritten without --force. Exit codes: 0 written; 1 failed; 2 wrong usage, or the file is there already.")]
 pub(super) struct InitArgs {
     /// The file to write.
     #[arg(long, short, default_value = "/etc/enforcer/enforcer.toml", value_name = "FILE")]
@@ -107,7 +107,7 @@ pub(super) async fn init(args: InitArgs) -> Result<Exit> {
     }
     write(&args.output, &text, args.force).with_context(|| format!("cannot write {file}"))?;
     println!(
-        "{file} is written; look at it, and then: enforcer doctor && enforcer run --config {file}"
+        "{file} is written; look at it, and then: enforcer check {file} && enforcer run --config {file}"
     );
     Ok(Exit::Ok)
 }
@@ -211,6 +211,9 @@ fn ask(question: &str, proposed: &str) -> Result<String> {
 
 /// All of it, or nothing; what is there stays without `force`, also if it came meanwhile.
 fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
     let new = path.with_extension("toml.new");
     let mut file =
         fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&new)?;
@@ -293,8 +296,8 @@ mod tests {
     #[test]
     fn o2_no_file_is_overwritten_without_force() {
         let dir = std::env::temp_dir().join(format!("enforcer-init-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("made");
         let path = dir.join("e.toml");
+        // Its directory is made, as the package would have.
         write(&path, "one", false).expect("written");
         assert!(write(&path, "two", false).is_err());
         assert_eq!(fs::read_to_string(&path).expect("there"), "one");

@@ -29,7 +29,7 @@ enum Follow {
 
 use Follow::{AsPrinted, By};
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 17] = [
     Case {
         check: "root",
         grade: "fail",
@@ -142,6 +142,14 @@ const CASES: [Case; 16] = [
         spoil: "echo nonsense >> $C",
         mend: "enforcer check",
         follow: By("sed -i '$d' $C"),
+    },
+    Case {
+        check: "config",
+        grade: "fail",
+        spoil: "rm $C",
+        mend: "enforcer config init --output ",
+        // What is printed asks the machine's own Docker.
+        follow: By("$E config init --no-questions --docker-socket $S --output $C"),
     },
     Case {
         check: "open_files",
