@@ -18,6 +18,7 @@ mod leases;
 mod live;
 mod lives;
 pub mod loading;
+mod memory;
 mod metrics;
 mod networks;
 mod orders;
@@ -315,6 +316,7 @@ pub async fn run(config: Config, config_path: &Path) -> Result<(), SuperviseErro
         () = owning.run() => ended("the keeper of own networks"),
         () = lives => ended("the watch for lives"),
         () = importing.run() => ended("the import of flows"),
+        () = memory::tend() => ended("the giving back of memory"),
         () = early => ended("the watch for new interfaces"),
         () = following => ended("the events socket"),
         _ = &mut reporting => ended("the reports"),

@@ -110,7 +110,7 @@ fn written(rules: &[PolicyRule]) -> Vec<Rule> {
             action: rule.action,
             direction: rule.to.direction(),
             to,
-            except,
+            except: except.into(),
             names: rule.to.names().to_vec(),
             refused: Vec::new(),
             private: matches!(rule.to, Place::Names { private: true, .. }),

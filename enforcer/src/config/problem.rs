@@ -41,12 +41,15 @@ impl fmt::Display for ConfigError {
 /// Collects problems while the file is checked.
 pub(super) struct Problems<'text> {
     text: &'text str,
+    /// Where each line after the first begins: every rule asks for its line.
+    lines: Vec<usize>,
     found: Vec<Problem>,
 }
 
 impl<'text> Problems<'text> {
     pub(super) fn new(text: &'text str) -> Self {
-        Self { text, found: Vec::new() }
+        let lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        Self { text, lines, found: Vec::new() }
     }
 
     /// Notes a problem with what stands at `span`.
@@ -58,9 +61,10 @@ impl<'text> Problems<'text> {
     /// Line and column, from 1, at which something begins.
     pub(super) fn place(&self, span: &Range<usize>) -> (usize, usize) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|character| *character != '\n').count() + 1;
-        (line, column)
+        let line = self.lines.partition_point(|begins| *begins <= before.len());
+        let begins = line.checked_sub(1).and_then(|last| self.lines.get(last)).copied();
+        let column = before.get(begins.unwrap_or(0)..).unwrap_or_default().chars().count() + 1;
+        (line + 1, column)
     }
 
     /// Notes why serde refused the file.
@@ -122,5 +126,12 @@ mod tests {
         problems.add(9..10, "here");
         let error = problems.finish("file", ()).expect_err("one problem");
         assert_eq!(error.to_string(), "file:2:3: here");
+        let problems = Problems::new(text);
+        for (at, place) in
+            [(0, (1, 1)), (5, (1, 6)), (6, (2, 1)), (8, (2, 2)), (13, (3, 1)), (99, (3, 1))]
+        {
+            assert_eq!(problems.place(&(at..at)), place, "{at}");
+        }
+        assert_eq!(Problems::new("").place(&(0..0)), (1, 1));
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use enforcer_common::abi::policy::Policy;
 
 use crate::{
-    audit::record::PolicyChange, digest::of_text, model::desired::DesiredPolicy, policy::rule::Rule,
+    audit::record::PolicyChange,
+    digest::of_text,
+    model::desired::DesiredPolicy,
+    policy::rule::{Net, Rule},
 };
 
 /// Policies that the stream knows of, by number: their epochs. It is told of what the kernel holds, whatever
@@ -55,6 +58,7 @@ pub fn of_policy(policy: &DesiredPolicy) -> String {
     if policy.admits_by_rule_only {
         text += "from beyond by rule only\n";
     }
+    let mut before: Option<&[Net]> = None;
     for rule in &policy.rules {
         // Its name says where it is written, not what it says. Writing to a string cannot fail.
         let Rule {
@@ -69,10 +73,15 @@ pub fn of_policy(policy: &DesiredPolicy) -> String {
             ports,
             name: _,
         } = rule;
-        let _ = writeln!(
-            text,
-            "{action:?} {direction:?} {to:?} {except:?} {names:?} {refused:?} {private} {services:?} {ports:?}"
-        );
+        let _ = write!(text, "{action:?} {direction:?} {to:?} ");
+        // Thousands of rules may leave out the same hundreds of addresses.
+        let _ = match before.replace(except) {
+            Some(before) if std::ptr::eq(before, &**except) || *before == **except => {
+                write!(text, "=")
+            }
+            _ => write!(text, "{except:?}"),
+        };
+        let _ = writeln!(text, " {names:?} {refused:?} {private} {services:?} {ports:?}");
     }
     of_text(&text)
 }

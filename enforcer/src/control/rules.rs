@@ -1,7 +1,7 @@
 //! Control path 1a: what a policy of the config means on this host: its rules, with addresses for the places
 //! that they name, and what the resolver answers. Pure.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     config::{HubRule, Place, Policy, PolicyRule, Service},
@@ -53,25 +53,29 @@ impl Here<'_> {
 
 /// The rules of a policy on such a host.
 #[must_use]
-pub fn policy_rules(policy: &Policy, here: &Here<'_>) -> Vec<Rule> {
-    let rule = |rule: &PolicyRule| {
+pub fn policy_rules<'a>(policy: &'a Policy, here: &Here<'_>) -> Vec<Rule> {
+    // By what a rule leaves out by itself: with this host's addresses.
+    let mut lists = BTreeMap::<&[Net], Arc<[Net]>>::new();
+    let rule = |rule: &'a PolicyRule| {
         let (to, except) = match &rule.to {
             Place::Resolver { .. } if rule.action == Action::Allow => {
-                (here.resolvers.iter().copied().map(Net::host).collect(), Vec::new())
+                (here.resolvers.iter().copied().map(Net::host).collect(), Arc::default())
             }
             Place::Host | Place::Resolver { .. } => {
-                (here.gateways.iter().copied().map(Net::host).collect(), Vec::new())
+                (here.gateways.iter().copied().map(Net::host).collect(), Arc::default())
             }
-            Place::Hubs => (here.hubs.clone(), Vec::new()),
-            Place::Services(named) => (here.serving(named, rule.action), Vec::new()),
+            Place::Hubs => (here.hubs.clone(), Arc::default()),
+            Place::Services(named) => (here.serving(named, rule.action), Arc::default()),
             // The resolver tells no address of this host or of another guest.
-            Place::Names { .. } => (Vec::new(), Vec::new()),
-            Place::From(from) => (from.clone(), Vec::new()),
+            Place::Names { .. } => (Vec::new(), Arc::default()),
+            Place::From(from) => (from.clone(), Arc::default()),
             // A number never means this host or another guest, unless it is to be denied.
             Place::Nets { to, except } if rule.action != Action::Deny => {
-                (to.clone(), [except.as_slice(), here.own].concat())
+                let list =
+                    lists.entry(except).or_insert_with(|| [except, here.own].concat().into());
+                (to.clone(), Arc::clone(list))
             }
-            Place::Nets { to, except } => (to.clone(), except.clone()),
+            Place::Nets { to, except } => (to.clone(), except.as_slice().into()),
         };
         // A name that is denied is not resolved.
         let opens = rule.action == Action::Allow;

@@ -6,7 +6,10 @@
 
 mod ports;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use enforcer_common::{
     abi::policy::{
@@ -117,7 +120,7 @@ struct Compiler<'a> {
 /// A network on the way down to the one that is looked at.
 struct Above {
     net: Net,
-    /// Rules that name it or one above it, and those that except it; each list in order.
+    /// Rules that name it or one above it, and lists of exceptions that have it or one above it; in order.
     named: Vec<usize>,
     excepted: Vec<usize>,
     class: u32,
@@ -126,11 +129,21 @@ struct Above {
 impl Compiler<'_> {
     fn prefixes(&mut self, direction: Direction) -> Result<(), CompileError> {
         let mut nets: BTreeMap<Net, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        let numbered = self.rules.iter().enumerate();
-        for (index, rule) in numbered.filter(|(_, rule)| rule.direction == direction) {
+        // A list is looked at once, however many rules have it.
+        let mut lists: HashMap<*const [Net], usize> = HashMap::new();
+        let mut list_of = vec![0; self.rules.len()];
+        let numbered = self.rules.iter().zip(&mut list_of).enumerate();
+        for (index, (rule, list)) in numbered.filter(|(_, (rule, _))| rule.direction == direction) {
             rule.to.iter().for_each(|net| nets.entry(*net).or_default().0.push(index));
-            rule.except.iter().for_each(|net| nets.entry(*net).or_default().1.push(index));
+            let next = lists.len();
+            *list = *lists.entry(Arc::as_ptr(&rule.except)).or_insert(next);
+            if *list == next {
+                rule.except.iter().for_each(|net| nets.entry(*net).or_default().1.push(next));
+            }
         }
+        let is_excepted = |index: &usize, excepted: &[usize]| {
+            list_of.get(*index).is_some_and(|list| excepted.binary_search(list).is_ok())
+        };
         let mut memory: HashMap<Vec<usize>, u32> = HashMap::new();
         let mut above: Vec<Above> = Vec::new();
         for (net, (named, excepted)) in nets {
@@ -141,11 +154,8 @@ impl Compiler<'_> {
             let named = join(outer.map(|outer| &outer.named), named);
             let excepted = join(outer.map(|outer| &outer.excepted), excepted);
             let outer_class = outer.map_or(0, |outer| outer.class);
-            let about: Vec<usize> = named
-                .iter()
-                .filter(|index| excepted.binary_search(index).is_err())
-                .copied()
-                .collect();
+            let about: Vec<usize> =
+                named.iter().filter(|index| !is_excepted(index, &excepted)).copied().collect();
             let class = match memory.get(&about) {
                 Some(class) => *class,
                 None => self.class(&about)?,

@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
+    sync::Arc,
 };
 
 use enforcer_common::{
@@ -224,8 +225,8 @@ pub struct Rule {
     pub direction: Direction,
     /// To where; of the other direction, from where.
     pub to: Vec<Net>,
-    /// And to what of that not.
-    pub except: Vec<Net>,
+    /// And to what of that not. Most rules of a policy have one list, of this host's addresses: they share it.
+    pub except: Arc<[Net]>,
     /// To addresses that the resolver told under these names.
     pub names: Vec<Pattern>,
     /// Names that are not resolved because of it.
@@ -246,7 +247,7 @@ impl Default for Rule {
             action: Action::default(),
             direction: Direction::Out,
             to: Vec::new(),
-            except: Vec::new(),
+            except: Arc::default(),
             names: Vec::new(),
             refused: Vec::new(),
             private: false,

@@ -20,7 +20,7 @@ use self::world::World;
 pub struct Effort {
     /// Rounds, in each of which everything is measured, in a new order.
     pub rounds: usize,
-    /// Requests of a kind in a round: less than the gate serves at once, for who asks more waits.
+    /// Requests of a kind in a round: in all rounds together less than the gate serves at once, for who asks more waits.
     pub pings: usize,
     /// Containers that are created and removed in a round.
     pub creates: usize,
@@ -31,8 +31,8 @@ pub struct Effort {
 }
 
 impl Effort {
-    const FULL: Self = Self { rounds: 20, pings: 180, creates: 10, streams: 6, bytes: 256 << 20 };
-    const QUICK: Self = Self { rounds: 5, pings: 180, creates: 5, streams: 2, bytes: 256 << 20 };
+    const FULL: Self = Self { rounds: 20, pings: 80, creates: 10, streams: 6, bytes: 256 << 20 };
+    const QUICK: Self = Self { rounds: 5, pings: 80, creates: 5, streams: 2, bytes: 256 << 20 };
 }
 
 /// Which way a client goes.
