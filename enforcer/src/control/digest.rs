@@ -1,6 +1,6 @@
 //! What a policy says, as one short value: two that are equal allow the same; and which have changed. Pure.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use enforcer_common::abi::policy::Policy;
 
@@ -58,7 +58,7 @@ pub fn of_policy(policy: &DesiredPolicy) -> String {
     if policy.admits_by_rule_only {
         text += "from beyond by rule only\n";
     }
-    let mut before: Option<&[Net]> = None;
+    let mut before: Option<&Arc<[Net]>> = None;
     for rule in &policy.rules {
         // Its name says where it is written, not what it says. Writing to a string cannot fail.
         let Rule {
@@ -76,9 +76,7 @@ pub fn of_policy(policy: &DesiredPolicy) -> String {
         let _ = write!(text, "{action:?} {direction:?} {to:?} ");
         // Thousands of rules may leave out the same hundreds of addresses.
         let _ = match before.replace(except) {
-            Some(before) if std::ptr::eq(before, &**except) || *before == **except => {
-                write!(text, "=")
-            }
+            Some(before) if before == except => write!(text, "="),
             _ => write!(text, "{except:?}"),
         };
         let _ = writeln!(text, " {names:?} {refused:?} {private} {services:?} {ports:?}");
