@@ -111,6 +111,7 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
                 == [
                     "disable enforcer-closed.service enforcer.service",
                     "stop enforcer.service",
+                    WHO_REQUIRES,
                     "daemon-reload"
                 ],
             "removal: {asked:?}"
@@ -137,6 +138,27 @@ fn f23_n7_an_upgrade_restarts_the_daemon_alone_and_removal_opens_nothing_until_p
         {
             ensure!(!host.path(gone).exists(), "{gone} is still there");
         }
+        Ok(())
+    })
+}
+
+/// The program that opens guests is kept for purge before anything ends; where that fails the daemon is up.
+#[test]
+fn f23_a_removal_that_cannot_be_prepared_leaves_the_daemon_up() -> Result<()> {
+    let Some([deb, _]) = packages() else { return Ok(()) };
+    host::with(move |host| {
+        host.pretend_systemd()?;
+        host.write(CONFIG_FILE, CONFIG)?;
+        host.install(&deb)?;
+        host.forget_asked()?;
+        // No directory can be made there.
+        host.write("var/lib/enforcer", "")?;
+        let removed = host.run(&["dpkg", "--no-triggers", "--remove", "enforcer"]);
+        ensure!(removed.is_err(), "{removed:?}");
+        let asked = host.asked()?;
+        let again = ["enable enforcer-closed.service enforcer.service", "start enforcer.service"];
+        ensure!(asked == again, "{asked:?}");
+        ensure!(host.path("usr/bin/enforcer").is_file(), "it is removed");
         Ok(())
     })
 }
